@@ -1,0 +1,170 @@
+"""From the composed configuration to the objects of a run.
+
+Everything a user can get wrong is found here, before a file is written: a ValueError or OSError of
+any piece becomes a `ConfigError` with its one line.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor, nn
+
+from fedlocal.clients import Clients, IntArray
+from fedlocal.data.dataset import Dataset
+from fedlocal.losses import cross_entropy, squared_error
+from fedlocal.simulate import prepare
+from fedlocal.simulation import Simulation
+from fedlocal.strategy import Strategy
+
+OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("ceil_div", lambda a, b: -(-a // max(b, 1)), replace=True)
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class ConfigError(Exception):
+    """The configuration cannot be run; the message is one line for the user."""
+
+
+class Partition(Protocol):
+    """What a partition scheme returns, as far as a run needs it."""
+
+    chunks: tuple[tuple[IntArray, ...], ...]
+
+    def credit(self) -> NDArray[np.float64]:
+        """Weight of each client in which every example counts once in all, [K]."""
+        ...
+
+    def digest(self) -> str:
+        """Fingerprint of the split."""
+        ...
+
+    def save(self, path: str, labels: NDArray[np.int64]) -> None:
+        """Write the split and its statistics as npz."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What one run consists of."""
+
+    simulation: Simulation
+    partition: Partition
+    labels: NDArray[np.int64]
+
+    @property
+    def copies(self) -> int:
+        """How many examples are stored beyond the first copy of each."""
+        held = sum(len(chunk) for chunks in self.partition.chunks for chunk in chunks)
+        return held - round(float(self.partition.credit().sum()))
+
+
+def build(cfg: DictConfig) -> Job:
+    """Instantiate every group and check that they fit.
+
+    Raises:
+        ConfigError: Something given does not fit; its text is one line.
+    """
+    with _one_line():
+        strategy = _strategy(cfg)
+        dataset: Dataset = instantiate(cfg.dataset)
+        labels = _labels(dataset)
+        partition = _partition(cfg, dataset, labels)
+        simulation = prepare(
+            model=_model(cfg, dataset),
+            clients=Clients(dataset.x_train, dataset.y_train, partition.chunks, partition.credit()),
+            strategy=strategy,
+            loss=squared_error if dataset.num_classes is None else cross_entropy,
+            test=_test(dataset),
+            dtype=_dtype(cfg.dtype),
+            runtime=instantiate(cfg.runtime),
+            clock=instantiate(cfg.clock),
+            faults=instantiate(cfg.faults),
+            evaluate=instantiate(cfg.evaluate),
+            **{
+                key: cfg[key] for key in ("rounds", "batch_size", "participation", "seed", "device")
+            },
+        )
+    return Job(simulation, partition, labels)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is not None and not isinstance(cause, ValueError | OSError | TypeError):
+            raise
+        raise ConfigError(one_line(cause or error)) from error
+    except (ValueError, OSError, OmegaConfBaseException) as error:
+        raise ConfigError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text without line breaks."""
+    parts = (part.strip() for part in str(error).splitlines())
+    return "; ".join(part for part in parts if part)
+
+
+def _strategy(cfg: DictConfig) -> Strategy:
+    """The strategy, on the links that were chosen unless it chose them itself."""
+    strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
+    slots = {field.name for field in fields(strategy)} & {"uplink", "downlink"}
+    links = {slot: instantiate(cfg[slot]) for slot in slots if slot not in cfg.strategy}
+    return replace(strategy, **links)
+
+
+def _labels(dataset: Dataset) -> NDArray[np.int64]:
+    if dataset.num_classes is None:
+        return np.zeros(len(dataset.y_train), dtype=np.int64)
+    return dataset.y_train.cpu().numpy()
+
+
+def _partition(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> Partition:
+    scheme = instantiate(cfg.partition)
+    column = dataset.client_ids if _by_client_id(scheme) else labels
+    if column is None:
+        raise ValueError(
+            f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
+            " another partition, for example partition=dirichlet, or data with client_ids"
+        )
+    return scheme(column, cfg.K, seed=cfg.seed)
+
+
+def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
+    """Whether the scheme, or the base it is built on, splits by a column of client ids."""
+    if isinstance(scheme, partial):
+        base = scheme.keywords.get("base")
+        return _by_client_id(base if base is not None else scheme.func)
+    return next(iter(inspect.signature(scheme).parameters)) == "client_ids"
+
+
+def _model(cfg: DictConfig, dataset: Dataset) -> nn.Module:
+    make = instantiate(cfg.model, _convert_="all")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.seed)
+        return make(dataset.input_shape, dataset.num_outputs)
+
+
+def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
+    if dataset.x_test is None or dataset.y_test is None:
+        return None
+    return dataset.x_test, dataset.y_test
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]

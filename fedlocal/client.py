@@ -1,0 +1,136 @@
+"""One client's round. Written for one client; the vmapped runtime runs it for many at once."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.pieces import View
+from fedlocal.strategy import Strategy
+from fedlocal.trees import Tree, select
+
+# (x [P], indices [B], mask [B] or ()) -> (gradient [P], loss []), on those examples.
+Gradient = Callable[[Tensor, Tensor, Tree], tuple[Tensor, Tensor]]
+
+
+class ClientState(NamedTuple):
+    """What one client keeps between rounds, one field per slot that keeps anything."""
+
+    inner: Tree
+    correction: Tree
+    uplink: Tree
+    mixing: Tree
+
+
+class Inbox(NamedTuple):
+    """What the server broadcast: the anchor (or this client's row) [P] and the controls."""
+
+    model: Tensor
+    inner: Tree
+    correction: Tree
+
+
+class Work(NamedTuple):
+    """What a client does in a round: everything random or scheduled, decided beforehand.
+
+    indices: Examples of each local step, [H, B].
+    mask: Which of the B are real where clients are padded to one B, [B]; () when all are.
+    active: Which of the H steps are real where clients are padded to one H, [H]; () when all are.
+    rates: Step sizes, [H].
+    noise: The compressor's uniforms, [n].
+    """
+
+    indices: Tensor
+    mask: Tree
+    active: Tree
+    rates: Tensor
+    noise: Tensor
+
+
+class Upload(NamedTuple):
+    """What a client sends: the encoded message, the pieces' reports, and its mean loss []."""
+
+    message: Tree
+    inner: Tree
+    correction: Tree
+    loss: Tensor
+
+
+class Local(NamedTuple):
+    """What changes from one local step to the next."""
+
+    x: Tensor
+    inner: Tree
+    loss_sum: Tensor
+    step_sum: Tensor
+
+
+def init_client(strategy: Strategy, x: Tensor) -> ClientState:
+    """State of a client that has not taken part yet."""
+    return ClientState(
+        inner=strategy.inner.init(x),
+        correction=strategy.correction.init(x),
+        uplink=strategy.uplink.init(x),
+        mixing=strategy.mixing.memory(x),
+    )
+
+
+def client_round(
+    strategy: Strategy, gradient: Gradient, state: ClientState, inbox: Inbox, work: Work
+) -> tuple[ClientState, Upload]:
+    """Pull, take H local steps, encode what the server does not know yet.
+
+    Shapes are those of one client: vectors [P], batches [B].
+    """
+    start, belief = strategy.mixing.begin(state.mixing, inbox.model)
+    correction = strategy.correction.begin(state.correction, start, inbox.correction)
+    inner = strategy.inner.begin(state.inner, inbox.inner)
+    local, view = _local_steps(strategy, gradient, start, inner, correction, inbox, work)
+
+    vector = local.x - belief
+    message, uplink = strategy.uplink.encode(vector, state.uplink, work.noise)
+    belief = belief + strategy.uplink.decode(message, work.noise, vector.shape[0])
+    correction, report = strategy.correction.end(correction, belief, local.step_sum, view)
+
+    memory = strategy.mixing.end(state.mixing, local.x, belief)
+    steps = work.indices.shape[0] if work.active == () else work.active.sum()
+    upload = Upload(message, strategy.inner.report(local.inner), report, local.loss_sum / steps)
+    return ClientState(local.inner, correction, uplink, memory), upload
+
+
+def _local_steps(
+    strategy: Strategy,
+    gradient: Gradient,
+    start: Tensor,
+    inner: Tree,
+    correction: Tree,
+    inbox: Inbox,
+    work: Work,
+) -> tuple[Local, View]:
+    """All H steps, and what the correction could see in the last of them."""
+    zero = start.new_zeros(())
+    local = Local(start, inner, zero, zero)
+    for h in range(work.indices.shape[0]):
+        view = _view(gradient, start, inbox, work, h)
+        grad, loss = gradient(local.x, work.indices[h], work.mask)
+        direction = strategy.correction.correct(grad, local.x, correction, view)
+        lr = work.rates[h]
+        x, buffers = strategy.inner.step(local.x, direction, local.inner, lr)
+        after = Local(x, buffers, local.loss_sum + loss, local.step_sum + lr)
+        # A client that is done waits for the others of its batch with nothing changing.
+        local = after if work.active == () else select(work.active[h], after, local)
+    return local, _view(gradient, start, inbox, work, -1)
+
+
+def _view(gradient: Gradient, start: Tensor, inbox: Inbox, work: Work, h: int) -> View:
+    def at(point: Tensor) -> Tensor:
+        return gradient(point, work.indices[h], work.mask)[0]
+
+    return View(start, inbox.correction, at)
+
+
+def broadcast_rows(anchor: Tensor, clients: Tensor) -> Tensor:
+    """The anchor row of each client, [S, P], from [1, P] (shared) or [K, P] (own rows)."""
+    shared = anchor.shape[0] == 1
+    return anchor.expand(len(clients), -1) if shared else torch.index_select(anchor, 0, clients)

@@ -1,0 +1,98 @@
+"""Who holds which examples, and which of them each local step looks at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.rng import Purpose, generator
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Clients:
+    """A pool of examples and each client's share of it.
+
+    Attributes:
+        x: All examples, [n, ...].
+        y: All targets, [n, ...].
+        chunks: For each client, index arrays into the pool. A mini-batch is drawn from every one
+            of them in proportion; most partitions have one chunk a client.
+        counts: Weight of each client by example count, [K]; an example that several clients hold
+            is shared between them, so that it counts once in all.
+    """
+
+    x: Tensor
+    y: Tensor
+    chunks: tuple[tuple[IntArray, ...], ...]
+    counts: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Tensor, Tensor]]) -> "Clients":
+        """Clients from one (x, y) pair each."""
+        if len(pairs) == 0:
+            raise ValueError("no clients were given; pass one (x, y) pair of tensors per client")
+        for i, (x, y) in enumerate(pairs):
+            if len(x) != len(y) or len(x) == 0:
+                raise ValueError(
+                    f"client {i} has {len(x)} inputs and {len(y)} targets; both must be equal"
+                    " and at least 1"
+                )
+        sizes = np.array([len(x) for x, _ in pairs])
+        parts = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
+        return cls(
+            x=torch.cat([x for x, _ in pairs]),
+            y=torch.cat([y for _, y in pairs]),
+            chunks=tuple((part,) for part in parts),
+            counts=sizes.astype(np.float64),
+        )
+
+    def __len__(self) -> int:
+        """K, the number of clients."""
+        return len(self.chunks)
+
+    def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
+        """How many examples of each chunk go into one mini-batch.
+
+        The first chunk is the client's own and gives `batch_size`; every further one gives in
+        proportion to its size, so that redundancy costs compute as in RI-SGD. None: everything.
+        """
+        chunks = self.chunks[client]
+        if batch_size is None or batch_size >= len(chunks[0]):
+            return [len(chunk) for chunk in chunks]
+        share = batch_size / len(chunks[0])
+        return [max(1, min(len(chunk), int(share * len(chunk) + 0.5))) for chunk in chunks]
+
+    def epoch(self, client: int, batch_size: int | None) -> float:
+        """Examples held / examples in a batch: the local steps of one pass."""
+        held = sum(len(chunk) for chunk in self.chunks[client])
+        return held / sum(self.batch_quotas(client, batch_size))
+
+    def batches(
+        self, client: int, steps: int, batch_size: int | None, seed: int, round_index: int
+    ) -> IntArray:
+        """Pool indices of the mini-batches of one client's round, [steps, b].
+
+        From each chunk: fresh permutations cut into whole batches, so that a batch never holds an
+        example twice and what is left over of a permutation is simply skipped.
+        """
+        rng = generator(seed, Purpose.BATCHES, client, round_index)
+        quotas = self.batch_quotas(client, batch_size)
+        columns = [
+            chunk[_cut(rng, len(chunk), quota, steps)]
+            for chunk, quota in zip(self.chunks[client], quotas, strict=True)
+        ]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+
+def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArray:
+    if quota == size:
+        return np.broadcast_to(np.arange(size), (steps, size))
+    per_pass = size // quota
+    passes = -(-steps // per_pass)
+    orders = [rng.permutation(size)[: per_pass * quota] for _ in range(passes)]
+    return np.concatenate(orders).reshape(-1, quota)[:steps]

@@ -1,0 +1,171 @@
+"""Quantisers: send every coordinate with few bits.
+
+The signs and levels of a message are small unsigned integers; `fedlocal.wire` packs them to the
+bits that `layout` declares.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.pieces import Compressor, Field
+from fedlocal.trees import Tree
+
+
+class Quantised(NamedTuple):
+    """scale: [1]. codes: [P], int64; the meaning is the compressor's."""
+
+    scale: Tensor
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class QSGD(Compressor):
+    """Round |v_i| / |v|_2 at random to one of `levels` + 1 values; unbiased.
+
+    omega = min(P / s^2, sqrt(P) / s) for s = levels.
+
+    Reference: Alistarh et al. QSGD. 2017. https://arxiv.org/abs/1610.02132
+    """
+
+    levels: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse a quantiser without a level."""
+        if self.levels < 1:
+            raise ValueError(f"levels must be >= 1, got {self.levels}; 16 takes 6 bits a scalar")
+
+    def noise_size(self, size: int) -> int:
+        return size
+
+    def variance(self, size: int) -> float:
+        return min(size / self.levels**2, sqrt(size) / self.levels)
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
+        norm = torch.linalg.vector_norm(v)
+        exact = self.levels * v.abs() / _nonzero(norm)
+        level = torch.floor(exact)
+        # Rounding may leave exact a hair above s; a level beyond s would not fit its bits.
+        level = torch.clamp(level + (noise < exact - level), max=self.levels)
+        codes = level.long() * 2 + (v < 0)
+        return Quantised(norm.unsqueeze(0), codes), state
+
+    def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
+        level = (message.codes // 2).to(message.scale.dtype)
+        return message.scale / self.levels * _signed(level, message.codes)
+
+    def layout(self, size: int) -> Quantised:
+        return Quantised(Field(1), Field(size, 1 + self.levels.bit_length()))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class TernGrad(Compressor):
+    """Round v_i / max|v| at random to -1, 0 or 1; unbiased. Two bits a scalar.
+
+    Attributes:
+        clip: Clip at so many standard deviations first, as the paper does with 2.5 (which makes
+            it biased); None does not clip.
+
+    Reference: Wen et al. TernGrad. 2017. https://arxiv.org/abs/1705.07878
+    """
+
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a clip that leaves nothing."""
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be positive or null, got {self.clip}; the paper's is 2.5")
+
+    def noise_size(self, size: int) -> int:
+        return size
+
+    def variance(self, size: int) -> float:
+        # max|v| |v|_1 / |v|^2 - 1 is largest for one large and many equal smaller coordinates.
+        return (sqrt(size) - 1) / 2
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
+        if self.clip is not None:
+            bound = self.clip * v.std(correction=0)
+            v = torch.minimum(torch.maximum(v, -bound), bound)
+        scale = v.abs().amax()
+        kept = noise < v.abs() / _nonzero(scale)
+        return Quantised(scale.unsqueeze(0), kept.long() * (1 + (v < 0))), state
+
+    def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
+        signs = torch.where(message.codes == 2, -1, message.codes)
+        return message.scale * signs.to(message.scale.dtype)
+
+    def layout(self, size: int) -> Quantised:
+        return Quantised(Field(1), Field(size, 2))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class ScaledSign(Compressor):
+    """(|v|_1 / P) sign(v) with sign(0) = 1. One bit a scalar; contractive.
+
+    Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
+    https://arxiv.org/abs/1901.09847
+    """
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
+        return Quantised(v.abs().mean().unsqueeze(0), (v < 0).long()), state
+
+    def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
+        return message.scale * (1 - 2 * message.codes.to(message.scale.dtype))
+
+    def layout(self, size: int) -> Quantised:
+        return Quantised(Field(1), Field(size, 1))  # type: ignore[arg-type]
+
+
+class Exponents(NamedTuple):
+    """codes: [P], int64: 2 (e + EXPONENT_OFFSET) + sign for +-2^e, 0 and 1 for zero."""
+
+    codes: Tensor
+
+
+@dataclass(frozen=True)
+class Natural(Compressor):
+    """Round |v_i| at random to one of the two powers of two around it; unbiased, omega = 1/8.
+
+    Nine bits a scalar: sign and an 8-bit exponent from -126 to 128. What is smaller than 2^-126
+    is rounded at random to zero or 2^-126.
+
+    Reference: Horvath et al. Natural Compression. 2019. https://arxiv.org/abs/1905.10988
+    """
+
+    def noise_size(self, size: int) -> int:
+        return size
+
+    def variance(self, size: int) -> float:
+        return 1 / 8
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Exponents, Tree]:
+        magnitude = v.abs().double()
+        # frexp: |v| = m 2^e with m in [0.5, 1), so |v| / 2^(e-1) - 1 is the share rounded up.
+        mantissa, exponent = torch.frexp(magnitude)
+        lower = exponent.long() - 1
+        up = noise < 2 * mantissa - 1
+        code = lower + up + 127
+        tiny = magnitude < 2.0**-126
+        code = torch.where(tiny, (noise < magnitude * 2.0**126).long(), code)
+        return Exponents(2 * torch.clamp(code, max=255) + (v < 0)), state
+
+    def decode(self, message: Exponents, noise: Tensor, size: int) -> Tensor:
+        code = message.codes // 2
+        power = torch.exp2(code.to(noise.dtype) - 127)
+        return _signed(torch.where(code == 0, 0.0, power), message.codes)
+
+    def layout(self, size: int) -> Exponents:
+        return Exponents(Field(size, 9))  # type: ignore[arg-type]
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    # A zero vector is sent as zeros, not as 0 / 0.
+    return torch.where(scale > 0, scale, 1.0)
+
+
+def _signed(magnitude: Tensor, codes: Tensor) -> Tensor:
+    return magnitude * (1 - 2 * (codes % 2)).to(magnitude.dtype)

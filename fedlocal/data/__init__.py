@@ -1,0 +1,33 @@
+"""Datasets: function name = conf name, and every one returns a `Dataset`.
+
+Importing this package costs torch and numpy only: scikit-learn and torchvision are imported
+inside the function that needs them. No file here bears a function's name, because importing a
+submodule would then hide the function behind the module.
+"""
+
+from fedlocal.data.archive import npz
+from fedlocal.data.colour_images import cifar10, cifar100, svhn
+from fedlocal.data.dataset import Dataset
+from fedlocal.data.fedprox_synthetic import synthetic
+from fedlocal.data.idx_images import emnist, fashion_mnist, kmnist, mnist
+from fedlocal.data.image_folder import imagefolder
+from fedlocal.data.least_squares import quadratic
+from fedlocal.data.scikit import digits
+from fedlocal.data.svmlight import libsvm
+
+__all__ = [
+    "Dataset",
+    "cifar10",
+    "cifar100",
+    "digits",
+    "emnist",
+    "fashion_mnist",
+    "imagefolder",
+    "kmnist",
+    "libsvm",
+    "mnist",
+    "npz",
+    "quadratic",
+    "svhn",
+    "synthetic",
+]

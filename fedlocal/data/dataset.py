@@ -1,0 +1,159 @@
+"""What every loader returns: a whole dataset in memory, checked once when it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """A train set and, where there is one, a test set.
+
+    Attributes:
+        name: What messages call it; the loader's name.
+        x_train: Inputs, [n, ...]; images are [n, C, H, W].
+        y_train: Class indices, int64 [n]; or regression targets, float [n, d].
+        x_test: Test inputs, [m, ...], or None. An empty set becomes None.
+        y_test: Test targets, as `y_train`, or None.
+        num_classes: Number of classes; None for regression.
+        client_ids: Natural owner of each training example, int64 [n], or None. A tensor or any
+            integer sequence is converted to a numpy array.
+        optimum: Exact minimiser, flat [P], where it is known; else None.
+
+    Raises:
+        ValueError: NaN or inf, lengths or shapes that do not fit, a label out of range, an empty
+            train set.
+    """
+
+    name: str
+    x_train: Tensor
+    y_train: Tensor
+    x_test: Tensor | None
+    y_test: Tensor | None
+    num_classes: int | None
+    client_ids: NDArray[np.int64] | None = None
+    optimum: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if (self.x_test is None) != (self.y_test is None):
+            raise ValueError(f"dataset {self.name}: give both of x_test and y_test, or neither")
+        if self.x_test is not None and len(self.x_test) == 0:
+            object.__setattr__(self, "x_test", None)
+            object.__setattr__(self, "y_test", None)
+        if self.client_ids is not None:
+            object.__setattr__(self, "client_ids", _as_ids(self.name, self.client_ids))
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse data that would fail, or silently mislead, later.
+
+        Raises:
+            ValueError: One line that names the dataset, the array and the first bad row.
+        """
+        if len(self.x_train) == 0:
+            raise ValueError(f"dataset {self.name}: the train set is empty")
+        if self.num_classes is not None and self.num_classes < 2:
+            raise ValueError(f"dataset {self.name}: {self.num_classes} class; at least 2 needed")
+        self._check("train", self.x_train, self.y_train)
+        if self.x_test is not None and self.y_test is not None:
+            self._check("test", self.x_test, self.y_test)
+            if self.x_test.shape[1:] != self.x_train.shape[1:]:
+                raise ValueError(
+                    f"dataset {self.name}: an example is {list(self.x_train.shape[1:])} in x_train "
+                    f"but {list(self.x_test.shape[1:])} in x_test"
+                )
+        if self.client_ids is not None and len(self.client_ids) != len(self.x_train):
+            raise ValueError(
+                f"dataset {self.name}: {len(self.client_ids)} client_ids for "
+                f"{len(self.x_train)} training examples; one per example needed"
+            )
+
+    def _check(self, part: str, x: Tensor, y: Tensor) -> None:
+        if len(x) != len(y):
+            raise ValueError(
+                f"dataset {self.name}: x_{part} has {len(x)} examples but y_{part} has {len(y)}"
+            )
+        if x.dim() < 2:
+            raise ValueError(f"dataset {self.name}: x_{part} must be [n, ...], got {list(x.shape)}")
+        _check_finite(self.name, f"x_{part}", x)
+        if self.num_classes is None:
+            self._check_targets(part, y)
+        else:
+            self._check_labels(part, y, self.num_classes)
+
+    def _check_targets(self, part: str, y: Tensor) -> None:
+        if not y.is_floating_point() or y.dim() != 2:
+            raise ValueError(
+                f"dataset {self.name}: regression needs y_{part} as float [n, d], got {y.dtype} "
+                f"{list(y.shape)}; for classification set num_classes"
+            )
+        _check_finite(self.name, f"y_{part}", y)
+
+    def _check_labels(self, part: str, y: Tensor, num_classes: int) -> None:
+        if y.dtype != torch.int64 or y.dim() != 1:
+            raise ValueError(
+                f"dataset {self.name}: y_{part} must be int64 labels [n], got {y.dtype} "
+                f"{list(y.shape)}"
+            )
+        outside = ((y < 0) | (y >= num_classes)).nonzero()
+        if len(outside):
+            row = int(outside[0])
+            raise ValueError(
+                f"dataset {self.name}: y_{part} has {len(outside)} labels outside "
+                f"0..{num_classes - 1}, the first is {int(y[row])} in row {row}"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(self.x_train.shape[1:])
+
+    @property
+    def num_outputs(self) -> int:
+        """Number of classes, or width of a regression target."""
+        return self.y_train.shape[1] if self.num_classes is None else self.num_classes
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Dataset:
+        """Move every tensor to `device` and cast the floating ones to `dtype`."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        tensors = {name: move(v) for name, v in values.items() if isinstance(v, Tensor)}
+        return dataclasses.replace(self, **tensors)
+
+    def __repr__(self) -> str:
+        num_test = 0 if self.x_test is None else len(self.x_test)
+        return (
+            f"Dataset({self.name!r}, {len(self.x_train)} train, {num_test} test, "
+            f"input {list(self.input_shape)}, {self.num_outputs} outputs)"
+        )
+
+
+def _as_ids(name: str, ids: NDArray[np.int64] | Tensor) -> NDArray[np.int64]:
+    array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise ValueError(
+            f"dataset {name}: client_ids must be integers [n], got {array.dtype} "
+            f"{list(array.shape)}"
+        )
+    return array.astype(np.int64)
+
+
+def _check_finite(name: str, label: str, x: Tensor) -> None:
+    bad = ~torch.isfinite(x)
+    if bad.any():
+        row = int(bad.flatten(1).any(1).nonzero()[0])
+        raise ValueError(
+            f"dataset {name}: {label} has {int(bad.sum())} values that are NaN or inf, "
+            f"the first in row {row}"
+        )

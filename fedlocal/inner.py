@@ -1,0 +1,134 @@
+"""Inner optimisers: what one local step does with the corrected direction.
+
+Momentum is PyTorch's: v <- momentum v + g, x <- x - lr v; Nesterov steps along g + momentum v.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.pieces import InnerOptimiser, Rate, Round
+from fedlocal.rates import as_rate
+from fedlocal.trees import Tree, tree_map, weighted_mean
+
+Buffers = Literal["keep", "reset", "average"]
+
+
+@dataclass(frozen=True)
+class Buffered(InnerOptimiser):
+    """An inner optimiser with buffers, and what becomes of them at a synchronisation.
+
+    Attributes:
+        lr: Step size, or a schedule.
+        buffers: "keep" leaves them on the client, "reset" begins every round afresh, "average"
+            sends them with the model, so that both links carry as many vectors more.
+    """
+
+    lr: float | Rate
+    buffers: Buffers = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no optimiser knows."""
+        as_rate(self.lr)
+        if self.buffers not in ("keep", "reset", "average"):
+            raise ValueError(f"buffers must be keep, reset or average, got {self.buffers!r}")
+
+    def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        return as_rate(self.lr).at(round_index, first_step, steps)
+
+    def control(self, x: Tensor) -> Tree:
+        return self.init(x) if self.buffers == "average" else ()
+
+    def begin(self, state: Tree, control: Tree) -> Tree:
+        if self.buffers == "reset":
+            return tree_map(torch.zeros_like, state)
+        return control if self.buffers == "average" else state
+
+    def report(self, state: Tree) -> Tree:
+        return state if self.buffers == "average" else ()
+
+    def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
+        return weighted_mean(reports, info.weights) if self.buffers == "average" else control
+
+
+class MomentumState(NamedTuple):
+    """velocity: v, [P]."""
+
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class SGD(Buffered):
+    """Stochastic gradient descent with heavy-ball or Nesterov momentum."""
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        super().__post_init__()
+        check_momentum("momentum", self.momentum)
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay}")
+
+    def init(self, x: Tensor) -> MomentumState:
+        return MomentumState(torch.zeros_like(x))
+
+    def step(
+        self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
+    ) -> tuple[Tensor, MomentumState]:
+        grad = torch.add(direction, x, alpha=self.weight_decay)
+        velocity = torch.add(grad, state.velocity, alpha=self.momentum)
+        along = torch.add(grad, velocity, alpha=self.momentum) if self.nesterov else velocity
+        return x - lr * along, MomentumState(velocity)
+
+
+class AdamState(NamedTuple):
+    """mean, square: running first and second moment, [P]. taken: steps so far, []."""
+
+    mean: Tensor
+    square: Tensor
+    taken: Tensor
+
+
+@dataclass(frozen=True)
+class AdamW(Buffered):
+    """Adam with decoupled weight decay, as `torch.optim.AdamW`.
+
+    Reference: Loshchilov, Hutter. Decoupled Weight Decay Regularization. 2019.
+    https://arxiv.org/abs/1711.05101
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        super().__post_init__()
+        for beta in self.betas:
+            check_momentum("each of betas", beta)
+
+    def init(self, x: Tensor) -> Tree:
+        return AdamState(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(()))
+
+    def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
+        first, second = self.betas
+        mean = first * state.mean + (1 - first) * direction
+        square = second * state.square + (1 - second) * direction * direction
+        taken = state.taken + 1
+        unbiased = mean / (1 - first**taken)
+        scale = torch.sqrt(square / (1 - second**taken)) + self.eps
+        x = x * (1 - lr * self.weight_decay) - lr * unbiased / scale
+        return x, AdamState(mean, square, taken)
+
+
+def check_momentum(name: str, value: float) -> None:
+    """Raise ValueError unless 0 <= value < 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")

@@ -1,0 +1,80 @@
+"""One run with its folder: metrics as they come, then summary, partition, model and curves."""
+
+import hashlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedlocal.build import Job
+from fedlocal.progress import Progress
+from fedlocal.report.curves import draw
+from fedlocal.report.runs import FinishedRun
+from fedlocal.simulate import Result, finish, run
+from fedlocal.simulation import Row, initial_state
+from fedlocal.tracking import CsvTracker, Tracker
+
+
+def run_job(job: Job, folder: Path, about: dict[str, Any], tracker: Tracker) -> Result:
+    """Run the job and fill its folder.
+
+    Args:
+        job: What to run.
+        folder: Exists; gets metrics.csv, summary.json, partition.npz, model.safetensors and
+            curves.png.
+        about: Goes into the summary as it is: name, overrides, config.
+        tracker: Gets every row and the summary, besides the files.
+    """
+    job.partition.save(str(folder / "partition.npz"), job.labels)
+    sim, name = job.simulation, about["name"]
+    with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
+
+        def on_round(row: Row) -> None:
+            for sink in (table, tracker, progress):
+                sink.log(row)
+
+        state, history = run(sim, initial_state(sim), on_round)
+    result = finish(sim, state, history)
+    summary = _summary(job, result) | about
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    draw([FinishedRun(folder, name, history, summary)], folder / "curves.png")
+    tracker.finish(summary)
+    return result
+
+
+def params_sha256(params: Tensor) -> str:
+    """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
+    values = params.detach().cpu().numpy()
+    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _summary(job: Job, result: Result) -> dict[str, Any]:
+    packages = ("fedlocal", "torch", "numpy", "hydra-core")
+    return {
+        **_final(result.history),
+        "seed": job.simulation.seed,
+        "num_parameters": len(result.params),
+        "params_sha256": params_sha256(result.params),
+        "partition_sha256": job.partition.digest(),
+        # Not zero only where examples are held by several clients; weights count each once.
+        "redundant_examples": job.copies,
+        "client_weights": np.round(job.partition.credit(), 6).tolist(),
+        "device": str(result.params.device),
+        "versions": {name: version(name) for name in packages}
+        | {"python": platform.python_version()},
+    }
+
+
+def _final(history: list[Row]) -> Row:
+    """The last row; what was not evaluated in it, from the last row in which it was."""
+    final = dict(history[-1])
+    for row in history:
+        final |= {key: value for key, value in row.items() if value is not None}
+    return final

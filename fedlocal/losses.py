@@ -1,0 +1,65 @@
+"""Losses and accuracy: means over the batch, written so that nested `torch.vmap` takes them.
+
+Branches look at shapes only, never at values.
+"""
+
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    """Mean logistic loss: softmax for two or more output columns, binary for one.
+
+    Args:
+        output: Logits, [batch, C]; C = 1 is the logit of class 1 against class 0.
+        target: Class indices, int64 [batch]; in {0, 1} for C = 1.
+
+    Returns:
+        Mean loss in nats, [].
+
+    >>> import torch
+    >>> one_logit = cross_entropy(torch.tensor([[0.7]]), torch.tensor([1]))
+    >>> two_logits = cross_entropy(torch.tensor([[0.0, 0.7]]), torch.tensor([1]))
+    >>> torch.allclose(one_logit, two_logits)
+    True
+    """
+    if output.shape[-1] > 1:
+        return F.cross_entropy(output, target)
+    # -log sigmoid(+-z) and not softplus, which torch replaces by its asymptote from 20 on.
+    sign = (2 * target - 1).to(output.dtype)
+    return -F.logsigmoid(sign * output.squeeze(-1)).mean()
+
+
+def squared_error(output: Tensor, target: Tensor) -> Tensor:
+    """Half the squared distance, summed over columns, averaged over the batch.
+
+    Args:
+        output: Predictions, [batch, d].
+        target: Same shape.
+
+    Returns:
+        0.5 * mean_b ||output_b - target_b||^2, [].
+
+    Raises:
+        ValueError: Shapes differ; [batch] against [batch, 1] would broadcast to a square.
+    """
+    if output.shape != target.shape:
+        raise ValueError(
+            f"squared_error needs equal shapes, got output {list(output.shape)} and target "
+            f"{list(target.shape)}; give the target a last dimension of {output.shape[-1]}"
+        )
+    return 0.5 * (output - target).square().sum(-1).mean()
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Share of the batch that is classified correctly.
+
+    Args:
+        output: Logits, [batch, C]; with C = 1 a positive logit means class 1.
+        target: Class indices, int64 [batch].
+
+    Returns:
+        Between 0 and 1, in the dtype of `output`, [].
+    """
+    predicted = output.argmax(-1) if output.shape[-1] > 1 else output.squeeze(-1) > 0
+    return (predicted == target).to(output.dtype).mean()

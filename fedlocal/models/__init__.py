@@ -1,0 +1,22 @@
+"""Models: function name = conf name, called with (input_shape, num_outputs) first.
+
+None has buffers or in-place operations, so that one flat vector holds all of a model and
+`torch.func` may run many of them at once. Weights come from torch's global generator: seed it.
+"""
+
+from fedlocal.models.convex import linear, logistic
+from fedlocal.models.convolutional import cnn, lenet5
+from fedlocal.models.normalisation import batch_norm_to_group_norm
+from fedlocal.models.perceptron import mlp
+from fedlocal.models.residual import resnet18_gn, resnet20_gn
+
+__all__ = [
+    "batch_norm_to_group_norm",
+    "cnn",
+    "lenet5",
+    "linear",
+    "logistic",
+    "mlp",
+    "resnet18_gn",
+    "resnet20_gn",
+]

@@ -1,0 +1,50 @@
+"""The outer optimiser that most strategies share. Others live in their strategy's file."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.inner import check_momentum
+from fedlocal.pieces import Guarantee, OuterOptimiser, Round
+
+
+class OuterState(NamedTuple):
+    """velocity: [A, P]."""
+
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class OuterSGD(OuterOptimiser):
+    """SGD on the anchor along the pseudo-gradient; with the defaults it takes the mean.
+
+    v <- momentum v + d, the anchor moves by -lr v; Nesterov steps along d + momentum v.
+    """
+
+    lr: float = 1.0
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        check_momentum("outer momentum", self.momentum)
+        if not self.lr > 0:
+            raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Only lr 1 without momentum puts the anchor on the mean."""
+        plain = self.lr == 1 and self.momentum == 0
+        return frozenset() if plain else frozenset({Guarantee.PLAIN_MEAN})
+
+    def init(self, anchor: Tensor) -> OuterState:
+        return OuterState(torch.zeros_like(anchor))
+
+    def step(
+        self, pseudo_grad: Tensor, state: OuterState, info: Round
+    ) -> tuple[Tensor, OuterState]:
+        velocity = self.momentum * state.velocity + pseudo_grad
+        along = pseudo_grad + self.momentum * velocity if self.nesterov else velocity
+        return -self.lr * along, OuterState(velocity)

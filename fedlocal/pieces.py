@@ -1,0 +1,269 @@
+"""The slots of a round as abstract pieces.
+
+A piece is a frozen dataclass with pure methods. Its state is a tree of tensors (usually a
+NamedTuple) that is handed in and out; `()` is "no state". Methods of the client half see one
+client, with flat vectors [P]; the vmapped runtime adds the client dimension. So: no `.item()`, no
+branch on a tensor's value, no in-place change, no random call.
+
+Who calls what, in which order: `fedlocal/client.py` and `fedlocal/server.py`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.flat import ParamSpec
+from fedlocal.trees import Tree
+
+
+class Guarantee(Enum):
+    """What a piece may rely on. The value says it in words, for the error message."""
+
+    PLAIN_MEAN = "the next anchor is the weighted mean of the clients' models"
+    LOSSLESS_DOWNLINK = "every client receives the anchor exactly"
+    EQUAL_STEPS = "all clients take the same number of local steps in a round"
+    FULL_PARTICIPATION = "every client takes part in every round"
+
+
+class Round(NamedTuple):
+    """What the server half may know of a round."""
+
+    weights: Tensor  # [S], of the cohort's members, sum to 1
+    fraction: float  # S / K, the share of all clients that took part
+    lr: Tensor  # [], mean local step size that was applied in the round
+
+
+class View(NamedTuple):
+    """What a correction may look at during one local step of one client."""
+
+    start: Tensor  # [P], the model this client began the round with
+    control: Tree  # the server half's broadcast
+    gradient: Callable[[Tensor], Tensor]  # gradient at another point, on the same mini-batch
+
+
+@dataclass(frozen=True)
+class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
+    """Common to all pieces: what it relies on, and what it takes from others."""
+
+    requires: ClassVar[frozenset[Guarantee]] = frozenset()
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The guarantees that do not hold in a strategy with this piece."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Rate(Piece):
+    """A learning-rate schedule."""
+
+    @abstractmethod
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        """Step sizes of one round, [steps]; `first_step` local steps went before it."""
+
+
+@dataclass(frozen=True)
+class InnerOptimiser(Piece):
+    """One local step. The server half (`control`, `report`, `combine`) serves shared buffers."""
+
+    @abstractmethod
+    def init(self, x: Tensor) -> Tree:
+        """Buffers of a client that has not taken part yet; x [P] gives shape and dtype."""
+
+    def control(self, x: Tensor) -> Tree:
+        """The first broadcast of the server half."""
+        return ()
+
+    def begin(self, state: Tree, control: Tree) -> Tree:
+        """Buffers at the start of a round."""
+        return state
+
+    @abstractmethod
+    def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        """Step sizes of one round, [steps]."""
+
+    @abstractmethod
+    def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
+        """One step from x [P] along `direction` [P]; `lr` is a scalar tensor."""
+
+    def report(self, state: Tree) -> Tree:
+        """What travels up after the round."""
+        return ()
+
+    def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
+        """The next broadcast from the cohort's reports, each [S, ...]."""
+        return control
+
+
+@dataclass(frozen=True)
+class Correction(Piece):
+    """Changes the local direction. May have a server half: a control vector up and down."""
+
+    def init(self, x: Tensor) -> Tree:
+        """State of a client that has not taken part yet."""
+        return ()
+
+    def control(self, x: Tensor) -> Tree:
+        """The first broadcast of the server half."""
+        return ()
+
+    def begin(self, state: Tree, start: Tensor, control: Tree) -> Tree:
+        """Called with the model that the round starts from, after the pull."""
+        return state
+
+    def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
+        """The direction to step along at x, given the mini-batch gradient there."""
+        return grad
+
+    def end(self, state: Tree, belief: Tensor, step_sum: Tensor, view: View) -> tuple[Tree, Tree]:
+        """State to keep and report to send.
+
+        Args:
+            state: As `begin` returned it.
+            belief: What the server now believes this client's model to be, [P]. Not the exact
+                model: behind a lossy compressor the server never saw that.
+            step_sum: Sum of the step sizes of the round, [].
+            view: As in `correct`; its gradient is that of the round's last mini-batch.
+        """
+        return state, ()
+
+    def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
+        """The next broadcast from the cohort's reports, each [S, ...]."""
+        return control
+
+
+@dataclass(frozen=True)
+class Period(Piece):
+    """How many local steps the clients take in a round."""
+
+    def init(self) -> Tree:
+        """State before the first round."""
+        return ()
+
+    @abstractmethod
+    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Local steps of each cohort member, [S]; `epoch` [S] is its examples / its batch."""
+
+    def observe(self, state: Tree, metrics: dict[str, float | None]) -> Tree:
+        """Learn from the finished round's row of metrics."""
+        return state
+
+
+class Field(NamedTuple):
+    """One part of a message on the wire.
+
+    bits 0 means floating point in the message's own dtype, otherwise unsigned integers of that
+    many bits, packed without gaps.
+    """
+
+    length: int
+    bits: int = 0
+
+
+@dataclass(frozen=True)
+class Compressor(Piece):
+    """Encodes a vector [P] into a message and decodes it again, for either direction.
+
+    `noise` [n] are uniforms in [0, 1) that sender and receiver both derive from
+    (seed, purpose, client, round); `noise_size` says how many are needed.
+    """
+
+    @property
+    def lossless(self) -> bool:
+        """Whether decode(encode(v)) is always v."""
+        return False
+
+    def bind(self, spec: ParamSpec) -> "Compressor":
+        """The same compressor, knowing the shapes of the layers."""
+        return self
+
+    def init(self, x: Tensor) -> Tree:
+        """State before the first message; x [P] gives shape and dtype."""
+        return ()
+
+    def noise_size(self, size: int) -> int:
+        """Number of uniforms for a vector of `size` scalars."""
+        return 0
+
+    def variance(self, size: int) -> float:
+        """Bound omega with E|C(v) - v|^2 <= omega |v|^2 if unbiased; 0 if biased (or exact)."""
+        return 0.0
+
+    @abstractmethod
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Tree, Tree]:
+        """The message for v [P], a tree of 1-D tensors, and the next state."""
+
+    @abstractmethod
+    def decode(self, message: Tree, noise: Tensor, size: int) -> Tensor:
+        """The vector [size] that the receiver reads out of the message."""
+
+    @abstractmethod
+    def layout(self, size: int) -> Tree:
+        """A `Field` for each tensor of the message, as a tree of the same shape."""
+
+
+@dataclass(frozen=True)
+class Mixing(Piece):
+    """How models meet. Server half: messages -> move. Client half: memory and pull.
+
+    The anchor is [A, P]: one row that all clients share, or one row a client.
+    """
+
+    @abstractmethod
+    def weigh(self, counts: Tensor) -> Tensor:
+        """Weights [S] that sum to 1, from the cohort's example counts [S]."""
+
+    def anchor(self, x: Tensor, num_clients: int) -> Tensor:
+        """The first anchor [A, P] from the initial model x [P]."""
+        return x.unsqueeze(0)
+
+    def init(self, x: Tensor, num_clients: int) -> Tree:
+        """State of the server half."""
+        return ()
+
+    def memory(self, x: Tensor) -> Tree:
+        """What a client remembers of its own model between rounds."""
+        return ()
+
+    def begin(self, memory: Tree, incoming: Tensor) -> tuple[Tensor, Tensor]:
+        """The round's start [P] and the server's belief of this client's model [P]."""
+        return incoming, incoming
+
+    def end(self, memory: Tree, x: Tensor, belief: Tensor) -> Tree:
+        """The next memory, from the client's model and the updated belief."""
+        return memory
+
+    @abstractmethod
+    def mix(
+        self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, Tree]:
+        """How far the anchor should move, [A, P], and the next state.
+
+        Args:
+            state: Of the server half.
+            anchor: [A, P].
+            received: The decoded messages, [S, P]: what to add to the beliefs. Where beliefs
+                begin at the anchor a mean of these is the move; adding and subtracting the anchor
+                would only lose digits.
+            clients: Ids of the cohort, [S].
+            info: Weights and fraction of the cohort.
+        """
+
+
+@dataclass(frozen=True)
+class OuterOptimiser(Piece):
+    """Turns the pseudo-gradient (before - after) into the move of the anchor."""
+
+    def init(self, anchor: Tensor) -> Tree:
+        """State before the first round; anchor [A, P]."""
+        return ()
+
+    @abstractmethod
+    def step(self, pseudo_grad: Tensor, state: Tree, info: Round) -> tuple[Tensor, Tree]:
+        """The move to add to the anchor, [A, P], and the next state."""

@@ -1,0 +1,60 @@
+"""The progress bar of a run. Silent where the output is not a terminal."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Shows loss, accuracy, bytes and rounds per second while a run goes on."""
+
+    def __init__(self, name: str, rounds: int) -> None:
+        console = Console()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(name, total=rounds, metrics="")
+
+    def __enter__(self) -> "Progress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Show one finished round."""
+        self._bar.update(self._task, advance=1, metrics=status(row))
+
+
+def status(row: dict[str, Any]) -> str:
+    """One round's main numbers in a line; what was not evaluated is left out."""
+    moved = row["uplink_bytes"] + row["downlink_bytes"]
+    parts = [
+        f"{label} {row[key]:.4g}"
+        for label, key in (("loss", "train_loss"), ("acc", "test_accuracy"))
+        if row[key] is not None
+    ]
+    rate = row["round"] / max(row["wall_seconds"], 1e-9)
+    return "  ".join([*parts, human_bytes(moved), f"{rate:.1f} rounds/s"])
+
+
+def human_bytes(count: float) -> str:
+    """A number of bytes with a decimal unit.
+
+    >>> human_bytes(1_234_567)
+    '1.23 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

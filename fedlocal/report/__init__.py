@@ -1,0 +1,1 @@
+"""Reading finished runs back: tables and curves."""

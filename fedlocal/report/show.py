@@ -1,0 +1,52 @@
+"""Tables on the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from fedlocal.progress import human_bytes
+
+# Key in the row, heading, how the value is shown.
+COLUMNS = {
+    "train_loss": ("train loss", "{:.4g}".format),
+    "test_accuracy": ("test acc", "{:.4f}".format),
+    "uplink_bytes": ("up", human_bytes),
+    "downlink_bytes": ("down", human_bytes),
+    "sim_seconds": ("sim s", "{:.4g}".format),
+    "wall_seconds": ("wall s", "{:.3g}".format),
+}
+
+
+def show(table: list[dict[str, Any]], folder: Path) -> None:
+    """Print the runs of a sweep and where they lie."""
+    settings = [key for key in table[0] if key not in (*COLUMNS, "test_loss")]
+    # What is the same in every run goes into the caption, once.
+    same = [key for key in settings if len({str(row[key]) for row in table}) == 1]
+    shared = " ".join(f"{key}={table[0][key]}" for key in same)
+    _print(table, [key for key in settings if key not in same])
+    print(f"{len(table)} runs, {shared} -> {folder}")
+
+
+def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
+    """Print about `count` rounds of a run, evenly spaced, the last among them."""
+    stride = max(1, len(history) // count)
+    _print(history[::-1][::stride][::-1], ["round", "local_steps"])
+
+
+def _print(rows: list[dict[str, Any]], settings: list[str]) -> None:
+    shown = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
+    table = Table(box=None, header_style="bold")
+    for heading in [*settings, *(COLUMNS[key][0] for key in shown)]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = [str(row[key]) for key in settings]
+        table.add_row(*cells, *(_cell(key, row[key]) for key in shown))
+    console = Console()
+    # Piped into a file a table must not be cut to eighty columns.
+    (console if console.is_terminal else Console(width=200)).print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    return "" if value is None else COLUMNS[key][1](value)

@@ -1,0 +1,98 @@
+"""The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.client import ClientState, Inbox, Upload, Work, client_round
+from fedlocal.clients import IntArray
+from fedlocal.objective import Objective
+from fedlocal.runtime.plan import Plan
+from fedlocal.strategy import Strategy
+from fedlocal.trees import concatenate, take
+
+
+@dataclass(frozen=True)
+class Vmapped:
+    """Runs groups of clients at once; clients that differ in size or steps are padded and masked.
+
+    Attributes:
+        clients_per_batch: Size of a group. Bounds the memory, and on a CPU keeps the working set
+            in the cache.
+    """
+
+    clients_per_batch: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse an empty group."""
+        if self.clients_per_batch < 1:
+            raise ValueError(f"clients_per_batch must be >= 1, got {self.clients_per_batch}")
+
+    def run(
+        self,
+        strategy: Strategy,
+        objective: Objective,
+        states: ClientState,
+        inbox: Inbox,
+        plan: Plan,
+    ) -> tuple[ClientState, Upload]:
+        """See `Runtime.run`."""
+        # Clients with like numbers of steps share a group, so that little of it is padding.
+        order = np.argsort(-plan.steps, kind="stable")
+        groups = np.split(order, range(self.clients_per_batch, len(order), self.clients_per_batch))
+        results = [self._group(strategy, objective, states, inbox, plan, rows) for rows in groups]
+        if len(results) == 1 and np.array_equal(order, np.arange(len(order))):
+            return results[0]
+        back = torch.from_numpy(np.argsort(order)).to(inbox.model.device)
+        return take(concatenate([s for s, _ in results]), back), take(
+            concatenate([u for _, u in results]), back
+        )
+
+    @staticmethod
+    def _group(
+        strategy: Strategy,
+        objective: Objective,
+        states: ClientState,
+        inbox: Inbox,
+        plan: Plan,
+        rows: IntArray,
+    ) -> tuple[ClientState, Upload]:
+        whole = np.array_equal(rows, np.arange(len(plan.clients)))
+        picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
+        run = partial(client_round, strategy, objective.gradient)
+        work = _padded(plan, rows, inbox.model)
+        # Controls and step sizes are the same for every client of the group.
+        shared = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
+        own = Work(indices=0, mask=0, active=0, rates=None, noise=0)  # type: ignore[arg-type]
+        return torch.vmap(run, in_dims=(0, shared, own))(
+            take(states, picked),
+            inbox._replace(model=inbox.model[picked]),
+            work._replace(noise=plan.noise[picked]),
+        )
+
+
+def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
+    steps = plan.steps[rows]
+    widths = np.array([plan.indices[row].shape[1] for row in rows])
+    indices = np.zeros((len(rows), steps.max(), widths.max()), dtype=np.int64)
+    for row, index in zip(rows, indices, strict=True):
+        own = plan.indices[row]
+        index[: own.shape[0], : own.shape[1]] = own
+    return Work(
+        indices=torch.from_numpy(indices).to(like.device),
+        mask=_real(widths, like),
+        active=_real(steps, like),
+        rates=torch.tensor(plan.rates[: steps.max()], dtype=like.dtype).to(like.device),
+        noise=like,
+    )
+
+
+def _real(lengths: IntArray, like: Tensor) -> Tensor | tuple[()]:
+    """[S, max length] telling real entries from padding; () where nothing is padded."""
+    longest = lengths.max()
+    if (lengths == longest).all():
+        return ()
+    return torch.from_numpy(np.arange(longest) < lengths[:, None]).to(like.device)

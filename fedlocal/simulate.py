@@ -1,0 +1,206 @@
+"""`fedlocal.simulate`: train one model over K clients in this process."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedlocal.client import ClientState
+from fedlocal.clients import Clients
+from fedlocal.clock import Clock
+from fedlocal.evaluate import Evaluate
+from fedlocal.flat import ParamSpec, assign, flatten
+from fedlocal.ledger import Ledger
+from fedlocal.losses import cross_entropy
+from fedlocal.objective import Loss, Objective
+from fedlocal.participation import DropOut, check_participation
+from fedlocal.runtime import Runtime, runtime_of
+from fedlocal.server import ServerState
+from fedlocal.simulation import (
+    Row,
+    RunState,
+    Simulation,
+    advance,
+    client_models,
+    consensus,
+    initial_state,
+)
+from fedlocal.strategy import Strategy
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run leaves behind.
+
+    Attributes:
+        history: One dict of metrics per round; bytes, steps and seconds are cumulative, None
+            where a quantity is not defined.
+        model: The trained module (mean model where clients differ).
+        params: Its parameters, [P].
+        client_params: Each client's model after the last synchronisation, [K, P].
+        server_state: The server's state.
+        client_states: The clients' states, every tensor [K, ...].
+        ledger: What every round sent and computed.
+    """
+
+    history: list[Row]
+    model: nn.Module
+    params: Tensor
+    client_params: Tensor
+    server_state: ServerState
+    client_states: ClientState
+    ledger: Ledger
+
+
+def simulate(
+    model: nn.Module,
+    clients: Sequence[tuple[Tensor, Tensor]] | Clients,
+    strategy: Strategy,
+    rounds: int = 50,
+    batch_size: int | None = 32,
+    loss: Loss = cross_entropy,
+    test: tuple[Tensor, Tensor] | None = None,
+    participation: float = 1.0,
+    seed: int = 0,
+    runtime: str | Runtime = "vmapped",
+    device: str = "auto",
+    dtype: torch.dtype | None = None,
+    clock: Clock | None = None,
+    faults: DropOut | None = None,
+    evaluate: Evaluate | None = None,
+    on_round: Callable[[Row], None] | None = None,
+) -> Result:
+    """Train `model` over `clients` with `strategy`.
+
+    Args:
+        model: Starts the run as it is; it is not changed. No buffers (no BatchNorm).
+        clients: One pair (x [n_i, ...], y [n_i, ...]) per client, or prepared `Clients`.
+        strategy: What a function of `strategies` returns.
+        rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
+        batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
+            fewer use what they hold.
+        loss: (output, target) -> mean over the batch.
+        test: A pair (x, y) to evaluate on.
+        participation: Share of the clients in each round, in (0, 1].
+        seed: Of batches, cohorts, compressor noise, faults and the clock.
+        runtime: "vmapped" or "loop", or one with its own settings.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        dtype: Of parameters and inputs; None keeps the model's.
+        clock: Law of the simulated seconds.
+        faults: Which members of a cohort do not answer.
+        evaluate: How often and on how much to evaluate.
+        on_round: Called with each finished row.
+
+    Raises:
+        ValueError: Something given does not fit; the message says what and how to mend it.
+    """
+    sim = prepare(
+        model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
+        device, dtype, clock, faults, evaluate,
+    )  # fmt: skip
+    state, history = run(sim, initial_state(sim), on_round)
+    return finish(sim, state, history)
+
+
+def prepare(
+    model: nn.Module,
+    clients: Sequence[tuple[Tensor, Tensor]] | Clients,
+    strategy: Strategy,
+    rounds: int,
+    batch_size: int | None,
+    loss: Loss,
+    test: tuple[Tensor, Tensor] | None,
+    participation: float,
+    seed: int,
+    runtime: str | Runtime,
+    device: str,
+    dtype: torch.dtype | None,
+    clock: Clock | None,
+    faults: DropOut | None,
+    evaluate: Evaluate | None,
+) -> Simulation:
+    """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
+    _check(strategy, rounds, batch_size, participation, faults)
+    where = pick_device(device)
+    spec = ParamSpec.of(model)
+    model = deepcopy(model).to(where, dtype)
+    start = flatten(model)
+    pool = clients if isinstance(clients, Clients) else Clients.of(clients)
+    x, y = (_place(t, start) for t in (pool.x, pool.y))
+    l2 = float(getattr(model, "l2", 0.0))
+    return Simulation(
+        objective=Objective(model, loss, x, y, spec, l2),
+        clients=pool,
+        strategy=strategy.bind(spec),
+        start=start,
+        rounds=rounds if strategy.rounds is None else min(rounds, strategy.rounds),
+        batch_size=batch_size or None,
+        participation=participation,
+        seed=seed,
+        runtime=runtime_of(runtime),
+        clock=clock or Clock(),
+        faults=faults or DropOut(),
+        evaluate=evaluate or Evaluate(),
+        test=None if test is None else (_place(test[0], start), _place(test[1], start)),
+    )
+
+
+def run(
+    sim: Simulation, state: RunState, on_round: Callable[[Row], None] | None = None
+) -> tuple[RunState, list[Row]]:
+    """Advance to the last round."""
+    history: list[Row] = []
+    while state.round_index < sim.rounds:
+        state, row = advance(sim, state)
+        history.append(row)
+        if on_round is not None:
+            on_round(row)
+    return state, history
+
+
+def finish(sim: Simulation, state: RunState, history: list[Row]) -> Result:
+    """The result of a run that stands at `state`."""
+    params = consensus(sim, state)
+    assign(sim.objective.model, params)
+    return Result(
+        history=history,
+        model=sim.objective.model,
+        params=params,
+        client_params=client_models(sim, state),
+        server_state=state.server,
+        client_states=state.clients,
+        ledger=state.ledger,
+    )
+
+
+def pick_device(device: str) -> torch.device:
+    """The device of a name; "auto" takes CUDA, then MPS, then the CPU."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _place(t: Tensor, like: Tensor) -> Tensor:
+    # Class indices keep their integer type.
+    return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)
+
+
+def _check(
+    strategy: Strategy,
+    rounds: int,
+    batch_size: int | None,
+    participation: float,
+    faults: DropOut | None,
+) -> None:
+    if rounds < 1:
+        raise ValueError(f"rounds must be >= 1, got {rounds}")
+    if batch_size is not None and batch_size < 0:
+        raise ValueError(f"batch_size must be >= 1, or 0 for the full batch, got {batch_size}")
+    check_participation(participation)
+    strategy.check_participation(participation)
+    if faults is not None and faults.probability > 0:
+        strategy.check_participation(1 - faults.probability)

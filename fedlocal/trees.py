@@ -1,0 +1,66 @@
+"""Trees of tensors: a tensor, or a tuple or NamedTuple of trees. The empty tuple is "no state"."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# A recursive alias would be exact, but NamedTuples of tensors do not match one in pyright.
+Tree = Any
+
+
+def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
+    """Apply `function` to the tensors that stand at the same place of every tree.
+
+    >>> tree_map(lambda a, b: a + b, (1, (2, ())), (10, (20, ())))
+    (11, (22, ()))
+    """
+    if not isinstance(tree, tuple):
+        return function(tree, *rest)
+    parts = [tree_map(function, *parts) for parts in zip(tree, *rest, strict=True)]
+    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+
+
+def leaves(tree: Tree) -> Iterator[Tensor]:
+    """The tensors of a tree, from left to right."""
+    if isinstance(tree, tuple):
+        for part in tree:
+            yield from leaves(part)
+    else:
+        yield tree
+
+
+def stack(trees: list[Tree]) -> Tree:
+    """One tree of [S, ...] tensors from S trees of [...] tensors."""
+    return tree_map(lambda *rows: torch.stack(rows), *trees)
+
+
+def concatenate(trees: list[Tree]) -> Tree:
+    """One tree of [S1 + S2 + ..., ...] tensors from trees of [Si, ...] tensors."""
+    return tree_map(lambda *rows: torch.cat(rows), *trees)
+
+
+def take(tree: Tree, rows: Tensor | slice | int) -> Tree:
+    """The given rows of every tensor."""
+    return tree_map(lambda t: t[rows], tree)
+
+
+def put(tree: Tree, rows: Tensor, values: Tree) -> Tree:
+    """A copy of the tree with the given rows replaced."""
+    return tree_map(lambda t, v: t.index_copy(0, rows, v), tree, values)
+
+
+def repeat(tree: Tree, count: int) -> Tree:
+    """Every tensor [...] as `count` equal rows [count, ...]."""
+    return tree_map(lambda t: t.unsqueeze(0).repeat(count, *([1] * t.dim())), tree)
+
+
+def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
+    """`yes` where the scalar `flag` holds, else `no`; a mask and not a branch, for vmap."""
+    return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)
+
+
+def weighted_mean(tree: Tree, weights: Tensor) -> Tree:
+    """Mean over the rows of every tensor, [S, ...] -> [...]. `weights` [S] sum to 1."""
+    return tree_map(lambda t: torch.tensordot(weights.to(t.dtype), t, dims=1), tree)

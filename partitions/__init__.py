@@ -1,0 +1,16 @@
+"""Ways to split a dataset over clients: one file per scheme, named like the function in it.
+
+Every scheme is called as `scheme(labels, num_clients, seed, ...)` and returns a `Partition`. Each
+module is imported here and the attribute that carries the module's own name is bound in its place,
+so that `partitions.dirichlet` is the function (Hydra's `_target_`) and a new scheme is one new
+file. Modules without such an attribute, like `partitions.statistics`, stay modules.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from partitions.partition import Partition as Partition
+
+for _name in [_info.name for _info in iter_modules(__path__)]:
+    _module = import_module(f"{__name__}.{_name}")
+    globals()[_name] = getattr(_module, _name, _module)

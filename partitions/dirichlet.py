@@ -1,0 +1,51 @@
+"""Label skew by per-class proportions: each class is cut among the clients in Dirichlet shares.
+
+One number moves from clients that see one or two classes (alpha 0.1) to clients that all look
+alike (alpha 100). Client sizes vary too: a client may be lucky in several classes. The other
+Dirichlet family, with equal sizes, is `dirichlet_prior`.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from partitions.apportion import dirichlet_shares, proportionally
+from partitions.grouping import deal
+from partitions.partition import Partition
+from partitions.repair import repaired
+from partitions.validation import check_alpha, checked
+
+
+def dirichlet(
+    labels: ArrayLike, num_clients: int, seed: int, alpha: float = 0.1, min_size: int = 10
+) -> Partition:
+    """Cut every class among the clients in proportions drawn from Dirichlet(alpha).
+
+    Args:
+        labels: Class of each example, [n].
+        num_clients: Number of clients.
+        seed: Same seed, same split.
+        alpha: Concentration over clients, positive. Small means skewed.
+        min_size: Smallest client, capped at n // num_clients. Short clients are filled at random
+            from the largest.
+
+    Returns:
+        The partition; disjoint and covering 0..n-1.
+
+    Raises:
+        ValueError: alpha is not positive and finite, more clients than examples, or labels that
+            are not a 1-D integer array.
+
+    Reference: Yurochkin, Agarwal, Ghosh, Greenewald, Hoang, Khazaeni. Bayesian Nonparametric
+    Federated Learning of Neural Networks. 2019. https://arxiv.org/abs/1905.12022
+
+    >>> split = dirichlet(np.repeat([0, 1], 50), num_clients=4, seed=0, alpha=0.1)
+    >>> sum(len(held) for held in split), min(len(held) for held in split)
+    (100, 10)
+    """
+    column, rng = checked(labels, num_clients, seed)
+    check_alpha(alpha)
+    _, codes, class_sizes = np.unique(column, return_inverse=True, return_counts=True)
+    shares = dirichlet_shares(rng, np.full(num_clients, float(alpha)), len(class_sizes))
+    # The examples of a class are shuffled before the cut: files are often sorted within a class.
+    owners = deal(codes, proportionally(class_sizes, shares), rng)
+    return repaired(owners, num_clients, min_size, rng)

@@ -1,0 +1,126 @@
+"""The result of every scheme: which examples each client holds, and in which groups.
+
+The groups exist because redundant data are drawn from group by group: a client that also stores a
+neighbour's chunk mixes both into every mini-batch instead of treating them as one pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+
+
+class Partition(tuple[IntArray, ...]):
+    """One sorted int64 index array per client, as a tuple.
+
+    Treat the arrays as read-only: clients that hold the same chunk share its array.
+
+    Attributes:
+        chunks: For each client the groups of indices that a mini-batch is drawn from in
+            proportion to their sizes. They are disjoint and together they are the client's array.
+
+    >>> Partition([[0, 2], [1, 3, 4]])
+    Partition(2 clients, sizes 2 to 3)
+    """
+
+    chunks: tuple[tuple[IntArray, ...], ...]
+
+    def __new__(
+        cls,
+        indices: Iterable[ArrayLike],
+        chunks: Iterable[Iterable[ArrayLike]] | None = None,
+    ) -> Partition:
+        """Check and store the arrays.
+
+        Args:
+            indices: Per client, the strictly increasing indices of its examples.
+            chunks: Per client, its groups; by default a single group, the whole array.
+
+        Raises:
+            ValueError: An array is not strictly increasing integers, or the groups do not add up.
+        """
+        self = super().__new__(cls, map(_increasing, indices))
+        groups = ((held,) for held in self) if chunks is None else chunks
+        self.chunks = tuple(tuple(map(_increasing, client_groups)) for client_groups in groups)
+        held_sizes = [len(held) for held in self]
+        group_sizes = [sum(map(len, client_groups)) for client_groups in self.chunks]
+        if held_sizes != group_sizes:
+            raise ValueError(
+                f"chunks of sizes {group_sizes} do not split clients of sizes {held_sizes}; "
+                "give every client disjoint groups that together are its indices"
+            )
+        return self
+
+    def __repr__(self) -> str:
+        held = [len(indices) for indices in self] or [0]
+        return f"Partition({len(self)} clients, sizes {min(held)} to {max(held)})"
+
+    @classmethod
+    def from_owners(cls, owners: IntArray, num_clients: int) -> Partition:
+        """Collect each client's examples from the owner of each example, [n].
+
+        >>> [held.tolist() for held in Partition.from_owners(np.array([1, 0, 1]), 3)]
+        [[1], [0, 2], []]
+        """
+        # A stable sort leaves the indices of one client in increasing order.
+        order = np.argsort(owners, kind="stable")
+        ends = np.cumsum(np.bincount(owners, minlength=num_clients))
+        return cls(np.split(order, ends[:-1]))
+
+    @classmethod
+    def from_chunks(cls, chunks: Iterable[Iterable[IntArray]]) -> Partition:
+        """Build each client's array as the union of its groups.
+
+        >>> Partition.from_chunks([[np.array([4, 7]), np.array([0])]])[0].tolist()
+        [0, 4, 7]
+        """
+        groups = tuple(map(tuple, chunks))
+        return cls(map(_union, groups), groups)
+
+    # What a run needs of a partition that it got from a configuration: it has the object only.
+    # The functions live in files of their own, which import this one.
+
+    def credit(self) -> NDArray[np.float64]:
+        """Return `partitions.statistics.credit` of this partition."""
+        from partitions.statistics import credit
+
+        return credit(self)
+
+    def digest(self) -> str:
+        """Return `partitions.storage.digest` of this partition."""
+        from partitions.storage import digest
+
+        return digest(self)
+
+    def save(self, path: str, labels: ArrayLike) -> None:
+        """Write `partitions.storage.save_npz` of this partition, statistics beside it."""
+        from partitions.storage import save_npz
+
+        save_npz(path, self, labels)
+
+
+def _increasing(indices: ArrayLike) -> IntArray:
+    array = np.asarray(indices)
+    integers = array.size == 0 or array.dtype.kind in "iu"
+    if array.ndim != 1 or not integers or not (array[1:] > array[:-1]).all():
+        raise ValueError(
+            f"indices must be a strictly increasing 1-D integer array, got dtype "
+            f"{array.dtype} and shape {array.shape}; "
+            "sort them and drop repetitions with numpy.unique"
+        )
+    return cast(IntArray, array.astype(np.int64, copy=False))
+
+
+def _union(groups: tuple[IntArray, ...]) -> IntArray:
+    if len(groups) == 1:
+        return groups[0]
+    # Marking is faster than sorting a concatenation: redundant clients hold most of the dataset.
+    held = np.zeros(1 + max((group[-1] for group in groups if group.size), default=-1), dtype=bool)
+    for group in groups:
+        held[group] = True
+    return np.flatnonzero(held)

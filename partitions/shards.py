@@ -1,0 +1,50 @@
+"""Pathological label skew: sort by class, cut into shards, give every client a few of them.
+
+With two shards a client sees at most two stretches of the sorted data, hence about two classes.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from partitions.apportion import evenly
+from partitions.partition import Partition
+from partitions.repair import repaired
+from partitions.validation import check_at_least, checked
+
+
+def shards(
+    labels: ArrayLike, num_clients: int, seed: int, shards_per_client: int = 2, min_size: int = 10
+) -> Partition:
+    """Deal shards of the class-sorted data at random, the same number to every client.
+
+    Args:
+        labels: Class of each example, [n].
+        num_clients: Number of clients.
+        seed: Same seed, same split.
+        shards_per_client: Number of shards that each client receives.
+        min_size: Smallest client, capped at n // num_clients; always met by this scheme.
+
+    Returns:
+        The partition; sizes of shards, and of clients, differ by at most one.
+
+    Raises:
+        ValueError: shards_per_client < 1, more clients than examples, or labels that are not a
+            1-D integer array.
+
+    Reference: McMahan, Moore, Ramage, Hampson, Aguera y Arcas. Communication-Efficient Learning of
+    Deep Networks from Decentralized Data. 2017. https://arxiv.org/abs/1602.05629
+
+    >>> [held.tolist() for held in shards(np.arange(10), num_clients=2, seed=0)]
+    [[3, 4, 5, 6, 7], [0, 1, 2, 8, 9]]
+    """
+    column, rng = checked(labels, num_clients, seed)
+    check_at_least("shards_per_client", shards_per_client, 1)
+    client_sizes = evenly(len(column), num_clients)
+    # Cutting each client's size, not n, into shards spreads a remainder fairly over the clients.
+    sizes = np.stack([evenly(int(size), shards_per_client) for size in client_sizes])
+    order = rng.permutation(sizes.size)
+    owners = np.empty(len(column), dtype=np.int64)
+    owners[np.argsort(column, kind="stable")] = np.repeat(
+        order // shards_per_client, sizes.ravel()[order]
+    )
+    return repaired(owners, num_clients, min_size, rng)

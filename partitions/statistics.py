@@ -1,0 +1,112 @@
+"""How heterogeneous, how large and how redundant a partition is.
+
+Reported next to every run, since one alpha gives very different splits on different datasets.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from partitions.partition import IntArray, Partition
+
+# Counts of one block are exact in float32, whose matrix product is the fast one.
+_BLOCK = 8192
+
+
+def sizes(partition: Partition) -> IntArray:
+    """Return the number of examples of each client, [K].
+
+    >>> sizes(Partition([[0, 2], [1, 3, 4]])).tolist()
+    [2, 3]
+    """
+    return np.array([len(held) for held in partition], dtype=np.int64)
+
+
+def label_histogram(partition: Partition, labels: ArrayLike) -> IntArray:
+    """Return the number of examples of each class at each client, [K, C].
+
+    Args:
+        partition: Examples of each client.
+        labels: Class of each example, [n]. Columns are its distinct values in increasing order.
+
+    Raises:
+        ValueError: The partition refers to examples beyond the labels.
+
+    >>> label_histogram(Partition([[0, 2], [1, 3]]), [5, 5, 7, 7]).tolist()
+    [[1, 1], [1, 1]]
+    """
+    values, codes = np.unique(np.asarray(labels), return_inverse=True)
+    if _extent(partition) > len(codes):
+        raise ValueError(
+            f"the partition needs at least {_extent(partition)} labels, got {len(codes)}; "
+            "pass the labels it was made from"
+        )
+    return np.array([np.bincount(codes[held], minlength=len(values)) for held in partition])
+
+
+def earth_movers_distance(partition: Partition, labels: ArrayLike) -> NDArray[np.float64]:
+    """Return sum_y |p_i(y) - p(y)| for each client i, [K].
+
+    p is the class distribution of all labels. 0 means the same class mix, 2 is never reached; a
+    client without examples has no class mix and gets nan.
+
+    Reference: Zhao, Li, Lai, Suda, Civin, Chandra. Federated Learning with Non-IID Data. 2018.
+    https://arxiv.org/abs/1806.00582
+
+    >>> earth_movers_distance(Partition([[0, 1], [2, 3]]), [0, 0, 1, 1]).tolist()
+    [1.0, 1.0]
+    """
+    counts = label_histogram(partition, labels)
+    _, overall = np.unique(np.asarray(labels), return_counts=True)
+    totals = counts.sum(axis=1, keepdims=True)
+    distances = np.abs(counts / np.maximum(totals, 1) - overall / overall.sum()).sum(axis=1)
+    return np.where(totals[:, 0] > 0, distances, np.nan)
+
+
+def overlap_matrix(partition: Partition) -> IntArray:
+    """Return the number of examples that each two clients share, [K, K]; sizes on the diagonal.
+
+    >>> overlap_matrix(Partition([[0, 1, 2], [2, 3]])).tolist()
+    [[3, 1], [1, 2]]
+    """
+    # Only examples with several holders enter the product: without overlap there are none.
+    several = multiplicity(partition) > 1
+    place = np.cumsum(several) - 1
+    shared = [place[held[several[held]]] for held in partition]
+    overlap = np.zeros((len(partition), len(partition)), dtype=np.int64)
+    for start in range(0, several.sum(), _BLOCK):
+        block = np.zeros((len(partition), _BLOCK), dtype=np.float32)
+        for row, places in zip(block, shared, strict=True):
+            low, high = np.searchsorted(places, [start, start + _BLOCK])
+            row[places[low:high] - start] = 1
+        overlap += (block @ block.T).astype(np.int64)
+    np.fill_diagonal(overlap, sizes(partition))
+    return overlap
+
+
+def multiplicity(partition: Partition) -> IntArray:
+    """Return how many clients hold each example, up to the last one that is held.
+
+    >>> multiplicity(Partition([[0, 1, 2], [2, 3]])).tolist()
+    [1, 1, 2, 1]
+    """
+    holders = np.zeros(_extent(partition), dtype=np.int64)
+    for held in partition:
+        holders[held] += 1
+    return holders
+
+
+def credit(partition: Partition) -> NDArray[np.float64]:
+    """Return each client's weight by example count, [K], with shared examples counted once.
+
+    Every example counts one in total, in equal parts for its holders. Without overlap these are the
+    sizes; they always sum to the number of distinct examples.
+
+    >>> credit(Partition([[0, 1, 2], [2, 3]])).tolist()
+    [2.5, 1.5]
+    """
+    parts = 1.0 / np.maximum(multiplicity(partition), 1)
+    return np.array([parts[held].sum() for held in partition])
+
+
+def _extent(partition: Partition) -> int:
+    return 1 + max((int(held[-1]) for held in partition if held.size), default=-1)

@@ -1,0 +1,74 @@
+"""BMUF: blockwise model-update filtering, momentum on the change of the mean model.
+
+    Chen, Huo. Scalable Training of Deep Learning Machines by Incremental Block Training with
+    Intra-Block Parallel Optimization and Blockwise Model-Update Filtering. ICASSP 2016.
+
+Paper symbol -> name here: zeta -> block_lr, eta -> block_momentum, Delta_t -> update, W_g -> the
+anchor. Classical block momentum broadcasts the block model; the Nesterov form
+broadcasts it one momentum step ahead. The authors suggest zeta = 1 and eta = 1 - 1 / K.
+
+Unlike SlowMo the update is in model units: when lr drops, the momentum of the old lr lives on.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.inner import SGD, check_momentum
+from fedlocal.period import period_of
+from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
+from fedlocal.strategy import Strategy
+
+
+class BlockState(NamedTuple):
+    """update: Delta_t, [A, P]."""
+
+    update: Tensor
+
+
+@dataclass(frozen=True)
+class BlockMomentum(OuterOptimiser):
+    """Delta <- eta Delta + zeta (after - before); the block model moves by Delta."""
+
+    block_lr: float = 1.0
+    block_momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        check_momentum("block_momentum", self.block_momentum)
+        if not self.block_lr > 0:
+            raise ValueError(f"block_lr must be positive, got {self.block_lr}; 1 is usual")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor goes beyond the mean."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def init(self, anchor: Tensor) -> BlockState:
+        return BlockState(torch.zeros_like(anchor))
+
+    def step(
+        self, pseudo_grad: Tensor, state: BlockState, info: Round
+    ) -> tuple[Tensor, BlockState]:
+        update = self.block_momentum * state.update - self.block_lr * pseudo_grad
+        # W_g(t) = W(t) + eta Delta_t, so its move is Delta_t + eta (Delta_t - Delta_{t-1}).
+        ahead = update + self.block_momentum * (update - state.update)
+        return ahead if self.nesterov else update, BlockState(update)
+
+
+def bmuf(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    block_lr: float = 1.0,
+    block_momentum: float = 0.9,
+    nesterov: bool = False,
+) -> Strategy:
+    """BMUF on local SGD with `period` local steps per round (block)."""
+    return Strategy(
+        inner=SGD(lr),
+        period=period_of(period),
+        outer=BlockMomentum(block_lr, block_momentum, nesterov),
+    )

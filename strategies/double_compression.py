@@ -1,0 +1,38 @@
+"""Local SGD with error-compensated compression on both links.
+
+What a message leaves out is kept and added to the next one, on the clients and on the server, so
+that nothing is lost for good: x minus the residuals follows uncompressed local SGD's recursion.
+
+    Gao, Xu, Huang. On the Convergence of Communication-Efficient Local SGD for Federated Learning.
+    AAAI 2021. https://doi.org/10.1609/aaai.v35i9.16920
+
+Paper symbol -> name here: e_i -> the uplink's residual, E -> the downlink's residual, C -> uplink,
+downlink, mu -> momentum. Residuals are in model units.
+
+Differences from the paper: its text does not settle what becomes of the clients' momentum at a
+synchronisation; here it is kept unless `buffers` says otherwise. A client that missed a round is
+sent the whole model, which the ledger counts.
+"""
+
+from fedlocal.compress import TopK, error_feedback
+from fedlocal.inner import SGD, Buffers
+from fedlocal.period import period_of
+from fedlocal.pieces import Compressor, Period, Rate
+from fedlocal.strategy import Strategy
+
+
+def double_compression(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    uplink: Compressor = TopK(0.01),
+    downlink: Compressor = TopK(0.01),
+    momentum: float = 0.0,
+    buffers: Buffers = "keep",
+) -> Strategy:
+    """Double compression; both compressors are wrapped in error feedback."""
+    return Strategy(
+        inner=SGD(lr, buffers, momentum),
+        period=period_of(period),
+        uplink=error_feedback(uplink),
+        downlink=error_feedback(downlink),
+    )

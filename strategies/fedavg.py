@@ -1,0 +1,31 @@
+"""FedAvg: local SGD with sampled clients, weighted by how many examples each holds.
+
+    McMahan, Moore, Ramage, Hampson, Aguera y Arcas. Communication-Efficient Learning of Deep
+    Networks from Decentralized Data. 2017. https://arxiv.org/abs/1602.05629
+
+Paper symbol -> name here: C -> participation (of the run), E -> epochs, B -> batch_size (of the
+run), n_k -> example counts. Weights are n_k over the sum of the sampled clients' counts, as in the
+arXiv version's erratum.
+"""
+
+from fedlocal.inner import SGD
+from fedlocal.mixing import WeightedMean, Weights
+from fedlocal.period import period_of
+from fedlocal.pieces import Period, Rate
+from fedlocal.strategy import Strategy
+
+
+def fedavg(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    epochs: float | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    weights: Weights = "examples",
+) -> Strategy:
+    """FedAvg with `period` local steps, or with `epochs` passes over each client's own data."""
+    return Strategy(
+        inner=SGD(lr, "reset", momentum, weight_decay=weight_decay),
+        period=period_of(period, epochs),
+        mixing=WeightedMean(weights),
+    )

@@ -1,0 +1,115 @@
+"""FedOpt: an adaptive optimiser on the server (FedAvgM, FedAdam, FedYogi, FedAdagrad).
+
+The mean change of a round is handed to the server's optimiser as if it were a gradient.
+
+    Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan. Adaptive Federated Optimization.
+    2021. https://arxiv.org/abs/2003.00295
+    FedAvgM: Hsu, Qi, Brown. 2019. https://arxiv.org/abs/1909.06335
+
+Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are,
+v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0).
+No bias correction, as in the paper.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.inner import SGD, check_momentum
+from fedlocal.mixing import WeightedMean, Weights
+from fedlocal.outer import OuterSGD
+from fedlocal.period import period_of
+from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
+from fedlocal.strategy import Strategy
+
+Rule = Literal["adam", "yogi", "adagrad"]
+
+
+class AdaptiveState(NamedTuple):
+    """mean: m_t, [A, P]. square: v_t, [A, P]."""
+
+    mean: Tensor
+    square: Tensor
+
+
+@dataclass(frozen=True)
+class Adaptive(OuterOptimiser):
+    """m <- b1 m + (1 - b1) D, v by the rule, x <- x + server_lr m / (sqrt(v) + tau)."""
+
+    rule: Rule
+    server_lr: float
+    beta1: float
+    beta2: float
+    tau: float
+    initial_accumulator: float
+
+    def __post_init__(self) -> None:
+        """Refuse values that divide by zero or diverge."""
+        if self.rule not in ("adam", "yogi", "adagrad"):
+            raise ValueError(f"optimiser must be sgd, adam, yogi or adagrad, got {self.rule!r}")
+        check_momentum("beta1", self.beta1)
+        check_momentum("beta2", self.beta2)
+        if not (self.tau > 0 and self.server_lr > 0 and self.initial_accumulator >= 0):
+            raise ValueError(
+                "tau and server_lr must be positive and initial_accumulator >= 0, got"
+                f" {self.tau}, {self.server_lr}, {self.initial_accumulator}"
+            )
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor does not go to the mean."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def init(self, anchor: Tensor) -> AdaptiveState:
+        return AdaptiveState(
+            torch.zeros_like(anchor), torch.full_like(anchor, self.initial_accumulator)
+        )
+
+    def step(
+        self, pseudo_grad: Tensor, state: AdaptiveState, info: Round
+    ) -> tuple[Tensor, AdaptiveState]:
+        mean = self.beta1 * state.mean + (1 - self.beta1) * pseudo_grad
+        square = self._accumulate(state.square, pseudo_grad * pseudo_grad)
+        move = -self.server_lr * mean / (torch.sqrt(square) + self.tau)
+        return move, AdaptiveState(mean, square)
+
+    def _accumulate(self, square: Tensor, latest: Tensor) -> Tensor:
+        if self.rule == "adagrad":
+            return square + latest
+        if self.rule == "yogi":
+            return square - (1 - self.beta2) * latest * torch.sign(square - latest)
+        return self.beta2 * square + (1 - self.beta2) * latest
+
+
+def fedopt(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    optimiser: Literal["sgd", "adam", "yogi", "adagrad"] = "adam",
+    server_lr: float = 0.03,
+    beta1: float | None = None,
+    beta2: float = 0.99,
+    tau: float = 1e-3,
+    initial_accumulator: float | None = None,
+    epochs: float | None = None,
+    weights: Weights = "examples",
+) -> Strategy:
+    """FedOpt; "sgd" is FedAvgM: v <- beta1 v + D, x <- x - server_lr v.
+
+    None stands for the paper's choice: beta1 0.9 (0 for Adagrad), initial_accumulator tau^2.
+    """
+    if beta1 is None:
+        beta1 = 0.0 if optimiser == "adagrad" else 0.9
+    accumulator = tau**2 if initial_accumulator is None else initial_accumulator
+    outer = (
+        OuterSGD(server_lr, beta1)
+        if optimiser == "sgd"
+        else Adaptive(optimiser, server_lr, beta1, beta2, tau, accumulator)
+    )
+    return Strategy(
+        inner=SGD(lr),
+        period=period_of(period, epochs),
+        mixing=WeightedMean(weights),
+        outer=outer,
+    )

@@ -1,0 +1,34 @@
+"""Local SGD: average the models every `period` steps instead of the gradients every step.
+
+Averaging models that have moved a little apart is nearly as good as averaging their gradients at
+every step, and costs 1 / period of the communication.
+
+    Stich. Local SGD Converges Fast and Communicates Little. 2019.
+    https://arxiv.org/abs/1805.09767
+    Yu, Yang, Zhu. Parallel Restarted SGD (non-IID data). 2019. https://arxiv.org/abs/1807.06629
+
+Paper symbol -> name here: H (or tau, k) -> period, eta -> lr.
+"""
+
+from fedlocal.inner import SGD, Buffers
+from fedlocal.mixing import WeightedMean, Weights
+from fedlocal.period import period_of
+from fedlocal.pieces import Period, Rate
+from fedlocal.strategy import Strategy
+
+
+def local_sgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    buffers: Buffers = "keep",
+    weights: Weights = "uniform",
+) -> Strategy:
+    """Local SGD with step size `lr` and `period` local steps per round."""
+    return Strategy(
+        inner=SGD(lr, buffers, momentum, nesterov, weight_decay),
+        period=period_of(period),
+        mixing=WeightedMean(weights),
+    )

@@ -1,0 +1,29 @@
+"""Qsparse-local-SGD: local SGD whose uplink sparsifies, then quantises, with error feedback.
+
+    Basu, Data, Karakus, Diggavi. Qsparse-local-SGD: Distributed SGD with Quantization,
+    Sparsification, and Local Computations. 2019. https://arxiv.org/abs/1906.02367
+
+Paper symbol -> name here: m_t -> the uplink's residual, QComp_k -> uplink, H -> period. The
+downlink carries the model in full.
+"""
+
+from fedlocal.compress import QSGD, QuantisedTopK, TopK, error_feedback
+from fedlocal.inner import SGD, Buffers
+from fedlocal.period import period_of
+from fedlocal.pieces import Compressor, Period, Rate
+from fedlocal.strategy import Strategy
+
+
+def qsparse_local_sgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 20,
+    uplink: Compressor = QuantisedTopK(TopK(0.01), QSGD(16)),
+    momentum: float = 0.0,
+    buffers: Buffers = "keep",
+) -> Strategy:
+    """Qsparse-local-SGD; the compressor is wrapped in error feedback."""
+    return Strategy(
+        inner=SGD(lr, buffers, momentum),
+        period=period_of(period),
+        uplink=error_feedback(uplink),
+    )

@@ -1,0 +1,141 @@
+"""What `Dataset` accepts, refuses and moves."""
+
+import ast
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fedlocal.data import Dataset
+
+PACKAGE = Path(__file__).parents[2] / "fedlocal"
+
+
+def build(**changes) -> Dataset:
+    values = {
+        "name": "toy",
+        "x_train": torch.arange(6.0).view(3, 2),
+        "y_train": torch.tensor([0, 1, 1]),
+        "x_test": torch.ones(2, 2),
+        "y_test": torch.tensor([1, 0]),
+        "num_classes": 2,
+    }
+    return Dataset(**(values | changes))
+
+
+def with_value(value: float) -> Tensor:
+    x = torch.zeros(3, 2)
+    x[1, 0] = x[2, 1] = value
+    return x
+
+
+def test_shapes_and_repr():
+    data = build(client_ids=[0, 0, 7])
+    assert data.input_shape == (2,)
+    assert data.num_outputs == 2
+    assert data.client_ids.dtype == np.int64
+    assert repr(data) == "Dataset('toy', 3 train, 2 test, input [2], 2 outputs)"
+
+
+def test_regression_counts_target_columns():
+    data = build(y_train=torch.zeros(3, 4), num_classes=None, x_test=None, y_test=None)
+    assert data.num_outputs == 4
+
+
+def test_empty_test_set_becomes_none():
+    data = build(x_test=torch.empty(0, 2), y_test=torch.empty(0, dtype=torch.int64))
+    assert data.x_test is None
+    assert data.y_test is None
+
+
+def test_to_casts_floating_tensors_only():
+    data = build(client_ids=torch.tensor([0, 1, 2]), optimum=torch.zeros(2))
+    moved = data.to("cpu", torch.float64)
+    assert moved.x_train.dtype == moved.x_test.dtype == moved.optimum.dtype == torch.float64
+    assert moved.y_train.dtype == torch.int64
+    assert moved.client_ids.tolist() == [0, 1, 2]
+    assert data.x_train.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"x_train": with_value(float("nan"))},
+            "dataset toy: x_train has 2 values that are NaN or inf, the first in row 1",
+        ),
+        (
+            {"x_train": with_value(float("-inf"))},
+            "dataset toy: x_train has 2 values that are NaN or inf, the first in row 1",
+        ),
+        (
+            {"x_test": torch.full((2, 2), float("nan"))},
+            "dataset toy: x_test has 4 values that are NaN or inf, the first in row 0",
+        ),
+        (
+            {"y_train": torch.tensor([0, 1])},
+            "dataset toy: x_train has 3 examples but y_train has 2",
+        ),
+        (
+            {"y_train": torch.tensor([0, 2, 5])},
+            "dataset toy: y_train has 2 labels outside 0..1, the first is 2 in row 1",
+        ),
+        (
+            {"y_test": torch.tensor([0, -1])},
+            "dataset toy: y_test has 1 labels outside 0..1, the first is -1 in row 1",
+        ),
+        (
+            {"y_train": torch.tensor([0.0, 1.0, 1.0])},
+            "dataset toy: y_train must be int64 labels [n], got torch.float32 [3]",
+        ),
+        (
+            {"x_train": torch.empty(0, 2), "y_train": torch.empty(0, dtype=torch.int64)},
+            "dataset toy: the train set is empty",
+        ),
+        (
+            {"client_ids": np.zeros(2, dtype=np.int64)},
+            "dataset toy: 2 client_ids for 3 training examples; one per example needed",
+        ),
+        (
+            {"client_ids": np.zeros(3)},
+            "dataset toy: client_ids must be integers [n], got float64 [3]",
+        ),
+        ({"x_train": torch.zeros(3)}, "dataset toy: x_train must be [n, ...], got [3]"),
+        ({"x_test": None}, "dataset toy: give both of x_test and y_test, or neither"),
+        (
+            {"x_test": torch.ones(2, 3)},
+            "dataset toy: an example is [2] in x_train but [3] in x_test",
+        ),
+        ({"num_classes": 1}, "dataset toy: 1 class; at least 2 needed"),
+        (
+            {"num_classes": None},
+            "dataset toy: regression needs y_train as float [n, d], got torch.int64 [3]; "
+            "for classification set num_classes",
+        ),
+    ],
+)
+def test_refusals(changes, message):
+    with pytest.raises(ValueError) as error:
+        build(**changes)
+    assert str(error.value) == message
+
+
+def test_regression_targets_must_be_finite():
+    y = torch.tensor([[0.0], [1.0], [float("inf")]])
+    with pytest.raises(ValueError, match=r"y_train has 1 values that are NaN or inf, .* in row 2"):
+        build(y_train=y, num_classes=None, x_test=None, y_test=None)
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "data").glob("*.py")), ids=lambda p: p.stem)
+def test_import_is_light(path):
+    """Heavy packages are imported inside functions, so never in the module's own body."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module.split(".")[0])
+    assert names - sys.stdlib_module_names <= {"torch", "numpy", "fedlocal"}

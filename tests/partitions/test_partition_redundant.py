@@ -1,0 +1,93 @@
+"""RI-SGD's redundancy against a transcription of its rule."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partitions import dirichlet, iid, label_blocks, natural, redundant
+from partitions.statistics import credit, multiplicity, sizes
+from partitions.storage import digest
+
+quick = settings(max_examples=80, deadline=None)
+seeds = st.integers(0, 2**32)
+fractions = st.floats(0, 1, exclude_max=True)
+bases = st.sampled_from([iid, label_blocks, partial(dirichlet, alpha=0.1, min_size=0)])
+
+
+@quick
+@given(st.integers(1, 10), st.integers(10, 150), seeds, fractions, bases)
+def test_own_chunk_then_whole_followers_then_a_part(num_clients, n, seed, mu, base):
+    labels = np.arange(n) % 5
+    own = base(labels, num_clients, seed)
+    split = redundant(labels, num_clients, seed, mu=mu, base=base)
+    for client, (held, chunks) in enumerate(zip(split, split.chunks, strict=True)):
+        assert len(held) == len(own[client]) + min(round(mu * n), n - len(own[client]))
+        assert chunks[0].tolist() == own[client].tolist()
+        followers = [own[(client + step) % num_clients] for step in range(1, num_clients)]
+        followers = [chunk for chunk in followers if chunk.size][: len(chunks) - 1]
+        for chunk, whole in zip(chunks[1:-1], followers[:-1], strict=True):
+            assert chunk.tolist() == whole.tolist()
+        if followers:
+            assert 0 < len(chunks[-1]) and set(chunks[-1]) <= set(followers[-1])
+        assert all((np.diff(chunk) > 0).all() for chunk in chunks)
+        assert held.tolist() == sorted(np.concatenate(chunks).tolist())
+
+
+@quick
+@given(st.integers(1, 10), st.integers(10, 100), seeds, bases)
+def test_mu_zero_is_the_base(num_clients, n, seed, base):
+    labels = np.arange(n) % 5
+    expected = base(labels, num_clients, seed)
+    assert digest(redundant(labels, num_clients, seed, mu=0, base=base)) == digest(expected)
+
+
+@quick
+@given(st.integers(1, 12), st.integers(1, 12), seeds)
+def test_everyone_holds_everything_at_mu_of_all_other_chunks(num_clients, size, seed):
+    n = num_clients * size
+    split = redundant(np.zeros(n, int), num_clients, seed, mu=(num_clients - 1) / num_clients)
+    assert all(held.tolist() == list(range(n)) for held in split)
+    assert all([len(chunk) for chunk in chunks] == [size] * num_clients for chunks in split.chunks)
+
+
+@quick
+@given(st.integers(2, 12), st.integers(1, 12), seeds, st.floats(0, 0.999))
+def test_a_dead_client_s_data_live_on(num_clients, size, seed, extra):
+    mu = 1 / num_clients + extra * (1 - 1 / num_clients)
+    split = redundant(np.zeros(num_clients * size, int), num_clients, seed, mu=mu)
+    assert multiplicity(split).min() >= 2
+
+
+def test_the_part_is_a_seeded_random_subset():
+    parts = [redundant(np.arange(80), 4, seed, 1 / 8, label_blocks).chunks[0][1] for seed in (0, 1)]
+    for part in parts:
+        assert len(part) == 10 and part.min() >= 20 and part.max() < 40
+        assert part.tolist() != list(range(20, 30))
+    assert parts[0].tolist() != parts[1].tolist()
+
+
+def test_base_may_be_any_scheme():
+    ids = ["b", "a", "c", "a", "b", "d"]
+    split = redundant(ids, num_clients=4, seed=0, mu=1 / 6, base=natural)
+    assert [len(chunk) for chunks in split.chunks for chunk in chunks] == [2, 1, 2, 1, 1, 1, 1, 1]
+    assert sizes(split).sum() == 10 and abs(credit(split).sum() - 6) < 1e-12
+
+
+def test_memory_is_shared_for_whole_chunks():
+    split = redundant(np.zeros(40, int), 4, 0, mu=0.25)
+    assert all(split.chunks[j][1] is split.chunks[(j + 1) % 4][0] for j in range(4))
+
+
+@pytest.mark.parametrize("mu", [-0.1, 1.0, 1.5, float("nan")])
+def test_mu_outside_its_range(mu):
+    with pytest.raises(ValueError, match=rf"mu must be in \[0, 1\), got {mu}; it is the redundant"):
+        redundant([0, 1], 2, 0, mu=mu)
+
+
+def test_base_must_be_disjoint():
+    message = "base must give every example to exactly one client, got 12 places for 8 examples"
+    with pytest.raises(ValueError, match=message):
+        redundant([0] * 8, 2, 0, base=partial(redundant, mu=0.25))

@@ -1,0 +1,36 @@
+import pytest
+
+from fedlocal.rates import StepRate
+from strategies.diloco import diloco
+from tests.oracles import diloco as oracle
+from tests.problems import RUNTIMES, distance, least_squares, simulate
+
+PROBLEM = least_squares()
+ROUNDS = 6
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("period", [1, 4])
+def test_follows_the_paper(runtime, period):
+    result = simulate(PROBLEM, diloco(0.03, period), ROUNDS, runtime=runtime)
+    x = oracle.diloco(
+        PROBLEM.gradients, PROBLEM.start, [0.03] * ROUNDS, period, 0.7, 0.9, 0.1, (0.9, 0.95)
+    )
+    assert distance(result.params, x) < 1e-12
+    assert distance(result.client_params, [x] * 5) < 1e-12
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_hyperparameter_counts(runtime):
+    strategy = diloco(
+        StepRate(0.05, {3: 0.2}),
+        3,
+        outer_lr=0.4,
+        outer_momentum=0.6,
+        weight_decay=0.5,
+        betas=(0.7, 0.8),
+    )
+    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    rates = [0.05] * 3 + [0.01] * 3
+    x = oracle.diloco(PROBLEM.gradients, PROBLEM.start, rates, 3, 0.4, 0.6, 0.5, (0.7, 0.8))
+    assert distance(result.params, x) < 1e-12
