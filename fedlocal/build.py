@@ -23,18 +23,17 @@ from torch import Tensor, nn
 from fedlocal.clients import Clients, IntArray
 from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
-from fedlocal.simulate import prepare
+from fedlocal.refusal import ConfigError, one_line
+from fedlocal.settings import check_settings
+from fedlocal.simulate import pick_device, prepare
 from fedlocal.simulation import Simulation
 from fedlocal.strategy import Strategy
+from fedlocal.tracking import Tracker
 
 OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
 OmegaConf.register_new_resolver("ceil_div", lambda a, b: -(-a // max(b, 1)), replace=True)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-class ConfigError(Exception):
-    """The configuration cannot be run; the message is one line for the user."""
 
 
 class Partition(Protocol):
@@ -62,6 +61,7 @@ class Job:
     simulation: Simulation
     partition: Partition
     labels: NDArray[np.int64]
+    tracker: Tracker
 
     @property
     def copies(self) -> int:
@@ -77,7 +77,8 @@ def build(cfg: DictConfig) -> Job:
         ConfigError: Something given does not fit; its text is one line.
     """
     with _one_line():
-        strategy = _strategy(cfg)
+        check_settings(cfg)
+        strategy = strategy_of(cfg)
         dataset: Dataset = instantiate(cfg.dataset)
         labels = _labels(dataset)
         partition = _partition(cfg, dataset, labels)
@@ -92,11 +93,10 @@ def build(cfg: DictConfig) -> Job:
             clock=instantiate(cfg.clock),
             faults=instantiate(cfg.faults),
             evaluate=instantiate(cfg.evaluate),
-            **{
-                key: cfg[key] for key in ("rounds", "batch_size", "participation", "seed", "device")
-            },
+            device=_device(cfg.device),
+            **{key: cfg[key] for key in ("rounds", "batch_size", "participation", "seed")},
         )
-    return Job(simulation, partition, labels)
+        return Job(simulation, partition, labels, instantiate(cfg.tracking))
 
 
 @contextmanager
@@ -104,21 +104,14 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except InstantiationException as error:
-        cause = error.__cause__
-        if cause is not None and not isinstance(cause, ValueError | OSError | TypeError):
+        if not isinstance(error.__cause__, ValueError | OSError | None):
             raise
-        raise ConfigError(one_line(cause or error)) from error
+        raise ConfigError(one_line(error)) from error
     except (ValueError, OSError, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error)) from error
 
 
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks."""
-    parts = (part.strip() for part in str(error).splitlines())
-    return "; ".join(part for part in parts if part)
-
-
-def _strategy(cfg: DictConfig) -> Strategy:
+def strategy_of(cfg: DictConfig) -> Strategy:
     """The strategy, on the links that were chosen unless it chose them itself."""
     strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
     slots = {field.name for field in fields(strategy)} & {"uplink", "downlink"}
@@ -140,7 +133,10 @@ def _partition(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> 
             f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
             " another partition, for example partition=dirichlet, or data with client_ids"
         )
-    return scheme(column, cfg.K, seed=cfg.seed)
+    try:
+        return scheme(column, cfg.K, seed=cfg.seed)
+    except ValueError as error:
+        raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
 
 
 def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
@@ -162,6 +158,17 @@ def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
     if dataset.x_test is None or dataset.y_test is None:
         return None
     return dataset.x_test, dataset.y_test
+
+
+def _device(name: str) -> str:
+    """The device, if a tensor can be made there and read back."""
+    try:
+        torch.zeros(1, device=pick_device(name)).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be auto, or cpu, cuda, cuda:1 or mps where this machine has it, got {name!r}"
+        ) from error
+    return name
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -55,6 +55,24 @@ class Buffered(InnerOptimiser):
         return weighted_mean(reports, info.weights) if self.buffers == "average" else control
 
 
+@dataclass(frozen=True)
+class SGD(Buffered):
+    """Stochastic gradient descent without a memory."""
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a decay that grows."""
+        super().__post_init__()
+        check_weight_decay(self.weight_decay)
+
+    def init(self, x: Tensor) -> Tree:
+        return ()
+
+    def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
+        return _descend(x, _decayed(direction, x, self.weight_decay), lr), state
+
+
 class MomentumState(NamedTuple):
     """velocity: v, [P]."""
 
@@ -62,19 +80,16 @@ class MomentumState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SGD(Buffered):
-    """Stochastic gradient descent with heavy-ball or Nesterov momentum."""
+class Momentum(SGD):
+    """SGD with heavy-ball or Nesterov momentum."""
 
-    momentum: float = 0.0
+    momentum: float = 0.9
     nesterov: bool = False
-    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         super().__post_init__()
         check_momentum("momentum", self.momentum)
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must be >= 0, got {self.weight_decay}")
 
     def init(self, x: Tensor) -> MomentumState:
         return MomentumState(torch.zeros_like(x))
@@ -82,10 +97,28 @@ class SGD(Buffered):
     def step(
         self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
     ) -> tuple[Tensor, MomentumState]:
-        grad = torch.add(direction, x, alpha=self.weight_decay)
+        grad = _decayed(direction, x, self.weight_decay)
         velocity = torch.add(grad, state.velocity, alpha=self.momentum)
         along = torch.add(grad, velocity, alpha=self.momentum) if self.nesterov else velocity
-        return x - lr * along, MomentumState(velocity)
+        return _descend(x, along, lr), MomentumState(velocity)
+
+
+def sgd(
+    lr: float | Rate,
+    buffers: Buffers = "keep",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> Buffered:
+    """The piece that takes these steps: without momentum, the one without a buffer.
+
+    `Momentum(momentum=0)` takes the same steps (a law holds it to that) for a third more time a
+    round and one more vector per client.
+    """
+    check_momentum("momentum", momentum)
+    if momentum == 0:
+        return SGD(lr, buffers, weight_decay)
+    return Momentum(lr, buffers, weight_decay, momentum, nesterov)
 
 
 class AdamState(NamedTuple):
@@ -132,3 +165,19 @@ def check_momentum(name: str, value: float) -> None:
     """Raise ValueError unless 0 <= value < 1."""
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}")
+
+
+def check_weight_decay(value: float) -> None:
+    """Raise ValueError unless value >= 0."""
+    if not value >= 0:
+        raise ValueError(f"weight_decay must be >= 0, got {value}")
+
+
+def _decayed(direction: Tensor, x: Tensor, weight_decay: float) -> Tensor:
+    # Adding nothing would still read and write every client's whole vector.
+    return torch.add(direction, x, alpha=weight_decay) if weight_decay else direction
+
+
+def _descend(x: Tensor, along: Tensor, lr: Tensor) -> Tensor:
+    # x - lr * along in one pass: a step is bound by memory.
+    return torch.addcmul(x, along, lr, value=-1)

@@ -34,7 +34,7 @@ def generator(
     two of them share a stream, and making one costs microseconds.
     """
     bits = np.random.Philox(
-        key=np.array([seed & MASK, client], dtype=np.uint64),
+        key=np.array([int(seed) & MASK, client], dtype=np.uint64),
         counter=np.array([0, 0, int(purpose), round_index], dtype=np.uint64),
     )
     return np.random.Generator(bits)
@@ -49,8 +49,9 @@ def client_keys(
     generators.
     """
     with np.errstate(over="ignore"):
-        state = clients.astype(np.uint64)
-        for word in (round_index, int(purpose), seed & MASK):
+        # Mixed before the round is added: client i of round t is not client i + 1 of round t - 1.
+        state = _splitmix64(clients.astype(np.uint64))
+        for word in (round_index, int(purpose), int(seed) & MASK):
             state = _splitmix64(state + np.uint64(word))
     return state
 

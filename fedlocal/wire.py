@@ -24,7 +24,9 @@ DTYPES = {
     torch.float64: (2, np.dtype("<f8")),
     torch.float16: (3, np.dtype("<f2")),
 }
-HEADER = struct.Struct("<2sBBIIIIfII")
+HEADER = struct.Struct("<2sBBIIIId")
+CHECKSUM = struct.Struct("<I")
+OVERHEAD = HEADER.size + CHECKSUM.size
 
 
 class Header(NamedTuple):
@@ -48,7 +50,7 @@ def dense_layout(tree: Tree) -> Tree:
 
 def nbytes(layout: Tree, dtype: torch.dtype) -> int:
     """Length of a message of this layout, header included."""
-    return HEADER.size + sum(_field_bytes(field, dtype) for field in _fields(layout))
+    return OVERHEAD + sum(_field_bytes(field, dtype) for field in _fields(layout))
 
 
 def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
@@ -62,8 +64,8 @@ def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
     """
     pairs = zip(leaves(tree), _fields(layout), strict=True)
     body = b"".join(_pack_field(tensor, field, dtype) for tensor, field in pairs)
-    code = DTYPES[dtype][0]
-    return HEADER.pack(MAGIC, VERSION, code, *header, len(body), zlib.crc32(body)) + body
+    head = HEADER.pack(MAGIC, VERSION, DTYPES[dtype][0], *header)
+    return head + _checksum(head, body) + body
 
 
 def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]:
@@ -76,20 +78,24 @@ def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]
     expected = nbytes(layout, dtype)
     if len(data) != expected:
         raise ValueError(f"a message of {expected} bytes was expected, got {len(data)}")
-    magic, version, code, *rest, length, checksum = HEADER.unpack_from(data)
-    body = data[HEADER.size :]
+    magic, version, code, *rest = HEADER.unpack_from(data)
+    head, checksum, body = data[: HEADER.size], data[HEADER.size : OVERHEAD], data[OVERHEAD:]
     if (magic, version) != (MAGIC, VERSION):
         raise ValueError(f"not a version {VERSION} message: it begins with {data[:3]!r}")
     if code != DTYPES[dtype][0]:
         raise ValueError(f"the message's dtype code is {code}, {DTYPES[dtype][0]} ({dtype}) wanted")
-    if length != len(body) or checksum != zlib.crc32(body):
-        raise ValueError("the message's length or checksum does not fit: it was damaged on the way")
+    if checksum != _checksum(head, body):
+        raise ValueError("the message's checksum does not fit: it was damaged on the way")
     parts: list[Tensor] = []
     for field in _fields(layout):
         size = _field_bytes(field, dtype)
         parts.append(_unpack_field(body[:size], field, dtype))
         body = body[size:]
     return Header(*rest), _refill(layout, iter(parts))
+
+
+def _checksum(head: bytes, body: bytes) -> bytes:
+    return CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head)))
 
 
 def _fields(layout: Tree) -> list[Field]:

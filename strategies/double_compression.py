@@ -15,7 +15,7 @@ sent the whole model, which the ledger counts.
 """
 
 from fedlocal.compress import TopK, error_feedback
-from fedlocal.inner import SGD, Buffers
+from fedlocal.inner import Buffers, sgd
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate
 from fedlocal.strategy import Strategy
@@ -31,7 +31,7 @@ def double_compression(
 ) -> Strategy:
     """Double compression; both compressors are wrapped in error feedback."""
     return Strategy(
-        inner=SGD(lr, buffers, momentum),
+        inner=sgd(lr, buffers, momentum),
         period=period_of(period),
         uplink=error_feedback(uplink),
         downlink=error_feedback(downlink),

@@ -8,7 +8,7 @@ run), n_k -> example counts. Weights are n_k over the sum of the sampled clients
 arXiv version's erratum.
 """
 
-from fedlocal.inner import SGD
+from fedlocal.inner import sgd
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import Period, Rate
@@ -25,7 +25,7 @@ def fedavg(
 ) -> Strategy:
     """FedAvg with `period` local steps, or with `epochs` passes over each client's own data."""
     return Strategy(
-        inner=SGD(lr, "reset", momentum, weight_decay=weight_decay),
+        inner=sgd(lr, "reset", momentum, weight_decay=weight_decay),
         period=period_of(period, epochs),
         mixing=WeightedMean(weights),
     )

@@ -10,7 +10,7 @@ every step, and costs 1 / period of the communication.
 Paper symbol -> name here: H (or tau, k) -> period, eta -> lr.
 """
 
-from fedlocal.inner import SGD, Buffers
+from fedlocal.inner import Buffers, sgd
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import Period, Rate
@@ -28,7 +28,7 @@ def local_sgd(
 ) -> Strategy:
     """Local SGD with step size `lr` and `period` local steps per round."""
     return Strategy(
-        inner=SGD(lr, buffers, momentum, nesterov, weight_decay),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),
         mixing=WeightedMean(weights),
     )

@@ -12,7 +12,7 @@ code. Ortiz et al. 2021 (https://arxiv.org/abs/2110.08133) average gradients in 
 that all buffers are equal at the switch; without momentum the two are the same.
 """
 
-from fedlocal.inner import SGD
+from fedlocal.inner import sgd
 from fedlocal.period import SwitchPeriod
 from fedlocal.pieces import Rate
 from fedlocal.strategy import Strategy
@@ -28,6 +28,6 @@ def post_local_sgd(
 ) -> Strategy:
     """Period 1 for `switch_round` rounds, then `period`."""
     return Strategy(
-        inner=SGD(lr, "keep", momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=SwitchPeriod(before=1, after=period, at=switch_round),
     )

@@ -8,7 +8,7 @@ downlink carries the model in full.
 """
 
 from fedlocal.compress import QSGD, QuantisedTopK, TopK, error_feedback
-from fedlocal.inner import SGD, Buffers
+from fedlocal.inner import Buffers, sgd
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate
 from fedlocal.strategy import Strategy
@@ -23,7 +23,7 @@ def qsparse_local_sgd(
 ) -> Strategy:
     """Qsparse-local-SGD; the compressor is wrapped in error feedback."""
     return Strategy(
-        inner=SGD(lr, buffers, momentum),
+        inner=sgd(lr, buffers, momentum),
         period=period_of(period),
         uplink=error_feedback(uplink),
     )

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD, Buffers, check_momentum
+from fedlocal.inner import Buffers, check_momentum, sgd
 from fedlocal.period import period_of
 from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
@@ -65,7 +65,7 @@ def slowmo(
 ) -> Strategy:
     """SlowMo on local SGD with `period` local steps per round."""
     return Strategy(
-        inner=SGD(lr, buffers, momentum, nesterov, weight_decay),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),
         outer=SlowMomentum(slow_lr, slow_momentum),
     )

@@ -22,6 +22,7 @@ from fedlocal.compress import (
     TernGrad,
     TopK,
 )
+from fedlocal.inner import SGD, Momentum
 from fedlocal.rates import StepRate
 from strategies.bmuf import bmuf
 from strategies.diloco import diloco
@@ -615,3 +616,16 @@ def test_one_round_is_the_weighted_mean_of_some_cohort(weights):
         assert distance(x, means[nearest]) < EXACT
         drawn.add(nearest)
     assert drawn == {0, 1, 2}
+
+
+@given(period=st.integers(1, 5), seed=st.integers(0, 2**32 - 1), nesterov=st.booleans())
+@law
+def test_momentum_zero_takes_the_steps_of_the_piece_without_a_buffer(period, seed, nesterov):
+    # local_sgd picks the lean piece by itself; this holds the general one to the same run.
+    lean = local_sgd(0.05, period, weight_decay=0.01)
+    full = replace(lean, inner=Momentum(0.05, weight_decay=0.01, momentum=0.0, nesterov=nesterov))
+    assert isinstance(lean.inner, SGD) and not isinstance(lean.inner, Momentum)
+    a, b = (
+        simulate(least_squares(), s, ROUNDS, batch_size=2, seed=seed).params for s in (lean, full)
+    )
+    assert distance(a, b) == 0

@@ -45,8 +45,8 @@ class QSGD(Compressor):
         return min(size / self.levels**2, sqrt(size) / self.levels)
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        norm = torch.linalg.vector_norm(v)
-        exact = self.levels * v.abs() / _nonzero(norm)
+        norm = _norm(v)
+        exact = self.levels * (v.abs() / _nonzero(norm))
         level = torch.floor(exact)
         # Rounding may leave exact a hair above s; a level beyond s would not fit its bits.
         level = torch.clamp(level + (noise < exact - level), max=self.levels)
@@ -67,7 +67,10 @@ class TernGrad(Compressor):
 
     Attributes:
         clip: Clip at so many standard deviations first, as the paper does with 2.5 (which makes
-            it biased); None does not clip.
+            it biased, and omega the bound for the clipped vector); None does not clip.
+
+    Differences from the paper: the deviation is taken about zero. About the mean it is 0 for a
+    vector of equal scalars, or of one: all would be clipped away, in every round.
 
     Reference: Wen et al. TernGrad. 2017. https://arxiv.org/abs/1705.07878
     """
@@ -88,7 +91,7 @@ class TernGrad(Compressor):
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
         if self.clip is not None:
-            bound = self.clip * v.std(correction=0)
+            bound = self.clip * (_norm(v) / sqrt(v.shape[0]))
             v = torch.minimum(torch.maximum(v, -bound), bound)
         scale = v.abs().amax()
         kept = noise < v.abs() / _nonzero(scale)
@@ -121,7 +124,7 @@ class ScaledSign(Compressor):
 
 
 class Exponents(NamedTuple):
-    """codes: [P], int64: 2 (e + EXPONENT_OFFSET) + sign for +-2^e, 0 and 1 for zero."""
+    """codes: [P], int64: 2 (e + 127) + sign for +-2^e, 0 and 1 for zero."""
 
     codes: Tensor
 
@@ -130,8 +133,9 @@ class Exponents(NamedTuple):
 class Natural(Compressor):
     """Round |v_i| at random to one of the two powers of two around it; unbiased, omega = 1/8.
 
-    Nine bits a scalar: sign and an 8-bit exponent from -126 to 128. What is smaller than 2^-126
-    is rounded at random to zero or 2^-126.
+    Nine bits a scalar: sign and an 8-bit exponent from -126 to 127. What is smaller than 2^-126
+    is rounded at random to zero or 2^-126; what is larger than 2^127 becomes 2^127, because
+    float32 has no 2^128.
 
     Reference: Horvath et al. Natural Compression. 2019. https://arxiv.org/abs/1905.10988
     """
@@ -151,7 +155,7 @@ class Natural(Compressor):
         code = lower + up + 127
         tiny = magnitude < 2.0**-126
         code = torch.where(tiny, (noise < magnitude * 2.0**126).long(), code)
-        return Exponents(2 * torch.clamp(code, max=255) + (v < 0)), state
+        return Exponents(2 * torch.clamp(code, max=254) + (v < 0)), state
 
     def decode(self, message: Exponents, noise: Tensor, size: int) -> Tensor:
         code = message.codes // 2
@@ -160,6 +164,12 @@ class Natural(Compressor):
 
     def layout(self, size: int) -> Exponents:
         return Exponents(Field(size, 9))  # type: ignore[arg-type]
+
+
+def _norm(v: Tensor) -> Tensor:
+    # |v|_2 whose squares neither overflow nor vanish: float32 has no square of 1e20 or 1e-23.
+    largest = v.abs().amax()
+    return largest * torch.linalg.vector_norm(v / _nonzero(largest))
 
 
 def _nonzero(scale: Tensor) -> Tensor:

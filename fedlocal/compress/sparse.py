@@ -32,7 +32,7 @@ class Sparsifier(Compressor):
     def kept(self, size: int) -> int:
         """Number of coordinates sent out of `size`."""
         # The small allowance keeps 0.07 * 100 = 7.000000000000001 from becoming 8.
-        return min(size, max(1, ceil(self.ratio * size - 1e-9)))
+        return max(1, ceil(self.ratio * size * (1 - 1e-12)))
 
 
 class Sparse(NamedTuple):

@@ -151,9 +151,10 @@ class QuantisedTopK(Compressor):
         return SparseCodes(codes, sparse.indices)
 
 
-def error_feedback(compressor: Compressor) -> ErrorFeedback:
+def error_feedback(compressor: Compressor) -> Compressor:
     """Wrap in error feedback, once: feedback of feedback would be the same thing twice."""
-    return compressor if isinstance(compressor, ErrorFeedback) else ErrorFeedback(compressor)
+    inside = compressor.compressor if isinstance(compressor, PerLayer) else compressor
+    return compressor if isinstance(inside, ErrorFeedback) else ErrorFeedback(compressor)
 
 
 def link(

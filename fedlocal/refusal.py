@@ -1,0 +1,58 @@
+"""Saying no to a configuration: one line with what was given, what is allowed and the likely fix."""
+
+from difflib import get_close_matches
+
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+
+class ConfigError(Exception):
+    """The configuration cannot be run; the message is one line for the user."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says to the user, without line breaks and without Hydra's file paths."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        return _unknown_option(error.missing_cfg_file, list(error.options))
+    if isinstance(error, OverrideParseException):
+        return _malformed(error)
+    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+        return _unknown_key(cause, cause.parent_node)
+    if isinstance(error, InstantiationException) and cause is not None:
+        return one_line(cause)
+    return "; ".join(_lines(error))
+
+
+def _unknown_option(given: str, options: list[str]) -> str:
+    group, _, option = given.rpartition("/")
+    return f"there is no {group}={option}{_nearest(option, options)}; one of {', '.join(options)}"
+
+
+def _malformed(error: OverrideParseException) -> str:
+    reason = next((x for x in _lines(error)[::-1] if "://" not in x), "")
+    return (
+        f"cannot read the override {error.override!r}: {reason}; it must be key=value, and quotes"
+        " protect special characters: 'key=\"a, b\"'"
+    )
+
+
+def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
+    known = [str(key) for key in parent if key not in ("hydra", "_target_", "_partial_")]
+    place = str(error.full_key).rpartition(".")[0]
+    return (
+        f"there is no key {error.full_key}{_nearest(str(error.key), known)};"
+        f" {place or 'the top level'} has {', '.join(known) or 'none'}"
+    )
+
+
+def _nearest(given: str, known: list[str]) -> str:
+    near = get_close_matches(given, known, n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _lines(error: BaseException) -> list[str]:
+    parts = (part.strip() for part in str(error).splitlines())
+    # OmegaConf says in further lines what its first has said already.
+    return [part for part in parts if part and not part.startswith(("full_key:", "object_type="))]

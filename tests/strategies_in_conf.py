@@ -1,0 +1,27 @@
+"""Every strategy of conf/strategy, composed as the command line composes it."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
+
+import fedlocal.build as build
+from fedlocal.strategy import Strategy
+
+CONF = Path(__file__).parents[1] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_module("conf", version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+def strategy_of(name: str, *overrides: str) -> Strategy:
+    """The strategy with small settings: 3 local steps, ratios that keep something of a tiny model."""
+    cfg = composed(f"strategy={name}", "H=3", "rounds=4", *overrides)
+    for link in (cfg.uplink, cfg.downlink):
+        inside = link.compressor.get("sparsifier", link.compressor)
+        if "ratio" in inside:
+            inside.ratio = 0.3
+    return build.strategy_of(cfg)

@@ -1,0 +1,110 @@
+"""Who may import whom, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    str(path.relative_to(ROOT)): path
+    for package in ("fedlocal", "strategies", "partitions")
+    for path in (ROOT / package).rglob("*.py")
+}
+
+# A layer of fedlocal imports itself and lower ones only.
+LAYERS = (
+    {"trees", "flat", "rng", "losses"},
+    {"pieces"},
+    {"rates", "inner", "outer", "period", "mixing", "correction", "compress"},
+    {"strategy"},
+    {"client", "clients", "server", "objective", "wire", "data", "models", "participation"},
+    {"ledger", "evaluate"},
+    {"clock", "runtime"},
+    {"simulation"},
+    {"simulate"},
+    {"progress", "tracking", "report"},
+    {"build"},
+    {"job"},
+    {"main"},
+)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module)
+    return names
+
+
+def roots(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_direction_between_packages(file):
+    found = roots(FILES[file])
+    if file.startswith("fedlocal/"):
+        # Hydra's _target_ is the only link to algorithms and schemes.
+        assert not found & {"strategies", "partitions", "conf"}
+    if file.startswith("partitions/"):
+        assert not found & {"torch", "fedlocal", "strategies", "hydra", "omegaconf"}
+    if file.startswith("strategies/"):
+        assert not found & {"partitions", "hydra", "omegaconf", "flwr", "wandb"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_heavy_libraries_stay_in_their_rooms(file):
+    found = roots(FILES[file])
+    assert "flwr" not in found or file.startswith("fedlocal/runtime/flower_")
+    assert "wandb" not in found or file.startswith("fedlocal/tracking/")
+    assert "hydra" not in found or file in (
+        "fedlocal/main.py",
+        "fedlocal/build.py",
+        "fedlocal/report/sweep.py",
+    )
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.startswith("fedlocal/")])
+def test_layers_import_downwards(file):
+    parts = Path(file).with_suffix("").parts
+    if parts[1] == "__init__":
+        return
+    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
+    for name in imported(FILES[file]):
+        words = name.split(".")
+        if words[0] == "fedlocal" and len(words) > 1:
+            assert level[words[1]] <= level[parts[1]], f"{file} imports {name}"
+
+
+def test_no_algorithm_is_named_outside_its_file():
+    names = {path.stem for path in (ROOT / "strategies").glob("[a-z]*.py")}
+    for file, path in FILES.items():
+        if file.startswith("strategies/"):
+            continue
+        compared = {
+            node.value
+            for compare in ast.walk(ast.parse(path.read_text()))
+            if isinstance(compare, ast.Compare)
+            for node in ast.walk(compare)
+            if isinstance(node, ast.Constant)
+        }
+        assert not compared & names, file
+
+
+def test_every_strategy_has_conf_and_test():
+    for path in (ROOT / "strategies").glob("[a-z]*.py"):
+        assert (ROOT / "conf/strategy" / f"{path.stem}.yaml").exists(), path.stem
+        assert (ROOT / "tests/strategies" / f"test_{path.stem}.py").exists(), path.stem
+    for path in (ROOT / "partitions").glob("[a-z]*.py"):
+        function = f"def {path.stem}("
+        if function in path.read_text():
+            assert (ROOT / "conf/partition" / f"{path.stem}.yaml").exists(), path.stem
+
+
+def test_uplink_and_downlink_offer_the_same():
+    for path in (ROOT / "conf/uplink").glob("*.yaml"):
+        assert (ROOT / "conf/downlink" / path.name).read_text() == path.read_text()

@@ -1,0 +1,182 @@
+"""What every strategy of conf/strategy must hold to. No exception by name."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import fedlocal
+import strategies
+from fedlocal.clients import Clients
+from fedlocal.clock import Clock
+from fedlocal.compress import Identity
+from fedlocal.evaluate import Evaluate
+from fedlocal.losses import cross_entropy
+from fedlocal.participation import DropOut
+from fedlocal.runtime import Loop, Vmapped
+from fedlocal.simulate import prepare
+from fedlocal.simulation import RunState, Simulation, advance, client_models, initial_state
+from fedlocal.trees import leaves, tree_map
+from tests.strategies_in_conf import NAMES, strategy_of
+
+SIZES = (9, 4, 13, 6, 7)
+ROUNDS = 4
+
+
+def ragged_clients() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(n, 5, generator=rng), torch.randint(0, 3, (n,), generator=rng)) for n in SIZES
+    ]
+
+
+def small_model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
+
+
+def simulation(name: str, runtime=None, participation: float = 1.0, dtype=torch.float64):
+    return prepare(
+        model=small_model(),
+        clients=ragged_clients(),
+        strategy=strategy_of(name),
+        rounds=ROUNDS,
+        # Larger than the smallest client, so that batches are ragged too.
+        batch_size=6,
+        loss=cross_entropy,
+        test=None,
+        participation=participation,
+        seed=3,
+        runtime=runtime or Vmapped(),
+        device="cpu",
+        dtype=dtype,
+        clock=Clock(),
+        faults=DropOut(),
+        evaluate=Evaluate(),
+    )
+
+
+def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
+    for _ in range(rounds):
+        state, _ = advance(sim, state)
+    return state
+
+
+def final(sim: Simulation) -> RunState:
+    return advanced(sim, initial_state(sim), sim.rounds)
+
+
+def largest_difference(a: RunState, b: RunState) -> float:
+    trees = [(s.server, s.clients) for s in (a, b)]
+    pairs = zip(leaves(trees[0]), leaves(trees[1]), strict=True)
+    return max(float((x - y).abs().max()) for x, y in pairs if x.numel())
+
+
+@pytest.fixture(params=NAMES)
+def name(request) -> str:
+    return request.param
+
+
+def test_file_function_and_conf_share_a_name(name):
+    assert getattr(strategies, name).__name__ == name
+    assert getattr(strategies, name).__module__ == f"strategies.{name}"
+
+
+def test_is_a_value(name):
+    strategy = strategy_of(name)
+    again = pickle.loads(pickle.dumps(strategy))
+    assert again == strategy == strategy_of(name)
+    assert hash(again) == hash(strategy)
+    assert type(strategy).__name__ in repr(strategy)
+
+
+def test_loop_and_vmapped_agree(name):
+    vmapped, loop = final(simulation(name, Vmapped())), final(simulation(name, Loop()))
+    assert largest_difference(vmapped, loop) < 1e-12
+    assert vmapped.ledger.uplink_bytes == loop.ledger.uplink_bytes
+    assert vmapped.ledger.downlink_bytes == loop.ledger.downlink_bytes
+    assert vmapped.sim_seconds == loop.sim_seconds
+
+
+def test_training_moves_the_model(name):
+    sim = simulation(name)
+    assert float((final(sim).server.anchor[0] - sim.start).abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("clients_per_batch", [1, 2, 3])
+def test_grouping_changes_nothing(name, clients_per_batch):
+    groups = final(simulation(name, Vmapped(clients_per_batch)))
+    assert largest_difference(groups, final(simulation(name))) < 1e-12
+
+
+def test_loop_and_vmapped_agree_on_sampled_clients(name):
+    try:
+        strategy_of(name).check_participation(0.5)
+    except ValueError as refusal:
+        assert "every client takes part" in str(refusal)
+        return
+    both = [final(simulation(name, runtime, participation=0.5)) for runtime in (Vmapped(), Loop())]
+    assert largest_difference(*both) < 1e-12
+
+
+def test_state_keeps_its_shapes_and_dtypes(name):
+    sim = simulation(name, dtype=torch.float32)
+    state = initial_state(sim)
+    shapes = [(t.shape, t.dtype) for t in leaves((state.server, state.clients))]
+    for _ in range(sim.rounds):
+        state, _ = advance(sim, state)
+        assert [(t.shape, t.dtype) for t in leaves((state.server, state.clients))] == shapes
+
+
+@pytest.mark.parametrize("runtime", [Vmapped(), Loop()], ids=["vmapped", "loop"])
+def test_nothing_handed_in_is_changed(name, runtime):
+    # vmap changes a batched input in place without a word, so look.
+    sim = simulation(name, runtime)
+    state = advanced(sim, initial_state(sim), 1)
+    before = tree_map(torch.clone, (state.server, state.clients))
+    data = sim.objective.x.clone()
+    advance(sim, state)
+    for was, now in zip(leaves(before), leaves((state.server, state.clients)), strict=True):
+        assert torch.equal(was, now)
+    assert torch.equal(data, sim.objective.x)
+
+
+def test_a_pickled_run_goes_on_to_the_same_bits(name):
+    sim = simulation(name)
+    halfway = pickle.loads(pickle.dumps(advanced(sim, initial_state(sim), 2)))
+    resumed = advanced(sim, halfway, ROUNDS - 2)
+    straight = advanced(sim, initial_state(sim), ROUNDS)
+    assert largest_difference(resumed, straight) == 0
+    assert resumed.ledger.uplink_bytes == straight.ledger.uplink_bytes
+    assert resumed.sim_seconds == straight.sim_seconds
+
+
+def test_identical_clients_stay_identical(name):
+    x, y = ragged_clients()[0]
+    sim = simulation(name)
+    same = Clients.of([(x.double(), y)] * 4)
+    sim = replace(
+        sim, clients=same, objective=replace(sim.objective, x=same.x, y=same.y), batch_size=None
+    )
+    if sim.strategy.uplink.noise_size(len(sim.start)):
+        # Noise is a client's own; without it the rest of the strategy must hold.
+        sim = replace(sim, strategy=replace(sim.strategy, uplink=Identity()))
+    state = final(sim)
+    for tensor in leaves(state.clients):
+        assert float((tensor - tensor[:1]).abs().max() if tensor.numel() else 0.0) < 1e-12
+    assert client_models(sim, state).shape == (4, len(sim.start))
+
+
+def test_result_is_what_the_api_promises(name):
+    result = fedlocal.simulate(
+        small_model(), ragged_clients(), strategy_of(name), rounds=2, batch_size=4, device="cpu"
+    )
+    size = sum(p.numel() for p in small_model().parameters())
+    assert result.params.shape == (size,)
+    assert result.client_params.shape == (len(SIZES), size)
+    assert torch.equal(nn.utils.parameters_to_vector(result.model.parameters()), result.params)
+    assert [row["round"] for row in result.history] == list(range(1, len(result.history) + 1))
+    assert result.ledger.uplink_bytes == result.history[-1]["uplink_bytes"]

@@ -1,0 +1,56 @@
+"""Which slots do not go together, and how the refusal reads."""
+
+from dataclasses import replace
+
+import pytest
+
+from fedlocal.compress import QSGD, ErrorFeedback, TopK
+from fedlocal.outer import OuterSGD
+from fedlocal.period import ConstantPeriod, Epochs
+from fedlocal.strategy import Strategy
+from strategies.local_sgd import local_sgd
+from strategies.slowmo import SlowMomentum
+from strategies.vrl_sgd import DriftCorrection, vrl_sgd
+
+
+@pytest.mark.parametrize(
+    ("slot", "piece", "reason"),
+    [
+        ("outer", SlowMomentum(), "the next anchor is the weighted mean"),
+        ("outer", OuterSGD(lr=0.5), "the next anchor is the weighted mean"),
+        ("outer", OuterSGD(momentum=0.9), "the next anchor is the weighted mean"),
+        ("downlink", ErrorFeedback(TopK(0.1)), "every client receives the anchor exactly"),
+        ("downlink", QSGD(4), "every client receives the anchor exactly"),
+        ("period", Epochs(1), "all clients take the same number of local steps"),
+    ],
+)
+def test_drift_correction_refuses_what_breaks_its_sum(slot, piece, reason):
+    with pytest.raises(ValueError, match=reason) as refusal:
+        replace(vrl_sgd(0.1, 5), **{slot: piece})
+    # Both pieces are named, so that the reader knows what to change.
+    assert repr(piece) in str(refusal.value)
+    assert "DriftCorrection()" in str(refusal.value)
+
+
+def test_drift_correction_allows_what_does_not():
+    kept = replace(vrl_sgd(0.1, 5), uplink=ErrorFeedback(TopK(0.1)), downlink=TopK(1.0))
+    assert isinstance(kept.correction, DriftCorrection)
+
+
+def test_drift_correction_refuses_sampling():
+    with pytest.raises(ValueError, match=r"participation is 0\.5.*Use participation=1"):
+        vrl_sgd(0.1, 5).check_participation(0.5)
+    vrl_sgd(0.1, 5).check_participation(1.0)
+    local_sgd(0.1, 5).check_participation(0.5)
+
+
+def test_period_must_be_a_whole_number_of_steps():
+    for wrong in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match=r"whole number of local steps >= 1, got"):
+            ConstantPeriod(wrong)
+
+
+def test_pieces_are_listed_by_slot():
+    slots = [slot for slot, _ in local_sgd(0.1, 5).pieces()]
+    assert slots == ["inner", "period", "correction", "uplink", "downlink", "mixing", "outer"]
+    assert isinstance(local_sgd(0.1, 5), Strategy)
