@@ -55,6 +55,11 @@ class Clients:
         """K, the number of clients."""
         return len(self.chunks)
 
+    @property
+    def held(self) -> IntArray:
+        """Indices of the examples that anyone holds, sorted."""
+        return np.unique(np.concatenate([chunk for chunks in self.chunks for chunk in chunks]))
+
     def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
         """How many examples of each chunk go into one mini-batch.
 

@@ -35,7 +35,10 @@ class Clock:
         if self.law not in ("constant", "exponential"):
             raise ValueError(f"clock.law must be constant or exponential, got {self.law!r}")
         if self.seconds_per_step < 0 or self.latency_seconds < 0:
-            raise ValueError("clock seconds must be >= 0")
+            raise ValueError(
+                "clock.seconds_per_step and clock.latency_seconds must be >= 0, got"
+                f" {self.seconds_per_step} and {self.latency_seconds}"
+            )
         if not self.bandwidth_bytes > 0:
             raise ValueError(
                 f"clock.bandwidth_bytes must be positive, got {self.bandwidth_bytes};"

@@ -1,12 +1,15 @@
 """Evaluation of the consensus model on train and test examples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from fedlocal.clients import IntArray
 from fedlocal.losses import accuracy
 from fedlocal.objective import Objective
 from fedlocal.rng import Purpose, generator
@@ -25,7 +28,7 @@ class Evaluate:
 
     every: int = 1
     train_examples: int = 10_000
-    batch_size: int = 2_000
+    batch_size: int = 500
 
     def __post_init__(self) -> None:
         """Refuse what evaluates nothing."""
@@ -35,35 +38,51 @@ class Evaluate:
                 f" {self.every}, {self.batch_size}, {self.train_examples}"
             )
 
-    def subset(self, held: np.ndarray, seed: int) -> np.ndarray:
-        """Which of the examples that anyone holds are evaluated, sorted."""
-        if self.train_examples == 0 or len(held) <= self.train_examples:
-            return held
-        rng = generator(seed, Purpose.EVALUATION)
-        return np.sort(rng.choice(held, self.train_examples, replace=False))
+    def due(self, round_index: int, rounds: int) -> bool:
+        """Whether to evaluate after `round_index` of `rounds` rounds."""
+        return round_index % self.every == 0 or round_index == rounds
+
+    def subset(self, x: Tensor, y: Tensor, held: IntArray, seed: int) -> "Examples":
+        """The examples, among those that anyone holds, that the train loss is measured on."""
+        if 0 < self.train_examples < len(held):
+            rng = generator(seed, Purpose.EVALUATION)
+            held = np.sort(rng.choice(held, self.train_examples, replace=False))
+        if len(held) == len(x):
+            return Examples(x, y)
+        rows = torch.from_numpy(held).to(x.device)
+        return Examples(x[rows], y[rows])
+
+
+class Examples(NamedTuple):
+    """x: [n, ...]. y: [n, ...]."""
+
+    x: Tensor
+    y: Tensor
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """All of them, at most `size` at once."""
+        return zip(self.x.split(size), self.y.split(size), strict=True)
 
 
 @torch.no_grad()
-def mean_loss(
-    objective: Objective, x: Tensor, inputs: Tensor, targets: Tensor, batch: int
-) -> float:
-    """The objective (l2 term included) at x [P], averaged over the given examples."""
-    total = x.new_zeros((), dtype=torch.float64)
-    for part, target in zip(inputs.split(batch), targets.split(batch), strict=True):
-        total += objective.value(x, part, target).double() * len(part)
-    return float(total / len(inputs))
+def mean_loss(objective: Objective, x: Tensor, examples: Examples, batch_size: int) -> float:
+    """The objective (l2 term included) at x [P], averaged over the examples."""
+    total = torch.zeros((), dtype=torch.float64)
+    for inputs, targets in examples.batches(batch_size):
+        total += objective.value(x, inputs, targets).cpu().double() * len(inputs)
+    return float(total) / len(examples.x)
 
 
 @torch.no_grad()
 def mean_accuracy(
-    objective: Objective, x: Tensor, inputs: Tensor, targets: Tensor, batch: int
+    objective: Objective, x: Tensor, examples: Examples, batch_size: int
 ) -> float | None:
     """Share of correct predictions; None where targets are not classes."""
-    if targets.is_floating_point():
+    if examples.y.is_floating_point():
         return None
     named = objective.spec.named(x)
-    correct = x.new_zeros((), dtype=torch.float64)
-    for part, target in zip(inputs.split(batch), targets.split(batch), strict=True):
-        output = functional_call(objective.model, named, (part,))
-        correct += torch.round(accuracy(output, target).double() * len(part))
-    return float(correct) / len(inputs)
+    correct = 0
+    for inputs, targets in examples.batches(batch_size):
+        output = functional_call(objective.model, named, (inputs,))
+        correct += round(float(accuracy(output, targets)) * len(inputs))
+    return correct / len(examples.x)

@@ -4,6 +4,7 @@ Momentum is PyTorch's: v <- momentum v + g, x <- x - lr v; Nesterov steps along 
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -155,10 +156,15 @@ class AdamW(Buffered):
         mean = first * state.mean + (1 - first) * direction
         square = second * state.square + (1 - second) * direction * direction
         taken = state.taken + 1
-        unbiased = mean / (1 - first**taken)
-        scale = torch.sqrt(square / (1 - second**taken)) + self.eps
+        unbiased = mean / _bias(first, taken)
+        scale = torch.sqrt(square / _bias(second, taken)) + self.eps
         x = x * (1 - lr * self.weight_decay) - lr * unbiased / scale
         return x, AdamState(mean, square, taken)
+
+
+def _bias(beta: float, taken: Tensor) -> Tensor:
+    # 1 - beta^t, of which float32 would lose four digits at the first step.
+    return -torch.expm1(taken * log(beta)) if beta else torch.ones_like(taken)
 
 
 def check_momentum(name: str, value: float) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import platform
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +16,36 @@ from fedlocal.build import Job
 from fedlocal.progress import Progress
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun
+from fedlocal.round import Row
 from fedlocal.simulate import Result, finish, run
-from fedlocal.simulation import Row, initial_state
-from fedlocal.tracking import CsvTracker, Tracker
+from fedlocal.simulation import initial_state
+from fedlocal.tracking import CsvTracker
 
 
-def run_job(job: Job, folder: Path, about: dict[str, Any], tracker: Tracker) -> Result:
+def run_job(job: Job, folder: Path, about: dict[str, Any]) -> Result:
     """Run the job and fill its folder.
 
     Args:
-        job: What to run.
+        job: What to run; its tracker gets every row and the summary, besides the files.
         folder: Exists; gets metrics.csv, summary.json, partition.npz, model.safetensors and
             curves.png.
         about: Goes into the summary as it is: name, overrides, config.
-        tracker: Gets every row and the summary, besides the files.
     """
     job.partition.save(str(folder / "partition.npz"), job.labels)
     sim, name = job.simulation, about["name"]
     with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
 
         def on_round(row: Row) -> None:
-            for sink in (table, tracker, progress):
+            for sink in (table, job.tracker, progress):
                 sink.log(row)
 
-        state, history = run(sim, initial_state(sim), on_round)
-    result = finish(sim, state, history)
-    summary = _summary(job, result) | about
+        result = finish(sim, *run(sim, initial_state(sim), on_round))
+    summary = _finite(_summary(job, result)) | about
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
-    draw([FinishedRun(folder, name, history, summary)], folder / "curves.png")
-    tracker.finish(summary)
+    draw([FinishedRun(folder, name, result.history, summary)], folder / "curves.png")
+    job.tracker.finish(summary)
     return result
 
 
@@ -70,6 +70,14 @@ def _summary(job: Job, result: Result) -> dict[str, Any]:
         "versions": {name: version(name) for name in packages}
         | {"python": platform.python_version()},
     }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with null for what JSON has no number for: a run that diverged."""
+    lost = [
+        key for key, value in values.items() if isinstance(value, float) and not isfinite(value)
+    ]
+    return values | dict.fromkeys(lost) | {"diverged": bool(lost)}
 
 
 def _final(history: list[Row]) -> Row:

@@ -37,10 +37,6 @@ class Ledger:
 
     records: tuple[RoundRecord, ...] = ()
 
-    def add(self, record: RoundRecord) -> "Ledger":
-        """The ledger with one more round."""
-        return Ledger((*self.records, record))
-
     @property
     def uplink_bytes(self) -> int:
         """Bytes that clients sent, in all."""

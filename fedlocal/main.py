@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +11,95 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlocal.build import ConfigError, build, one_line
+from fedlocal.build import build
 from fedlocal.job import run_job
 from fedlocal.progress import status
+from fedlocal.refusal import ConfigError, one_line
 from fedlocal.report.show import show_rounds
+from fedlocal.report.sweep import SweepReport
+
+# What Hydra itself leaves in a folder before a job begins.
+RECORDS = (".hydra", "multirun.yaml")
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def app(cfg: DictConfig) -> None:
-    """One job: check everything, then run."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+def main() -> None:
+    """Entry point: a line and exit code 2 for what the user can mend, a traceback and 1 for a bug.
+
+    In a sweep the other jobs go on; a bug's code goes before.
+    """
+    codes = [0]
+
+    @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+    def app(cfg: DictConfig) -> None:
+        codes.append(_attempt(cfg))
+
+    # Hydra would print its own abridged traceback and exit with 1.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Its parser takes a flag only before or after all the overrides.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda given: given not in ("-m", "--multirun"))
     try:
-        job = build(cfg)
-        tracker = instantiate(cfg.tracking)
-    except ConfigError:
-        _remove_unused(folder)
-        raise
-    about = _about(cfg)
-    sweep = _sweep()
+        app()
+    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+        codes.append(_refuse(error))
+    except KeyboardInterrupt:
+        print("fedlocal: interrupted", file=sys.stderr)
+        sys.exit(130)
+    finally:
+        if SweepReport.folder is not None:
+            _remove_unused(SweepReport.folder)
+    if any(codes):
+        sys.exit(min(code for code in codes if code))
+
+
+def run(cfg: DictConfig) -> None:
+    """One job: check everything, then run."""
+    job = build(cfg)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    about, sweep = _about(cfg), _sweep()
     if job.copies:
         print(
             f"{job.copies} examples are held by more than one client;"
             " weights by example count share them, so that each counts once"
         )
-    tracker.start(folder, about["config"], about["name"], sweep)
+    job.tracker.start(folder, about["config"], about["name"], sweep)
     try:
-        result = run_job(job, folder, about, tracker)
+        result = run_job(job, folder, about)
     except BaseException:
-        tracker.finish(None)
+        job.tracker.finish(None)
         raise
     if sweep is None:
         show_rounds(result.history)
     print(f"{about['name']}  {status(result.history[-1])} -> {folder}")
 
 
-def main() -> None:
-    """Entry point: one line and exit code 2 for what the user can mend, else a traceback."""
-    # Hydra would print its own abridged traceback and exit with 1.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+def _attempt(cfg: DictConfig) -> int:
+    """Run a job and return its exit code."""
     try:
-        app()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        print(f"fedlocal: {one_line(error)}", file=sys.stderr)
-        sys.exit(2)
+        run(cfg)
+    except ConfigError as error:
+        _remove_unused(Path(HydraConfig.get().runtime.output_dir))
+        return _refuse(error)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _refuse(error: Exception) -> int:
+    print(f"fedlocal: {one_line(error)}", file=sys.stderr)
+    return 2
 
 
 def _about(cfg: DictConfig) -> dict[str, Any]:
-    overrides = list(HydraConfig.get().overrides.task)
+    conf = HydraConfig.get()
+    overrides = list(conf.overrides.task)
     return {
         "name": ",".join(overrides) or "fedlocal",
         "overrides": overrides,
+        "choices": {k: v for k, v in conf.runtime.choices.items() if v and "hydra/" not in k},
         "config": OmegaConf.to_container(cfg, resolve=True),
     }
 
@@ -75,10 +111,14 @@ def _sweep() -> str | None:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove what Hydra has made of a run folder that nothing was written to."""
-    if all(path.name == ".hydra" for path in folder.iterdir()):
-        shutil.rmtree(folder)
-        for parent in list(folder.parents)[:2]:
-            if any(parent.iterdir()):
-                break
-            parent.rmdir()
+    """Remove a folder in which no job began, and those above it that were made for it."""
+    folder, here = folder.absolute(), Path.cwd()
+    if not folder.is_dir() or any(path.name not in RECORDS for path in folder.iterdir()):
+        return
+    for record in folder.iterdir():
+        shutil.rmtree(record) if record.is_dir() else record.unlink()
+    # Never the folder the user stands in, nor one outside it that he may have made himself.
+    for path in (folder, *(path for path in folder.parents if here in path.parents)):
+        if path == here or any(path.iterdir()):
+            break
+        path.rmdir()

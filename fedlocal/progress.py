@@ -5,21 +5,26 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 
 class Progress:
     """Shows loss, accuracy, bytes and rounds per second while a run goes on."""
 
-    def __init__(self, name: str, rounds: int) -> None:
-        console = Console()
+    def __init__(self, name: str, rounds: int, console: Console | None = None) -> None:
+        console = console or Console()
+        # The rest of the line takes so much.
+        room = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 76))
         self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", table_column=room),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(compact=True),
             console=console,
             disable=not console.is_terminal,
+            # A line with the result follows.
+            transient=True,
         )
         self._task = self._bar.add_task(name, total=rounds, metrics="")
 

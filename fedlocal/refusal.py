@@ -1,10 +1,11 @@
-"""Saying no to a configuration: one line with what was given, what is allowed and the likely fix."""
+"""Saying no to a configuration in one line: what was given, what is allowed, the likely fix."""
 
 from difflib import get_close_matches
+from re import sub
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 
 class ConfigError(Exception):
@@ -18,10 +19,11 @@ def one_line(error: BaseException) -> str:
         return _unknown_option(error.missing_cfg_file, list(error.options))
     if isinstance(error, OverrideParseException):
         return _malformed(error)
-    if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
-        return _unknown_key(cause, cause.parent_node)
+    for one in (error, cause):
+        if isinstance(one, ConfigAttributeError | ConfigKeyError):
+            return _unknown_key(one)
     if isinstance(error, InstantiationException) and cause is not None:
-        return one_line(cause)
+        return _placed(error, one_line(cause))
     return "; ".join(_lines(error))
 
 
@@ -38,7 +40,14 @@ def _malformed(error: OverrideParseException) -> str:
     )
 
 
-def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
+def _placed(error: InstantiationException, line: str) -> str:
+    """The line after the place in the configuration, which Hydra gives at the end of its text."""
+    place = str(error).partition("full_key: ")[2].strip()
+    return line if line.startswith(place.split(".")[0]) else f"{place}: {line}"
+
+
+def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
+    parent = error.parent_node if isinstance(error.parent_node, DictConfig) else {}
     known = [str(key) for key in parent if key not in ("hydra", "_target_", "_partial_")]
     place = str(error.full_key).rpartition(".")[0]
     return (
@@ -49,10 +58,12 @@ def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
 
 def _nearest(given: str, known: list[str]) -> str:
     near = get_close_matches(given, known, n=1)
-    return f", did you mean {near[0]}?" if near else ""
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _lines(error: BaseException) -> list[str]:
-    parts = (part.strip() for part in str(error).splitlines())
+    # Hydra's advice is for a defaults list, where there is no plus.
+    text = sub(r"To override a value use 'override (\S+): (\S+)'", r"Write \1=\2", str(error))
+    parts = (part.strip() for part in text.splitlines())
     # OmegaConf says in further lines what its first has said already.
     return [part for part in parts if part and not part.startswith(("full_key:", "object_type="))]

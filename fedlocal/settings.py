@@ -31,8 +31,6 @@ def check_settings(cfg: DictConfig) -> None:
     Raises:
         ValueError: Names the key, what was given and what is allowed.
     """
-    for key in sorted(OmegaConf.missing_keys(cfg)):
-        raise ValueError(f"{key} must be given; add {key}=... to the command line")
     for key, (least, example) in WHOLE.items():
         value = cfg[key]
         if not _suits(value, int) or value < least:
@@ -42,6 +40,8 @@ def check_settings(cfg: DictConfig) -> None:
             )
     for key in ("lr", "participation"):
         _require(key, cfg[key], float)
+    for key in sorted(OmegaConf.missing_keys(cfg)):
+        raise ValueError(f"{key} must be given; add {key}=... to the command line")
     for key, value in cfg.items():
         _check_group(str(key), value)
 
@@ -50,10 +50,13 @@ def _check_group(name: str, group: Any) -> None:
     """Hold a group, and the groups in it, against the signatures of what they build."""
     if not isinstance(group, Mapping):
         return
-    hints = _parameters(name, group["_target_"]) if "_target_" in group else {}
-    for key in [str(key) for key in group if not str(key).startswith("_")]:
-        if hints and key not in hints and Parameter.VAR_KEYWORD not in hints.values():
-            raise ValueError(f"{name} has no setting {key}; it takes {', '.join(hints)}")
+    keys = [str(key) for key in group if not str(key).startswith("_")]
+    hints = (
+        _parameters(name, group["_target_"]) if "_target_" in group else dict.fromkeys(keys, Any)
+    )
+    for key in keys:
+        if key not in hints and Parameter.VAR_KEYWORD not in hints.values():
+            raise ValueError(f"{name} has no setting {key}; it takes {', '.join(hints) or 'none'}")
         _require(f"{name}.{key}", group[key], hints.get(key, Any))
         _check_group(f"{name}.{key}", group[key])
 
@@ -72,9 +75,13 @@ def _parameters(name: str, path: str) -> dict[str, Any]:
 
 def _require(key: str, value: Any, hint: Any) -> None:
     if not _suits(value, hint):
-        words = [WORDS.get(kind, "a list") for kind in _kinds(hint) if kind in WORDS or _item(kind)]
-        allowed = " or ".join(dict.fromkeys(words)) or "another kind of value"
+        words = dict.fromkeys(_word(kind) for kind in _kinds(hint))
+        allowed = " or ".join(word for word in words if word) or "another kind of value"
         raise ValueError(f"{key} must be {allowed}, got {value!r}")
+
+
+def _word(kind: Any) -> str:
+    return f"a list, each {_word(_item(kind))}" if _item(kind) else WORDS.get(kind, "")
 
 
 def _suits(value: Any, hint: Any) -> bool:

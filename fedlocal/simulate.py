@@ -10,24 +10,18 @@ from torch import Tensor, nn
 from fedlocal.client import ClientState
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
-from fedlocal.evaluate import Evaluate
+from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import ParamSpec, assign, flatten
-from fedlocal.ledger import Ledger
+from fedlocal.ledger import Ledger, RoundRecord
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss, Objective
 from fedlocal.participation import DropOut, check_participation
+from fedlocal.round import Row, advance
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
-from fedlocal.simulation import (
-    Row,
-    RunState,
-    Simulation,
-    advance,
-    client_models,
-    consensus,
-    initial_state,
-)
+from fedlocal.simulation import RunState, Simulation, client_models, consensus, initial_state
 from fedlocal.strategy import Strategy
+from fedlocal.wire import DTYPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +94,7 @@ def simulate(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
         device, dtype, clock, faults, evaluate,
     )  # fmt: skip
-    state, history = run(sim, initial_state(sim), on_round)
-    return finish(sim, state, history)
+    return finish(sim, *run(sim, initial_state(sim), on_round))
 
 
 def prepare(
@@ -127,9 +120,13 @@ def prepare(
     spec = ParamSpec.of(model)
     model = deepcopy(model).to(where, dtype)
     start = flatten(model)
+    if start.dtype not in DTYPES:
+        allowed = ", ".join(str(each) for each in DTYPES)
+        raise ValueError(f"dtype must be one of {allowed}, got {start.dtype}")
     pool = clients if isinstance(clients, Clients) else Clients.of(clients)
     x, y = (_place(t, start) for t in (pool.x, pool.y))
     l2 = float(getattr(model, "l2", 0.0))
+    measured = evaluate or Evaluate()
     return Simulation(
         objective=Objective(model, loss, x, y, spec, l2),
         clients=pool,
@@ -142,25 +139,28 @@ def prepare(
         runtime=runtime_of(runtime),
         clock=clock or Clock(),
         faults=faults or DropOut(),
-        evaluate=evaluate or Evaluate(),
-        test=None if test is None else (_place(test[0], start), _place(test[1], start)),
+        evaluate=measured,
+        train=measured.subset(x, y, pool.held, seed),
+        test=None if test is None else Examples(*(_place(t, start) for t in test)),
     )
 
 
 def run(
     sim: Simulation, state: RunState, on_round: Callable[[Row], None] | None = None
-) -> tuple[RunState, list[Row]]:
-    """Advance to the last round."""
+) -> tuple[RunState, list[Row], Ledger]:
+    """Advance to the last round; the rows and records are those of the rounds run here."""
     history: list[Row] = []
+    records: list[RoundRecord] = []
     while state.round_index < sim.rounds:
-        state, row = advance(sim, state)
+        state, row, record = advance(sim, state)
         history.append(row)
+        records.append(record)
         if on_round is not None:
             on_round(row)
-    return state, history
+    return state, history, Ledger(tuple(records))
 
 
-def finish(sim: Simulation, state: RunState, history: list[Row]) -> Result:
+def finish(sim: Simulation, state: RunState, history: list[Row], ledger: Ledger) -> Result:
     """The result of a run that stands at `state`."""
     params = consensus(sim, state)
     assign(sim.objective.model, params)
@@ -171,17 +171,27 @@ def finish(sim: Simulation, state: RunState, history: list[Row]) -> Result:
         client_params=client_models(sim, state),
         server_state=state.server,
         client_states=state.clients,
-        ledger=state.ledger,
+        ledger=ledger,
     )
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA, then MPS, then the CPU."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device of a name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: No tensor can be made there and read back.
+    """
+    if device == "auto":
+        rest = "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else rest)
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            "device must be auto, or cpu, cuda, cuda:1 or mps if the machine has it, got"
+            f" {device!r}"
+        ) from error
+    return torch.device(device)
 
 
 def _place(t: Tensor, like: Tensor) -> Tensor:

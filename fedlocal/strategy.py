@@ -64,8 +64,9 @@ class Strategy:
             if fraction < 1 and Guarantee.FULL_PARTICIPATION in piece.requires:
                 raise ValueError(
                     f"{slot}={piece} needs: {Guarantee.FULL_PARTICIPATION.value};"
-                    f" participation is {fraction}. Use participation=1, or a method that"
-                    " allows sampling (local_sgd, fedavg, fedprox, slowmo)"
+                    f" participation is {fraction:g}, drop-out counted. Use participation=1"
+                    " without faults, or a method that allows sampling (local_sgd, fedavg,"
+                    " fedprox, slowmo)"
                 )
 
     def bind(self, spec: ParamSpec) -> "Strategy":

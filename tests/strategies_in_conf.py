@@ -18,7 +18,7 @@ def composed(*overrides: str) -> DictConfig:
 
 
 def strategy_of(name: str, *overrides: str) -> Strategy:
-    """The strategy with small settings: 3 local steps, ratios that keep something of a tiny model."""
+    """The strategy with few local steps, and ratios that keep something of a tiny model."""
     cfg = composed(f"strategy={name}", "H=3", "rounds=4", *overrides)
     for link in (cfg.uplink, cfg.downlink):
         inside = link.compressor.get("sparsifier", link.compressor)

@@ -15,9 +15,10 @@ from fedlocal.compress import Identity
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
 from fedlocal.participation import DropOut
+from fedlocal.round import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulate import prepare
-from fedlocal.simulation import RunState, Simulation, advance, client_models, initial_state
+from fedlocal.simulation import RunState, Simulation, client_models, initial_state
 from fedlocal.trees import leaves, tree_map
 from tests.strategies_in_conf import NAMES, strategy_of
 
@@ -61,7 +62,7 @@ def simulation(name: str, runtime=None, participation: float = 1.0, dtype=torch.
 
 def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
     for _ in range(rounds):
-        state, _ = advance(sim, state)
+        state, _, _ = advance(sim, state)
     return state
 
 
@@ -96,8 +97,8 @@ def test_is_a_value(name):
 def test_loop_and_vmapped_agree(name):
     vmapped, loop = final(simulation(name, Vmapped())), final(simulation(name, Loop()))
     assert largest_difference(vmapped, loop) < 1e-12
-    assert vmapped.ledger.uplink_bytes == loop.ledger.uplink_bytes
-    assert vmapped.ledger.downlink_bytes == loop.ledger.downlink_bytes
+    assert vmapped.uplink_bytes == loop.uplink_bytes
+    assert vmapped.downlink_bytes == loop.downlink_bytes
     assert vmapped.sim_seconds == loop.sim_seconds
 
 
@@ -127,7 +128,7 @@ def test_state_keeps_its_shapes_and_dtypes(name):
     state = initial_state(sim)
     shapes = [(t.shape, t.dtype) for t in leaves((state.server, state.clients))]
     for _ in range(sim.rounds):
-        state, _ = advance(sim, state)
+        state, _, _ = advance(sim, state)
         assert [(t.shape, t.dtype) for t in leaves((state.server, state.clients))] == shapes
 
 
@@ -150,7 +151,7 @@ def test_a_pickled_run_goes_on_to_the_same_bits(name):
     resumed = advanced(sim, halfway, ROUNDS - 2)
     straight = advanced(sim, initial_state(sim), ROUNDS)
     assert largest_difference(resumed, straight) == 0
-    assert resumed.ledger.uplink_bytes == straight.ledger.uplink_bytes
+    assert resumed.uplink_bytes == straight.uplink_bytes
     assert resumed.sim_seconds == straight.sim_seconds
 
 

@@ -35,8 +35,10 @@ class QSGD(Compressor):
 
     def __post_init__(self) -> None:
         """Refuse a quantiser without a level."""
-        if self.levels < 1:
-            raise ValueError(f"levels must be >= 1, got {self.levels}; 16 takes 6 bits a scalar")
+        if self.levels != int(self.levels) or self.levels < 1:
+            raise ValueError(
+                f"levels must be a whole number >= 1, got {self.levels}; 16 takes 6 bits a scalar"
+            )
 
     def noise_size(self, size: int) -> int:
         return size
@@ -46,11 +48,10 @@ class QSGD(Compressor):
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
         norm = _norm(v)
+        # At most s, also after rounding (see _norm): a level beyond s would not fit its bits.
         exact = self.levels * (v.abs() / _nonzero(norm))
         level = torch.floor(exact)
-        # Rounding may leave exact a hair above s; a level beyond s would not fit its bits.
-        level = torch.clamp(level + (noise < exact - level), max=self.levels)
-        codes = level.long() * 2 + (v < 0)
+        codes = (level + (noise < exact - level)).long() * 2 + (v < 0)
         return Quantised(norm.unsqueeze(0), codes), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
@@ -147,7 +148,7 @@ class Natural(Compressor):
         return 1 / 8
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Exponents, Tree]:
-        magnitude = v.abs().double()
+        magnitude = v.abs()
         # frexp: |v| = m 2^e with m in [0.5, 1), so |v| / 2^(e-1) - 1 is the share rounded up.
         mantissa, exponent = torch.frexp(magnitude)
         lower = exponent.long() - 1
@@ -168,6 +169,7 @@ class Natural(Compressor):
 
 def _norm(v: Tensor) -> Tensor:
     # |v|_2 whose squares neither overflow nor vanish: float32 has no square of 1e20 or 1e-23.
+    # Never below the largest |v_i|: the sum holds the square of 1.
     largest = v.abs().amax()
     return largest * torch.linalg.vector_norm(v / _nonzero(largest))
 

@@ -21,7 +21,6 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     into = options.out or options.folders[0]
     try:
-        into.mkdir(parents=True, exist_ok=True)
         show(write_report(options.folders, into), into)
     except (ValueError, OSError) as error:
         print(f"fedlocal-report: {error}", file=sys.stderr)

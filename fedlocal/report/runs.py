@@ -2,6 +2,7 @@
 
 import csv
 import json
+from os.path import commonpath
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +19,23 @@ class FinishedRun(NamedTuple):
 def read_runs(folders: list[Path]) -> list[FinishedRun]:
     """All finished runs in or below the folders, in order of their paths.
 
+    A label is the folder's path below what all have in common.
+
     Raises:
         ValueError: There is none; names what was looked for.
     """
     found = sorted(
-        {path.parent for folder in folders for path in folder.rglob("summary.json")}, key=_natural
+        {path.parent.resolve() for folder in folders for path in folder.rglob("summary.json")},
+        key=_natural,
     )
     if not found:
         looked = ", ".join(str(folder) for folder in folders)
-        raise ValueError(f"no finished run in {looked}: no summary.json there or below")
-    return [_read(folder) for folder in found]
+        raise ValueError(
+            f"no finished run in {looked}: no summary.json there or below; give the folder of a"
+            " run or of a sweep"
+        )
+    common = commonpath([folder.parent for folder in found])
+    return [_read(folder, str(folder.relative_to(common))) for folder in found]
 
 
 def _natural(path: Path) -> list[Any]:
@@ -35,11 +43,11 @@ def _natural(path: Path) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in path.parts]
 
 
-def _read(folder: Path) -> FinishedRun:
+def _read(folder: Path, label: str) -> FinishedRun:
     summary = json.loads((folder / "summary.json").read_text())
     with (folder / "metrics.csv").open(newline="") as file:
         history = [_numbers(row) for row in csv.DictReader(file)]
-    return FinishedRun(folder, summary.get("name", folder.name), history, summary)
+    return FinishedRun(folder, label, history, summary)
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlocal.progress import human_bytes
+from fedlocal.report.table import short_names
 
 # Key in the row, heading, how the value is shown.
 COLUMNS = {
@@ -26,7 +27,7 @@ def show(table: list[dict[str, Any]], folder: Path) -> None:
     same = [key for key in settings if len({str(row[key]) for row in table}) == 1]
     shared = " ".join(f"{key}={table[0][key]}" for key in same)
     _print(table, [key for key in settings if key not in same])
-    print(f"{len(table)} runs, {shared} -> {folder}")
+    print(f"{len(table)} run{'s' * (len(table) > 1)}, {shared} -> {folder}")
 
 
 def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
@@ -38,8 +39,12 @@ def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
 def _print(rows: list[dict[str, Any]], settings: list[str]) -> None:
     shown = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     table = Table(box=None, header_style="bold")
-    for heading in [*settings, *(COLUMNS[key][0] for key in shown)]:
-        table.add_column(heading, justify="right", no_wrap=True)
+    # In a narrow terminal a run's long path goes over several lines, and numbers stay whole.
+    for key, heading in short_names(settings).items():
+        least = None if key == "run" else max(len(str(row[key])) for row in rows)
+        table.add_column(heading, justify="right", overflow="fold", min_width=least)
+    for key in shown:
+        table.add_column(COLUMNS[key][0], justify="right", no_wrap=True)
     for row in rows:
         cells = [str(row[key]) for key in settings]
         table.add_row(*cells, *(_cell(key, row[key]) for key in shown))

@@ -1,7 +1,7 @@
 """After a sweep: its table and curves, in its own folder and on the terminal."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -11,7 +11,17 @@ from fedlocal.report.write import write_report
 
 
 class SweepReport(Callback):
-    """Hydra calls this when all jobs of a multirun are done."""
+    """Hydra calls this around a multirun.
+
+    Attributes:
+        folder: Of the sweep that began last. Hydra tells it to nobody else.
+    """
+
+    folder: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remember the folder."""
+        SweepReport.folder = Path(config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write summary.csv, summary.md and curves.png over the jobs."""

@@ -20,20 +20,54 @@ RESULTS = (
 
 
 def tabulate(runs: list[FinishedRun]) -> list[dict[str, Any]]:
-    """One row per run: its overrides, one column each, then its final metrics."""
-    keys = list(dict.fromkeys(key for finished in runs for key in overrides(finished)))
+    """One row per run: what any of them was told on the command line, then its final metrics."""
+    keys = list(dict.fromkeys(key for one in runs for key in overrides(one)))
     return [
-        {"run": finished.folder.name}
-        | {key: overrides(finished).get(key, "") for key in keys}
-        | {key: finished.summary.get(key) for key in RESULTS}
-        for finished in runs
+        {"run": one.label}
+        | {key: _setting(one, key) for key in keys}
+        | {key: one.summary.get(key) for key in RESULTS}
+        for one in runs
     ]
 
 
-def overrides(finished: FinishedRun) -> dict[str, str]:
+def labelled(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """The runs under labels that name what differs between them, where that tells them apart."""
+    table = tabulate(runs)
+    keys = [key for key in table[0] if key not in ("run", *RESULTS)]
+    differing = [key for key in keys if len({str(row[key]) for row in table}) > 1]
+    name = short_names(differing)
+    labels = ["  ".join(f"{name[key]}={row[key]}" for key in differing) for row in table]
+    if len(set(labels)) < len(runs):
+        labels = [f"{one.label}  {label}" for one, label in zip(runs, labels, strict=True)]
+    return [one._replace(label=label) for one, label in zip(runs, labels, strict=True)]
+
+
+def short_names(keys: list[str]) -> dict[str, str]:
+    """The last part of each key, as long as no two are alike.
+
+    >>> short_names(["partition.alpha", "K"])
+    {'partition.alpha': 'alpha', 'K': 'K'}
+    """
+    last = [key.rpartition(".")[2] for key in keys]
+    return dict(zip(keys, last if len(set(last)) == len(last) else keys, strict=True))
+
+
+def overrides(run: FinishedRun) -> dict[str, str]:
     """What was given on the command line for this run, by key."""
-    given = finished.summary.get("overrides", [])
+    given = run.summary.get("overrides", [])
     return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+
+
+def _setting(run: FinishedRun, key: str) -> str:
+    """A key's value in this run: given, or the choice or value it has by default."""
+    given, choices = overrides(run), run.summary.get("choices", {})
+    if key in given or key in choices:
+        return str(given.get(key, choices.get(key)))
+    value = run.summary.get("config", {})
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    # As on the command line, where a list has no spaces.
+    return "" if value is None else str(value).replace(", ", ",")
 
 
 def write_csv(table: list[dict[str, Any]], path: Path) -> None:
@@ -55,4 +89,5 @@ def markdown(table: list[dict[str, Any]]) -> str:
 def _short(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("|", "\\|")

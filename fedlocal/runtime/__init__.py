@@ -1,8 +1,18 @@
 """Runtimes: ways to run the same `client_round` for every member of a cohort."""
 
 from fedlocal.runtime.loop import Loop
-from fedlocal.runtime.plan import Plan
-from fedlocal.runtime.runtime import Runtime, runtime_of
+from fedlocal.runtime.runtime import OneClient, Plan, Runtime
 from fedlocal.runtime.vmapped import Vmapped
 
-__all__ = ["Loop", "Plan", "Runtime", "Vmapped", "runtime_of"]
+__all__ = ["Loop", "OneClient", "Plan", "Runtime", "Vmapped", "runtime_of"]
+
+RUNTIMES = {"vmapped": Vmapped, "loop": Loop}
+
+
+def runtime_of(runtime: str | Runtime) -> Runtime:
+    """A runtime by its name, or the runtime itself."""
+    if not isinstance(runtime, str):
+        return runtime
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    return RUNTIMES[runtime]()

@@ -3,46 +3,37 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, Work, client_round
-from fedlocal.objective import Objective
-from fedlocal.runtime.plan import Plan
-from fedlocal.strategy import Strategy
+from fedlocal.client import ClientState, Inbox, Upload, Work
+from fedlocal.runtime.runtime import OneClient, Plan
 from fedlocal.trees import stack, take
 
 
 @dataclass(frozen=True)
 class Loop:
-    """Runs `client_round` once per client."""
+    """Runs the clients one by one."""
 
     def run(
-        self,
-        strategy: Strategy,
-        objective: Objective,
-        states: ClientState,
-        inbox: Inbox,
-        plan: Plan,
+        self, one_client: OneClient, states: ClientState, inbox: Inbox, plan: Plan
     ) -> tuple[ClientState, Upload]:
         """See `Runtime.run`."""
         results = [
-            client_round(
-                strategy,
-                objective.gradient,
+            one_client(
                 take(states, row),
                 inbox._replace(model=inbox.model[row]),
-                self._work(plan, row, inbox),
+                _work(plan, row, inbox.model),
             )
             for row in range(len(plan.clients))
         ]
         return stack([state for state, _ in results]), stack([upload for _, upload in results])
 
-    @staticmethod
-    def _work(plan: Plan, row: int, inbox: Inbox) -> Work:
-        like = inbox.model
-        return Work(
-            indices=torch.tensor(plan.indices[row], device=like.device),
-            mask=(),
-            active=(),
-            rates=torch.tensor(plan.rates[: plan.steps[row]], dtype=like.dtype).to(like.device),
-            noise=plan.noise[row],
-        )
+
+def _work(plan: Plan, row: int, like: Tensor) -> Work:
+    return Work(
+        indices=torch.tensor(plan.indices[row], device=like.device),
+        mask=(),
+        active=(),
+        rates=torch.tensor(plan.rates[: plan.steps[row]], dtype=like.dtype).to(like.device),
+        noise=plan.noise[row],
+    )

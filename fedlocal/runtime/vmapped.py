@@ -1,17 +1,14 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, Work, client_round
+from fedlocal.client import ClientState, Inbox, Upload, Work
 from fedlocal.clients import IntArray
-from fedlocal.objective import Objective
-from fedlocal.runtime.plan import Plan
-from fedlocal.strategy import Strategy
+from fedlocal.runtime.runtime import OneClient, Plan
 from fedlocal.trees import concatenate, take
 
 
@@ -32,46 +29,37 @@ class Vmapped:
             raise ValueError(f"clients_per_batch must be >= 1, got {self.clients_per_batch}")
 
     def run(
-        self,
-        strategy: Strategy,
-        objective: Objective,
-        states: ClientState,
-        inbox: Inbox,
-        plan: Plan,
+        self, one_client: OneClient, states: ClientState, inbox: Inbox, plan: Plan
     ) -> tuple[ClientState, Upload]:
         """See `Runtime.run`."""
         # Clients with like numbers of steps share a group, so that little of it is padding.
         order = np.argsort(-plan.steps, kind="stable")
         groups = np.split(order, range(self.clients_per_batch, len(order), self.clients_per_batch))
-        results = [self._group(strategy, objective, states, inbox, plan, rows) for rows in groups]
-        if len(results) == 1 and np.array_equal(order, np.arange(len(order))):
+        results = [_run_group(one_client, states, inbox, plan, rows) for rows in groups]
+        if _in_order(order, plan) and len(results) == 1:
             return results[0]
         back = torch.from_numpy(np.argsort(order)).to(inbox.model.device)
-        return take(concatenate([s for s, _ in results]), back), take(
-            concatenate([u for _, u in results]), back
-        )
+        return take(concatenate(results), back)
 
-    @staticmethod
-    def _group(
-        strategy: Strategy,
-        objective: Objective,
-        states: ClientState,
-        inbox: Inbox,
-        plan: Plan,
-        rows: IntArray,
-    ) -> tuple[ClientState, Upload]:
-        whole = np.array_equal(rows, np.arange(len(plan.clients)))
-        picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
-        run = partial(client_round, strategy, objective.gradient)
-        work = _padded(plan, rows, inbox.model)
-        # Controls and step sizes are the same for every client of the group.
-        shared = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
-        own = Work(indices=0, mask=0, active=0, rates=None, noise=0)  # type: ignore[arg-type]
-        return torch.vmap(run, in_dims=(0, shared, own))(
-            take(states, picked),
-            inbox._replace(model=inbox.model[picked]),
-            work._replace(noise=plan.noise[picked]),
-        )
+
+def _in_order(rows: IntArray, plan: Plan) -> bool:
+    return np.array_equal(rows, np.arange(len(plan.clients)))
+
+
+def _run_group(
+    one_client: OneClient, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
+) -> tuple[ClientState, Upload]:
+    # All rows as a slice: a gather would copy them.
+    whole = _in_order(rows, plan)
+    picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
+    # Controls and step sizes are the same for every client of the group.
+    shared = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
+    own = Work(indices=0, mask=0, active=0, rates=None, noise=0)  # type: ignore[arg-type]
+    return torch.vmap(one_client, in_dims=(0, shared, own))(
+        take(states, picked),
+        inbox._replace(model=inbox.model[picked]),
+        _padded(plan, rows, inbox.model)._replace(noise=plan.noise[picked]),
+    )
 
 
 def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:

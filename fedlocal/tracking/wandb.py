@@ -1,16 +1,21 @@
 """Weights & Biases: one run per job, one group per sweep."""
 
+import os
 import warnings
 from dataclasses import dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
+
+SECONDS_TO_CONNECT = 10
 
 
 @dataclass
 class WandbTracker:
     """Sends config, metrics and summary to W&B.
 
-    Without a key or a network it warns once and the run goes on with its csv.
+    Without a key or a network it warns once and the run goes on with its csv: for want of a key at
+    once, for want of a network after ten seconds.
 
     Attributes:
         project: Where the run is filed.
@@ -48,9 +53,12 @@ class WandbTracker:
         self._guard(lambda: self._close(summary))
 
     def _open(self, folder: Path, config: dict[str, Any], name: str, group: str | None) -> None:
+        # W&B's background process puts its own log into the cache.
+        os.environ.setdefault("WANDB_CACHE_DIR", str(folder / "wandb" / "cache"))
         import wandb
 
-        if self.mode == "online" and not wandb.api.api_key:
+        wandb.setup(wandb.Settings(silent=True))
+        if self.mode == "online" and not _has_key(wandb):
             raise RuntimeError("no API key; run `wandb login`, or set tracking.mode=offline")
         self._run = wandb.init(
             project=self.project,
@@ -63,7 +71,7 @@ class WandbTracker:
             dir=str(folder),
             # Several jobs of a sweep follow one another in one process.
             reinit="finish_previous",
-            settings=wandb.Settings(init_timeout=30, silent=True),
+            settings=wandb.Settings(init_timeout=SECONDS_TO_CONNECT, silent=True),
         )
 
     def _close(self, summary: dict[str, Any] | None) -> None:
@@ -81,4 +89,12 @@ class WandbTracker:
         except Exception as error:
             self._run = None
             self._guard = lambda action: None  # type: ignore[method-assign]
-            warnings.warn(f"W&B is off for this run: {error}", stacklevel=2)
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            warnings.warn(f"W&B is off for this run: {reason}", stacklevel=3)
+
+
+def _has_key(wandb: Any) -> bool:
+    """Whether W&B knows a key without asking for one on the terminal."""
+    if "prompt" in signature(wandb.login).parameters:
+        return wandb.login(prompt=False, verify=False)
+    return bool(wandb.api.api_key)
