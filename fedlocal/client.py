@@ -86,12 +86,14 @@ def client_round(
     start, belief = strategy.mixing.begin(state.mixing, inbox.model)
     correction = strategy.correction.begin(state.correction, start, inbox.correction)
     inner = strategy.inner.begin(state.inner, inbox.inner)
-    local, view = _local_steps(strategy, gradient, start, inner, correction, inbox, work)
+    local = _local_steps(strategy, gradient, start, inner, correction, inbox, work)
 
     vector = local.x - belief
     message, uplink = strategy.uplink.encode(vector, state.uplink, work.noise)
     belief = belief + strategy.uplink.decode(message, work.noise, vector.shape[0])
-    correction, report = strategy.correction.end(correction, belief, local.step_sum, view)
+    correction, report = strategy.correction.end(
+        correction, start, belief, local.step_sum, inbox.correction
+    )
 
     memory = strategy.mixing.end(state.mixing, local.x, belief)
     steps = work.indices.shape[0] if work.active == () else work.active.sum()
@@ -107,8 +109,7 @@ def _local_steps(
     correction: Tree,
     inbox: Inbox,
     work: Work,
-) -> tuple[Local, View]:
-    """All H steps, and what the correction could see in the last of them."""
+) -> Local:
     zero = start.new_zeros(())
     local = Local(start, inner, zero, zero)
     for h in range(work.indices.shape[0]):
@@ -120,7 +121,7 @@ def _local_steps(
         after = Local(x, buffers, local.loss_sum + loss, local.step_sum + lr)
         # A client that is done waits for the others of its batch with nothing changing.
         local = after if work.active == () else select(work.active[h], after, local)
-    return local, _view(gradient, start, inbox, work, -1)
+    return local
 
 
 def _view(gradient: Gradient, start: Tensor, inbox: Inbox, work: Work, h: int) -> View:

@@ -121,15 +121,18 @@ class Correction(Piece):
         """The direction to step along at x, given the mini-batch gradient there."""
         return grad
 
-    def end(self, state: Tree, belief: Tensor, step_sum: Tensor, view: View) -> tuple[Tree, Tree]:
+    def end(
+        self, state: Tree, start: Tensor, belief: Tensor, step_sum: Tensor, control: Tree
+    ) -> tuple[Tree, Tree]:
         """State to keep and report to send.
 
         Args:
             state: As `begin` returned it.
+            start: The model that the round began with, [P].
             belief: What the server now believes this client's model to be, [P]. Not the exact
                 model: behind a lossy compressor the server never saw that.
             step_sum: Sum of the step sizes of the round, [].
-            view: As in `correct`; its gradient is that of the round's last mini-batch.
+            control: The server half's broadcast.
         """
         return state, ()
 

@@ -61,7 +61,7 @@ class DriftCorrection(Correction):
         return grad - state.drift
 
     def end(
-        self, state: DriftState, belief: Tensor, step_sum: Tensor, view: View
+        self, state: DriftState, start: Tensor, belief: Tensor, step_sum: Tensor, control: Tree
     ) -> tuple[DriftState, Tree]:
         # The belief: what enters the mean is not the exact model behind a lossy uplink.
         return DriftState(state.drift, belief, step_sum), ()

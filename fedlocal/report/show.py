@@ -31,9 +31,10 @@ def show(table: list[dict[str, Any]], folder: Path) -> None:
 
 
 def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
-    """Print about `count` rounds of a run, evenly spaced, the last among them."""
-    stride = max(1, len(history) // count)
-    _print(history[::-1][::stride][::-1], ["round", "local_steps"])
+    """Print about `count` evaluated rounds of a run, evenly spaced, the last among them."""
+    evaluated = [row for row in history if row["train_loss"] is not None]
+    stride = max(1, len(evaluated) // count)
+    _print(evaluated[::-1][::stride][::-1], ["round", "local_steps"])
 
 
 def _print(rows: list[dict[str, Any]], settings: list[str]) -> None:

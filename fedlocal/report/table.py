@@ -1,6 +1,7 @@
 """Tables of finished runs: what differed in their configuration, and how they ended."""
 
 import csv
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def tabulate(runs: list[FinishedRun]) -> list[dict[str, Any]]:
     return [
         {"run": one.label}
         | {key: _setting(one, key) for key in keys}
-        | {key: one.summary.get(key) for key in RESULTS}
+        | {key: _result(one, key) for key in RESULTS}
         for one in runs
     ]
 
@@ -56,6 +57,13 @@ def overrides(run: FinishedRun) -> dict[str, str]:
     """What was given on the command line for this run, by key."""
     given = run.summary.get("overrides", [])
     return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+
+
+def _result(run: FinishedRun, key: str) -> Any:
+    """A final metric; nan, and not "undefined", where the run diverged."""
+    value = run.summary.get(key)
+    defined = any(row.get(key) is not None for row in run.history)
+    return nan if value is None and defined else value
 
 
 def _setting(run: FinishedRun, key: str) -> str:

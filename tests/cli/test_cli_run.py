@@ -1,5 +1,6 @@
 import csv
 import json
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from safetensors.torch import load_file
 
 from fedlocal.job import params_sha256
 from fedlocal.models import mlp
+from fedlocal.report.runs import read_runs
+from fedlocal.report.table import tabulate
 from partitions.storage import digest, load_npz
 
 COLUMNS = (
@@ -206,6 +209,8 @@ def test_a_diverged_run_leaves_strict_json(cli, here):
     summary = json.loads((here / "run/summary.json").read_text(), parse_constant=refuse)
     assert summary["diverged"] and summary["train_loss"] is None
     assert (here / "run/curves.png").exists()
+    (row,) = tabulate(read_runs([here / "run"]))
+    assert isnan(row["train_loss"]) and row["test_accuracy"] is None
 
 
 def test_a_finite_run_is_not_diverged(summary):
