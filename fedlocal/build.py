@@ -7,7 +7,7 @@ any piece becomes a `ConfigError` with its one line.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -117,8 +117,8 @@ def _one_line() -> Iterator[None]:
 def strategy_of(cfg: DictConfig) -> Strategy:
     """The strategy, on the links that were chosen unless it chose them itself."""
     strategy: Strategy = instantiate(cfg.strategy, _convert_="all")
-    slots = {field.name for field in fields(strategy)} & {"uplink", "downlink"}
-    links = {slot: instantiate(cfg[slot]) for slot in slots if slot not in cfg.strategy}
+    chosen = [slot for slot in ("uplink", "downlink") if slot not in cfg.strategy]
+    links = {slot: instantiate(cfg[slot]) for slot in chosen}
     return replace(strategy, **links)
 
 
