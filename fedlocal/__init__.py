@@ -1,10 +1,45 @@
 """Local SGD and its whole family, simulated and compared: K clients, H local steps."""
 
-from fedlocal.clients import Clients
-from fedlocal.clock import Clock
-from fedlocal.evaluate import Evaluate
-from fedlocal.participation import DropOut
-from fedlocal.simulate import Result, simulate
-from fedlocal.strategy import Strategy
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedlocal.clients import Clients
+    from fedlocal.clock import Clock
+    from fedlocal.evaluate import Evaluate
+    from fedlocal.participation import DropOut
+    from fedlocal.simulate import Result, simulate
+    from fedlocal.strategy import Strategy
 
 __all__ = ["Clients", "Clock", "DropOut", "Evaluate", "Result", "Strategy", "simulate"]
+
+HOMES = {
+    "Clients": "clients",
+    "Clock": "clock",
+    "DropOut": "participation",
+    "Evaluate": "evaluate",
+    "Result": "simulate",
+    "Strategy": "strategy",
+    "simulate": "simulate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported at its first use: what needs no torch does not wait for it."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+
+
+class _Package(ModuleType):
+    """Keeps `fedlocal.simulate` the function: importing a submodule binds its name here."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "simulate" and isinstance(value, ModuleType):
+            value = value.simulate
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from fedlocal.clients import Clients, IntArray
 from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.refusal import ConfigError, one_line
+from fedlocal.round import Row
+from fedlocal.runtime import Runtime
 from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
@@ -31,6 +34,8 @@ from fedlocal.strategy import Strategy
 from fedlocal.tracking import Tracker
 
 OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
+OmegaConf.register_new_resolver("add", lambda a, b: a + b, replace=True)
+OmegaConf.register_new_resolver("div", lambda a, b: a / b, replace=True)
 OmegaConf.register_new_resolver("ceil_div", lambda a, b: -(-a // max(b, 1)), replace=True)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -54,14 +59,31 @@ class Partition(Protocol):
         ...
 
 
+@runtime_checkable
+class Engine(Protocol):
+    """Runs a job in other processes, which build it again from its overrides."""
+
+    @property
+    def inner(self) -> Runtime:
+        """What runs the clients there."""
+        ...
+
+    def run_job(
+        self, job: "Job", folder: Path, about: dict[str, Any], sweep: str | None
+    ) -> list[Row]:
+        """See `fedlocal.job.run_job`."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What one run consists of."""
+    """What one run consists of; engine is None where it runs in this process."""
 
     simulation: Simulation
     partition: Partition
     labels: NDArray[np.int64]
     tracker: Tracker
+    engine: Engine | None
 
     @property
     def copies(self) -> int:
@@ -79,6 +101,8 @@ def build(cfg: DictConfig) -> Job:
     with _one_line():
         check_settings(cfg)
         strategy = strategy_of(cfg)
+        runtime: Runtime | Engine = instantiate(cfg.runtime)
+        engine = runtime if isinstance(runtime, Engine) else None
         dataset: Dataset = instantiate(cfg.dataset)
         labels = _labels(dataset)
         partition = _partition(cfg, dataset, labels)
@@ -89,7 +113,7 @@ def build(cfg: DictConfig) -> Job:
             loss=squared_error if dataset.num_classes is None else cross_entropy,
             test=_test(dataset),
             dtype=_dtype(cfg.dtype),
-            runtime=instantiate(cfg.runtime),
+            runtime=runtime.inner if isinstance(runtime, Engine) else runtime,
             clock=instantiate(cfg.clock),
             faults=instantiate(cfg.faults),
             evaluate=instantiate(cfg.evaluate),
@@ -99,7 +123,7 @@ def build(cfg: DictConfig) -> Job:
             seed=cfg.seed,
             device=cfg.device,
         )
-        return Job(simulation, partition, labels, instantiate(cfg.tracking))
+        return Job(simulation, partition, labels, instantiate(cfg.tracking), engine)
 
 
 @contextmanager

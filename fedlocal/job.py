@@ -1,6 +1,5 @@
 """One run with its folder: metrics as they come, then summary, partition, model and curves."""
 
-import hashlib
 import json
 import platform
 from importlib.metadata import version
@@ -10,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
-from torch import Tensor
 
 from fedlocal.build import Job
+from fedlocal.fingerprint import params_sha256
 from fedlocal.progress import Progress
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun
@@ -22,15 +21,29 @@ from fedlocal.simulation import initial_state
 from fedlocal.tracking import CsvTracker
 
 
-def run_job(job: Job, folder: Path, about: dict[str, Any]) -> Result:
-    """Run the job and fill its folder.
+def run_job(job: Job, folder: Path, about: dict[str, Any], sweep: str | None) -> list[Row]:
+    """Run the job and fill its folder; the rows of its metrics.
 
     Args:
         job: What to run; its tracker gets every row and the summary, besides the files.
         folder: Exists; gets metrics.csv, summary.json, partition.npz, model.safetensors and
             curves.png.
-        about: Goes into the summary as it is: name, overrides, config.
+        about: Goes into the summary as it is: name, overrides, choices, config.
+        sweep: Name of the sweep that the job belongs to, if any.
     """
+    job.tracker.start(folder, about["config"], about["name"], sweep)
+    try:
+        result = _run(job, folder, about)
+        summary = _finite(_summary(job, result)) | about
+        _write(result, summary, folder)
+    except BaseException:
+        job.tracker.finish(None)
+        raise
+    job.tracker.finish(summary)
+    return result.history
+
+
+def _run(job: Job, folder: Path, about: dict[str, Any]) -> Result:
     job.partition.save(str(folder / "partition.npz"), job.labels)
     sim, name = job.simulation, about["name"]
     with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
@@ -39,20 +52,14 @@ def run_job(job: Job, folder: Path, about: dict[str, Any]) -> Result:
             for sink in (table, job.tracker, progress):
                 sink.log(row)
 
-        result = finish(sim, *run(sim, initial_state(sim), on_round))
-    summary = _finite(_summary(job, result)) | about
+        return finish(sim, *run(sim, initial_state(sim), on_round))
+
+
+def _write(result: Result, summary: dict[str, Any], folder: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
-    draw([FinishedRun(folder, name, result.history, summary)], folder / "curves.png")
-    job.tracker.finish(summary)
-    return result
-
-
-def params_sha256(params: Tensor) -> str:
-    """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
-    values = params.detach().cpu().numpy()
-    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+    draw([FinishedRun(folder, summary["name"], result.history, summary)], folder / "curves.png")
 
 
 def _summary(job: Job, result: Result) -> dict[str, Any]:

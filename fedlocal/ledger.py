@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedlocal.client import Upload
 from fedlocal.clients import IntArray
 from fedlocal.server import ServerState
 from fedlocal.strategy import Strategy
-from fedlocal.trees import take
+from fedlocal.trees import Tree, take
 from fedlocal.wire import dense_layout, nbytes
 
 
@@ -48,10 +48,20 @@ class Ledger:
         return int(sum(record.downlink_bytes.sum() for record in self.records))
 
 
-def uplink_nbytes(strategy: Strategy, uploads: Upload, size: int, dtype: torch.dtype) -> int:
-    """Length of one client's upload on the wire: message, reports and header."""
-    reports = take((uploads.inner, uploads.correction), 0)
-    return nbytes((strategy.uplink.layout(size), dense_layout(reports)), dtype)
+def uplink_nbytes(strategy: Strategy, uploads: Upload, like: Tensor) -> int:
+    """Length of one client's upload on the wire: message, reports and header.
+
+    Args:
+        strategy: Whose uplink encodes the message.
+        uploads: Of any clients, every tensor [S, ...].
+        like: A model [P]; gives size and dtype.
+    """
+    return nbytes(uplink_layout(strategy, take(uploads, 0), len(like)), like.dtype)
+
+
+def uplink_layout(strategy: Strategy, upload: Upload, size: int) -> Tree:
+    """Layout of one client's upload: its message, and its reports in full."""
+    return strategy.uplink.layout(size), dense_layout((upload.inner, upload.correction))
 
 
 def downlink_nbytes(
@@ -65,9 +75,20 @@ def downlink_nbytes(
         current: Whether each client holds the anchor before the change, [S]. The others are sent
             the anchor itself: a change is of no use to them.
     """
-    size, dtype = server.anchor.shape[1], server.anchor.dtype
+    change, whole = (
+        nbytes(each, server.anchor.dtype) for each in downlink_layouts(strategy, server)
+    )
+    return np.where(current, change, whole)
+
+
+def downlink_layouts(strategy: Strategy, server: ServerState) -> tuple[Tree, Tree]:
+    """Layouts of the broadcast to those who hold the last anchor, and to the others.
+
+    They are equal where the encoded change would be no shorter than the anchor itself (a
+    compressor with indices may be longer): then everybody is sent the anchor.
+    """
     controls = dense_layout((server.inner, server.correction))
-    change = nbytes((strategy.downlink.layout(size), controls), dtype)
-    dense = nbytes((dense_layout(server.anchor[0]), controls), dtype)
-    # A compressor with indices may be longer than the vector; then the vector is sent.
-    return np.where(current, min(change, dense), dense)
+    change = strategy.downlink.layout(server.anchor.shape[1]), controls
+    whole = dense_layout(server.anchor[0]), controls
+    dtype = server.anchor.dtype
+    return (change if nbytes(change, dtype) < nbytes(whole, dtype) else whole), whole

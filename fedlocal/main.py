@@ -5,16 +5,16 @@ import shutil
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from fedlocal.build import build
+from fedlocal.compose import Composed, about, group_choices
 from fedlocal.job import run_job
 from fedlocal.progress import status
 from fedlocal.refusal import ConfigError, one_line
@@ -58,21 +58,17 @@ def run(cfg: DictConfig) -> None:
     """One job: check everything, then run."""
     job = build(cfg)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    about, sweep = _about(cfg), _sweep()
+    composed, sweep = _composed(cfg), _sweep()
     if job.copies:
         print(
             f"{job.copies} examples are held by more than one client;"
             " weights by example count share them, so that each counts once"
         )
-    job.tracker.start(folder, about["config"], about["name"], sweep)
-    try:
-        result = run_job(job, folder, about)
-    except BaseException:
-        job.tracker.finish(None)
-        raise
+    run_somewhere = run_job if job.engine is None else job.engine.run_job
+    history = run_somewhere(job, folder, about(composed), sweep)
     if sweep is None:
-        show_rounds(result.history)
-    print(f"{about['name']}  {status(result.history[-1])} -> {folder}")
+        show_rounds(history)
+    print(f"{about(composed)['name']}  {status(history[-1])} -> {folder}")
 
 
 def _attempt(cfg: DictConfig) -> int:
@@ -93,15 +89,9 @@ def _refuse(error: Exception) -> int:
     return 2
 
 
-def _about(cfg: DictConfig) -> dict[str, Any]:
+def _composed(cfg: DictConfig) -> Composed:
     conf = HydraConfig.get()
-    overrides = list(conf.overrides.task)
-    return {
-        "name": ",".join(overrides) or "fedlocal",
-        "overrides": overrides,
-        "choices": {k: v for k, v in conf.runtime.choices.items() if v and "hydra/" not in k},
-        "config": OmegaConf.to_container(cfg, resolve=True),
-    }
+    return Composed(cfg, list(conf.overrides.task), group_choices(conf.runtime.choices))
 
 
 def _sweep() -> str | None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedlocal.client import ClientState
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import ParamSpec, assign, flatten
+from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger, RoundRecord
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss, Objective
@@ -19,8 +19,9 @@ from fedlocal.participation import DropOut, check_participation
 from fedlocal.round import Row, advance
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
-from fedlocal.simulation import RunState, Simulation, client_models, consensus, initial_state
+from fedlocal.simulation import RunState, Simulation, consensus, initial_state
 from fedlocal.strategy import Strategy
+from fedlocal.trees import Tree
 from fedlocal.wire import DTYPES
 
 
@@ -44,7 +45,7 @@ class Result:
     params: Tensor
     client_params: Tensor
     server_state: ServerState
-    client_states: ClientState
+    client_states: Tree
     ledger: Ledger
 
 
@@ -124,6 +125,8 @@ def prepare(
         allowed = ", ".join(str(each) for each in DTYPES)
         raise ValueError(f"dtype must be one of {allowed}, got {start.dtype}")
     pool = clients if isinstance(clients, Clients) else Clients.of(clients)
+    # Some mixings refuse some numbers of clients; they look at the number, not at the model.
+    strategy.mixing.init(start[:1], len(pool))
     x, y = (_place(t, start) for t in (pool.x, pool.y))
     l2 = float(getattr(model, "l2", 0.0))
     measured = evaluate or Evaluate()
@@ -137,6 +140,7 @@ def prepare(
         participation=participation,
         seed=seed,
         runtime=runtime_of(runtime),
+        population=InProcess(),
         clock=clock or Clock(),
         faults=faults or DropOut(),
         evaluate=measured,
@@ -168,7 +172,7 @@ def finish(sim: Simulation, state: RunState, history: list[Row], ledger: Ledger)
         history=history,
         model=sim.objective.model,
         params=params,
-        client_params=client_models(sim, state),
+        client_params=sim.population.models(sim, state),
         server_state=state.server,
         client_states=state.clients,
         ledger=ledger,

@@ -1,13 +1,13 @@
-"""A run: what is fixed in it, and what changes from round to round."""
+"""A run: what is fixed in it, what changes from round to round, and where its clients live."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import ClientState, broadcast_rows, init_client
+from fedlocal.client import Upload
 from fedlocal.clients import Clients, IntArray
 from fedlocal.clock import Clock
 from fedlocal.evaluate import Evaluate, Examples
@@ -16,7 +16,7 @@ from fedlocal.participation import DropOut
 from fedlocal.runtime import Runtime
 from fedlocal.server import ServerState, init_server
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, repeat
+from fedlocal.trees import Tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,8 @@ class Simulation:
         batch_size: Examples in a local step; None for the client's all.
         participation: Share of the clients in each cohort.
         seed: Of everything random.
-        runtime: Runs the cohort.
+        runtime: Runs the clients of a cohort that are in one process.
+        population: Where the clients live.
         clock: Law of the simulated seconds.
         faults: Which members do not answer.
         evaluate: How often to evaluate.
@@ -49,6 +50,7 @@ class Simulation:
     participation: float
     seed: int
     runtime: Runtime
+    population: "Population"
     clock: Clock
     faults: DropOut
     evaluate: Evaluate
@@ -61,7 +63,8 @@ class RunState(NamedTuple):
 
     round_index: Rounds done.
     steps: Local steps done; of each round, the longest client's.
-    server, clients: The states, the clients' stacked [K, ...].
+    server, clients: The states; what that of the clients is, their population says.
+    broadcast: The encoded change that made the anchor, [A, ...]; () before the first.
     seen: Last round whose broadcast each client received, [K]; -1 for none.
     period: The period's state.
     uplink_bytes, downlink_bytes, sim_seconds, wall_seconds: Totals so far.
@@ -70,13 +73,61 @@ class RunState(NamedTuple):
     round_index: int
     steps: int
     server: ServerState
-    clients: ClientState
+    clients: Tree
+    broadcast: Tree
     seen: IntArray
     period: Tree
     uplink_bytes: int
     downlink_bytes: int
     sim_seconds: float
     wall_seconds: float
+
+
+class Order(NamedTuple):
+    """What a cohort is asked to do in a round.
+
+    first_step: Local steps of the run before this round.
+    invited: Ids of the clients that receive the broadcast, [I].
+    members: Those of them that work and answer, [S].
+    steps: Local steps of each member, [S].
+    current: Whether each of the invited holds the anchor of the round before, [I].
+    """
+
+    round_index: int
+    first_step: int
+    invited: IntArray
+    members: IntArray
+    steps: IntArray
+    current: NDArray[np.bool_]
+
+
+class Answers(NamedTuple):
+    """What came back.
+
+    members: Ids of the clients that did answer, [S].
+    reached: Ids of the clients that hold the broadcast now.
+    uploads: Of the members, every tensor [S, ...]; None if there are none.
+    """
+
+    members: IntArray
+    reached: IntArray
+    uploads: Upload | None
+
+
+class Population(Protocol):
+    """Where the clients live: in this process, or on other machines."""
+
+    def init(self, sim: Simulation) -> Tree:
+        """State before the first round."""
+        ...
+
+    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Tree, Answers]:
+        """Bring the order and the server's broadcast to the cohort, and back what it answers."""
+        ...
+
+    def models(self, sim: Simulation, state: RunState) -> Tensor:
+        """Each client's model after the last synchronisation, [K, P]."""
+        ...
 
 
 def initial_state(sim: Simulation) -> RunState:
@@ -86,7 +137,8 @@ def initial_state(sim: Simulation) -> RunState:
         round_index=0,
         steps=0,
         server=init_server(sim.strategy, sim.start, count),
-        clients=repeat(init_client(sim.strategy, sim.start), count),
+        clients=sim.population.init(sim),
+        broadcast=(),
         seen=np.full(count, -1),
         period=sim.strategy.period.init(),
         uplink_bytes=0,
@@ -96,14 +148,13 @@ def initial_state(sim: Simulation) -> RunState:
     )
 
 
+def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
+    """Step sizes of the cohort's longest member, [max steps]; the others use the first few."""
+    longest = int(order.steps.max())
+    return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
+
+
 def consensus(sim: Simulation, state: RunState) -> Tensor:
     """The model [P] that is evaluated: the shared anchor, or the mean of the clients' models."""
-    shared = state.server.anchor.shape[0] == 1 and state.clients.mixing == ()
-    return state.server.anchor[0] if shared else client_models(sim, state).mean(0)
-
-
-def client_models(sim: Simulation, state: RunState) -> Tensor:
-    """Each client's model after the last synchronisation, [K, P]."""
-    ids = torch.arange(len(sim.clients), device=sim.start.device)
-    rows = broadcast_rows(state.server.anchor, ids)
-    return torch.vmap(sim.strategy.mixing.begin)(state.clients.mixing, rows)[0]
+    shared = len(state.server.anchor) == 1 and sim.strategy.mixing.memory(sim.start) == ()
+    return state.server.anchor[0] if shared else sim.population.models(sim, state).mean(0)

@@ -58,6 +58,11 @@ class Strategy:
             if isinstance(value, Piece):
                 yield slot.name, value
 
+    @property
+    def needs_everyone(self) -> bool:
+        """Whether every client has to take part in every round."""
+        return any(Guarantee.FULL_PARTICIPATION in piece.requires for _, piece in self.pieces())
+
     def check_participation(self, fraction: float) -> None:
         """Raise ValueError if the method needs every client and only a share takes part."""
         for slot, piece in self.pieces():

@@ -18,7 +18,7 @@ from fedlocal.participation import DropOut
 from fedlocal.round import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulate import prepare
-from fedlocal.simulation import RunState, Simulation, client_models, initial_state
+from fedlocal.simulation import RunState, Simulation, initial_state
 from fedlocal.trees import leaves, tree_map
 from tests.strategies_in_conf import NAMES, strategy_of
 
@@ -168,7 +168,7 @@ def test_identical_clients_stay_identical(name):
     state = final(sim)
     for tensor in leaves(state.clients):
         assert float((tensor - tensor[:1]).abs().max() if tensor.numel() else 0.0) < 1e-12
-    assert client_models(sim, state).shape == (4, len(sim.start))
+    assert sim.population.models(sim, state).shape == (4, len(sim.start))
 
 
 def test_result_is_what_the_api_promises(name):

@@ -1,7 +1,6 @@
 """Slots hold methods that the framework does not ship: a mixing written here, run unchanged.
 
-Elastic averaging and compressed gossip are the two that ask most of the slots: own rows, a
-tracked belief, a server half with state.
+Compressed gossip asks most of the slots: own rows, a tracked belief, a server half with state.
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.compress import TopK
-from fedlocal.inner import SGD, Momentum
+from fedlocal.inner import Momentum
 from fedlocal.period import ConstantPeriod
 from fedlocal.pieces import Mixing
 from fedlocal.strategy import Strategy
@@ -22,63 +21,6 @@ from tests.problems import RUNTIMES, distance, least_squares, simulate
 PROBLEM = least_squares()
 K = len(PROBLEM.sizes)
 LR, H, ROUNDS = 0.05, 3, 6
-
-
-class OwnModel(NamedTuple):
-    own: Tensor
-
-
-class Elastic(NamedTuple):
-    own: Tensor
-    centre: Tensor
-
-
-@dataclass(frozen=True)
-class ElasticAveraging(Mixing):
-    alpha: float
-
-    def weigh(self, counts: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
-
-    def memory(self, x: Tensor) -> OwnModel:
-        return OwnModel(x)
-
-    def init(self, x: Tensor, num_clients: int) -> Elastic:
-        return Elastic(x.expand(num_clients, -1), x)
-
-    def begin(self, memory: OwnModel, incoming: Tensor) -> tuple[Tensor, Tensor]:
-        start = (1 - self.alpha) * memory.own + self.alpha * incoming
-        return start, start
-
-    def end(self, memory: OwnModel, x: Tensor, belief: Tensor) -> OwnModel:
-        return OwnModel(x)
-
-    def mix(self, state: Elastic, anchor, received, clients, info):
-        own = (1 - self.alpha) * state.own + self.alpha * anchor + received
-        centre = (1 - len(own) * self.alpha) * state.centre + self.alpha * own.sum(0)
-        # The pull of this exchange uses the centre from before its own update.
-        return state.centre - anchor, Elastic(own, centre)
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_elastic_averaging_is_the_cooperative_matrix(runtime):
-    alpha = 2 / (K + 2)
-    strategy = Strategy(SGD(LR), ConstantPeriod(H), mixing=ElasticAveraging(alpha))
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
-
-    # Cooperative SGD: (X - lr G) W with one auxiliary column.
-    columns = np.tile(PROBLEM.start, (K + 1, 1))
-    matrix = np.eye(K + 1) * (1 - alpha)
-    matrix[:K, K] = matrix[K, :K] = alpha
-    matrix[K, K] = 1 - K * alpha
-    for _ in range(ROUNDS):
-        for _ in range(H):
-            for i, gradient in enumerate(PROBLEM.gradients):
-                columns[i] = columns[i] - LR * gradient(columns[i])
-        columns = matrix @ columns
-    assert distance(result.client_params, columns[:K]) < 1e-12
-    assert distance(result.params, columns[:K].mean(0)) < 1e-12
-    assert distance(result.server_state.mixing.centre, columns[K]) < 1e-12
 
 
 class OwnAndBelief(NamedTuple):
@@ -118,11 +60,17 @@ class Gossip(Mixing):
         return neighbours - beliefs - anchor, Beliefs(beliefs)
 
 
+GOSSIP = Strategy(
+    inner=Momentum(LR, momentum=0.9, nesterov=True),
+    period=ConstantPeriod(H),
+    uplink=TopK(0.4),
+    mixing=Gossip(0.3),
+)
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_compressed_gossip_with_nesterov_follows_squarm(runtime):
-    inner = Momentum(LR, momentum=0.9, nesterov=True)
-    strategy = Strategy(inner, ConstantPeriod(H), uplink=TopK(0.4), mixing=Gossip(0.3))
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, GOSSIP, ROUNDS, runtime=runtime)
 
     x = np.tile(PROBLEM.start, (K, 1))
     v, hat = np.zeros_like(x), np.zeros_like(x)

@@ -38,6 +38,12 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
     return [_read(folder, str(folder.relative_to(common))) for folder in found]
 
 
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.csv; None stands where a cell is empty."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [_numbers(row) for row in csv.DictReader(file)]
+
+
 def _natural(path: Path) -> list[Any]:
     # Job folders are numbers: 2 comes before 10.
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in path.parts]
@@ -45,10 +51,12 @@ def _natural(path: Path) -> list[Any]:
 
 def _read(folder: Path, label: str) -> FinishedRun:
     summary = json.loads((folder / "summary.json").read_text())
-    with (folder / "metrics.csv").open(newline="") as file:
-        history = [_numbers(row) for row in csv.DictReader(file)]
-    return FinishedRun(folder, label, history, summary)
+    return FinishedRun(folder, label, read_rows(folder), summary)
 
 
 def _numbers(row: dict[str, str]) -> dict[str, Any]:
-    return {key: float(value) if value else None for key, value in row.items()}
+    return {key: _number(value) if value else None for key, value in row.items()}
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdigit() else float(text)

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from safetensors.torch import load_file
 
-from fedlocal.job import params_sha256
+from fedlocal.fingerprint import params_sha256
 from fedlocal.models import mlp
 from fedlocal.report.runs import read_runs
 from fedlocal.report.table import tabulate

@@ -1,0 +1,83 @@
+"""Clients that live in this process: their states stacked, their rounds run by a runtime."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from fedlocal.client import ClientState, Inbox, Upload, broadcast_rows, client_round, init_client
+from fedlocal.noise import link_noise
+from fedlocal.rng import Purpose
+from fedlocal.runtime import Plan
+from fedlocal.simulation import Answers, Order, RunState, Simulation, step_sizes
+from fedlocal.trees import put, repeat, take
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """All K clients here; `RunState.clients` is their states, every tensor [K, ...]."""
+
+    def init(self, sim: Simulation) -> ClientState:
+        """See `Population.init`."""
+        return fresh_clients(sim, len(sim.clients))
+
+    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientState, Answers]:
+        """See `Population.train`. Every member answers."""
+        if len(order.members) == 0:
+            return state.clients, Answers(order.members, order.invited, None)
+        ids = torch.from_numpy(order.members).to(sim.start.device)
+        server = state.server
+        inbox = Inbox(broadcast_rows(server.anchor, ids), server.inner, server.correction)
+        mine = take(state.clients, ids)
+        states, uploads = work(sim, mine, inbox, order)
+        answers = Answers(order.members, order.invited, uploads)
+        return put(state.clients, ids, states), answers
+
+    def models(self, sim: Simulation, state: RunState) -> Tensor:
+        """See `Population.models`."""
+        ids = torch.arange(len(sim.clients), device=sim.start.device)
+        return starts(sim, state.clients, broadcast_rows(state.server.anchor, ids))
+
+
+def fresh_clients(sim: Simulation, count: int) -> ClientState:
+    """States of clients that have not taken part yet, every tensor [count, ...]."""
+    return repeat(init_client(sim.strategy, sim.start), count)
+
+
+def work(
+    sim: Simulation, states: ClientState, inbox: Inbox, order: Order
+) -> tuple[ClientState, Upload]:
+    """The members' round: their next states and uploads, every tensor [S, ...].
+
+    Args:
+        sim: The run.
+        states: The members' states, every tensor [S, ...].
+        inbox: What they received; its model is [S, P].
+        order: Who the members are and what they do.
+    """
+    one_client = partial(client_round, sim.strategy, sim.objective.gradient)
+    return sim.runtime.run(one_client, states, inbox, plan_of(sim, order))
+
+
+def plan_of(sim: Simulation, order: Order) -> Plan:
+    """The members' mini-batches, step sizes and noise, the same wherever they are drawn."""
+    indices = [
+        sim.clients.batches(int(c), int(h), sim.batch_size, sim.seed, order.round_index)
+        for c, h in zip(order.members, order.steps, strict=True)
+    ]
+    uplink = sim.strategy.uplink
+    return Plan(
+        clients=order.members,
+        steps=order.steps,
+        rates=step_sizes(sim, order),
+        indices=indices,
+        noise=link_noise(
+            uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
+        ),
+    )
+
+
+def starts(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
+    """The model that each client would start the next round from, [S, P], given its anchor row."""
+    return torch.vmap(sim.strategy.mixing.begin)(states.mixing, rows)[0]

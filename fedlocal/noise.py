@@ -1,0 +1,31 @@
+"""The uniforms that a link encodes with; both of its ends draw the same ones."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.pieces import Compressor
+from fedlocal.rng import Purpose, generator
+
+
+def link_noise(
+    link: Compressor, purpose: Purpose, rows: np.ndarray, round_index: int, seed: int, like: Tensor
+) -> Tensor:
+    """Uniforms in [0, 1) for the messages of some clients (or anchor rows), [rows, n].
+
+    Args:
+        link: Says how many a message needs.
+        purpose: The link's direction.
+        rows: Client ids, or rows of the anchor.
+        round_index: The round, from 0.
+        seed: The run's.
+        like: A model [P]; gives size, dtype and device.
+    """
+    # Drawn in the run's own precision: rounding a double down to it may give 1.
+    dtype = np.float64 if like.dtype == torch.float64 else np.float32
+    draws = np.empty((len(rows), link.noise_size(len(like))), dtype)
+    if draws.size:
+        for draw, row in zip(draws, rows, strict=True):
+            rng = generator(seed, purpose, int(row), round_index)
+            draw[:] = rng.random(draws.shape[1], dtype=dtype)
+    return torch.from_numpy(draws).to(like.device)

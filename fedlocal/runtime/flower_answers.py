@@ -1,0 +1,121 @@
+"""What a node answers. Runs in the short-lived ClientApp process or in the worker behind it."""
+
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+
+from flwr.app import ConfigRecord, ConfigRecordValues, RecordDict
+
+from fedlocal.build import build
+from fedlocal.compose import compose
+from fedlocal.fingerprint import run_digest
+from fedlocal.node import LostError, Node, NodeState, StaleError, clients_of
+from fedlocal.payload import formats, pack_model, pack_upload
+from fedlocal.runtime.flower_codec import (
+    BROKEN,
+    DIFFERENT,
+    LOST,
+    STALE,
+    Letter,
+    read_letter,
+    read_state,
+    write_answer,
+    write_refusal,
+    write_state,
+)
+from fedlocal.runtime.flower_disk import load_records, save_records
+from fedlocal.runtime.flower_question import Question
+from fedlocal.simulation import Simulation
+from fedlocal.trees import take
+from fedlocal.wire import Header
+
+
+def answer(question: Question) -> tuple[RecordDict, RecordDict]:
+    """The reply's content, and the records to keep. A refusal changes nothing.
+
+    Raises:
+        ConfigError: The overrides do not make a run.
+    """
+    node, digest = _node(question.overrides, question.partition, question.num_partitions)
+    return answer_as(node, digest, question)
+
+
+def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, RecordDict]:
+    """What a given node answers; see `answer`."""
+    kept = question.kept
+    if question.kind == "query":
+        greeting = str(question.content.config_records["greeting"]["digest"])
+        return (_mismatch(digest, greeting) or _introduction(question)), kept
+    try:
+        letter = read_letter(question.content, node.form)
+        if (refusal := _mismatch(digest, letter.digest)) is not None:
+            return refusal, kept
+        file = Path(question.state) / f"{letter.run}.npz" if question.state else None
+        state = read_state(load_records(file) if file else kept, letter.run, node.init())
+        if question.kind == "evaluate":
+            return _models(node, state, letter), kept
+        reply, after = _trained(node, state, letter)
+    except StaleError as error:
+        return write_refusal(STALE, str(error)), kept
+    except LostError as error:
+        return write_refusal(LOST, str(error)), kept
+    except (KeyError, ValueError) as error:
+        return write_refusal(BROKEN, f"the message cannot be read: {error}"), kept
+    records = write_state(letter.run, after)
+    if file is None:
+        return reply, records
+    save_records(records, file)
+    return reply, kept
+
+
+@lru_cache(maxsize=4)
+def _simulation(overrides: str) -> Simulation:
+    return build(compose(overrides).cfg).simulation
+
+
+@lru_cache(maxsize=64)
+def _node(overrides: str, partition: int, num_partitions: int) -> tuple[Node, str]:
+    sim = _simulation(overrides)
+    clients = clients_of(len(sim.clients), partition, num_partitions)
+    return Node(sim, formats(sim), clients), run_digest(sim)
+
+
+def _mismatch(own: str, other: str) -> RecordDict | None:
+    if other in ("", own):
+        return None
+    return write_refusal(
+        DIFFERENT,
+        f"this machine's run has the digest {own[:12]}, the server's {other[:12]}; both need the"
+        " same fedlocal, the same overrides and the same torch",
+    )
+
+
+def _introduction(question: Question) -> RecordDict:
+    machine: dict[str, ConfigRecordValues] = {
+        "partition-id": question.partition,
+        "num-partitions": question.num_partitions,
+        "examples": 0,
+    }
+    return RecordDict({"machine": ConfigRecord(machine)})
+
+
+def _trained(node: Node, state: NodeState, letter: Letter) -> tuple[RecordDict, NodeState]:
+    began = perf_counter()
+    after, uploads = node.train(state, letter.mail)
+    order, dtype = letter.mail.order, node.sim.start.dtype
+    payloads = []
+    for row, (client, steps) in enumerate(zip(order.members, order.steps, strict=True)):
+        examples = sum(len(chunk) for chunk in node.sim.clients.chunks[client])
+        header = Header(int(client), order.round_index, examples, int(steps))
+        payloads.append(pack_upload(node.form.upload, take(uploads, row), header, dtype))
+    return write_answer(order.members, payloads, perf_counter() - began), after
+
+
+def _models(node: Node, state: NodeState, letter: Letter) -> RecordDict:
+    order = letter.mail.order
+    models = node.models(state, letter.mail)
+    payloads = [
+        pack_model(node.form.model, model, int(client), order.round_index)
+        for client, model in zip(order.members, models, strict=True)
+    ]
+    return write_answer(order.members, payloads, 0.0)

@@ -1,0 +1,159 @@
+"""Writing a Flower app: a folder that names a ServerApp and a ClientApp of installed packages.
+
+`flwr run` copies the folder, and only it, to wherever the app runs. So it holds nothing but a
+pyproject.toml and two modules of a few lines, and the code is that of the environment it runs in.
+"""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+# What Flower takes in a run's configuration; it must be flat.
+Value = str | int | float | bool
+
+# An environment variable; where it is set, how the ServerApp ended is printed behind its value.
+MARK = "FEDLOCAL_RUN"
+
+PYPROJECT = """\
+[project]
+name = {name}
+version = "1.0.0"
+description = "An app of fedlocal"
+license = "Apache-2.0"
+
+[tool.flwr.app]
+publisher = "fedlocal"
+
+[tool.flwr.app.components]
+serverapp = "app_server:app"
+clientapp = "app_client:app"
+
+[tool.flwr.app.config]
+{config}"""
+
+# Both import late: Ray starts meanwhile, and its actors receive the class instead of its content.
+SERVER = """\
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    from fedlocal.runtime.flower_bundle import announced
+
+    with announced():
+        from {module} import {attribute}
+
+        {attribute}(grid, context)
+"""
+
+CLIENT = """\
+from flwr.clientapp import ClientApp
+
+
+class LateClientApp(ClientApp):
+    def __call__(self, message, context):
+        from {module} import {attribute}
+
+        return {attribute}(message, context)
+
+
+app = LateClientApp()
+"""
+
+
+def write_app(
+    folder: Path,
+    name: str,
+    serverapp: str,
+    clientapp: str,
+    config: Mapping[str, Value] | None = None,
+) -> Path:
+    """Write an app that `flwr run FOLDER` can start; returns the folder.
+
+    Args:
+        folder: Is made if needed.
+        name: Letters, digits and hyphens.
+        serverapp: "module:attribute", a ServerApp; imported when it is run.
+        clientapp: "module:attribute", a ClientApp; imported at its first message.
+        config: What `context.run_config` holds; a run can override these keys and no others.
+
+    Raises:
+        ValueError: A name or a value is none that Flower takes.
+    """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
+        raise ValueError(f"an app's name has letters, digits and hyphens only, got {name!r}")
+    files = {
+        "pyproject.toml": PYPROJECT.format(name=json.dumps(name), config=toml_table(config or {})),
+        "app_server.py": SERVER.format(**_reference(serverapp)),
+        "app_client.py": CLIENT.format(**_reference(clientapp)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return folder
+
+
+def toml_table(values: Mapping[str, Value]) -> str:
+    """One `"key" = value` a line, which every TOML reader turns into equal values.
+
+    Raises:
+        ValueError: A value is no string, number or bool, or Flower cannot send it.
+    """
+    return "".join(f"{_text(key)} = {_literal(key, value)}\n" for key, value in values.items())
+
+
+@contextmanager
+def announced() -> Iterator[None]:
+    """Say how the block ended, in a line of its own, to whoever has set the mark."""
+    outcome = "completed"
+    try:
+        yield
+    except BaseException as error:
+        outcome = f"failed: {type(error).__name__}: {error}"
+        if MARK in os.environ:
+            traceback.print_exc()
+        raise
+    finally:
+        if MARK in os.environ:
+            # One write, which other threads cannot break into.
+            sys.stdout.write(f"{os.environ[MARK]} {' '.join(outcome.split())}\n")
+
+
+def _reference(given: str) -> dict[str, str]:
+    found = re.fullmatch(r"(?P<module>[\w.]+):(?P<attribute>\w+)", given)
+    if found is None:
+        raise ValueError(f'an app is given as "module:attribute", got {given!r}')
+    return found.groupdict()
+
+
+def _literal(key: str, value: Value) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() if -(2**63) <= value < 2**63:
+            return str(int(value))
+        case float():
+            # Of subclasses as well, whose repr may be another.
+            return float.__repr__(value)
+        case str():
+            return _text(value)
+    raise ValueError(
+        f"Flower takes strings, floats, bools and ints of 64 bits, got {key}={value!r}; write"
+        " anything else as a string"
+    )
+
+
+def _text(value: str) -> str:
+    """A TOML basic string: as in JSON, but delete is escaped and other characters are not."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{value!r} is no valid Unicode: {error.reason}") from None
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,37 @@
+"""The ClientApp. It imports nothing heavy: Flower starts a fresh process for every message."""
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedlocal.runtime.flower_question import question, worker_folder
+from fedlocal.runtime.flower_worker import call
+
+app = ClientApp()
+
+# Imported where it runs: here, or in a worker that lives longer than this process.
+ANSWER = "fedlocal.runtime.flower_answers:answer"
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """Which share of the clients lives here."""
+    return _reply("query", message, context)
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """The round of this node's members."""
+    return _reply("train", message, context)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """The models of this node's members."""
+    return _reply("evaluate", message, context)
+
+
+def _reply(kind: str, message: Message, context: Context) -> Message:
+    asked = question(kind, message, context)
+    content, kept = call(worker_folder(context), ANSWER, asked)
+    context.state = RecordDict(dict(kept))
+    return Message(content, reply_to=message)

@@ -1,0 +1,167 @@
+"""Flower records from our messages and back. What does not fit is refused before it is read."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
+
+from fedlocal.clients import IntArray
+from fedlocal.node import Mail, NodeState
+from fedlocal.payload import Formats
+from fedlocal.simulation import Order
+from fedlocal.trees import leaves, tree_map
+
+VERSION = 1
+STYPE = "fedlocal.payload"
+
+
+# Why a machine cannot do what a message asks.
+STALE, LOST, DIFFERENT, BROKEN = "stale", "lost", "different", "broken"
+
+
+class Letter(NamedTuple):
+    """A mail with what identifies its run.
+
+    run: Token of the run; states of other runs are never mixed with it.
+    digest: Fingerprint of what both ends must agree on.
+    """
+
+    run: str
+    digest: str
+    mail: Mail
+
+
+def write_letter(letter: Letter) -> RecordDict:
+    """The content of a message to a machine."""
+    order, mail = letter.mail.order, letter.mail
+    head = ConfigRecord(
+        {
+            "version": VERSION,
+            "run": letter.run,
+            "digest": letter.digest,
+            "round": order.round_index,
+            "first-step": order.first_step,
+            "whole": mail.whole,
+            "invited": order.invited.tolist(),
+            "members": order.members.tolist(),
+            "steps": order.steps.tolist(),
+            "counted": mail.counted.tolist(),
+            "rows": mail.rows.tolist(),
+        }
+    )
+    arrays = {f"row-{row}": bytes_array(p) for row, p in zip(mail.rows, mail.payloads, strict=True)}
+    return RecordDict({"order": head, "broadcast": ArrayRecord(arrays)})
+
+
+def read_letter(content: RecordDict, form: Formats) -> Letter:
+    """What `write_letter` wrote.
+
+    Raises:
+        ValueError: Another version, or arrays that are not what the run sends.
+    """
+    head, arrays = content.config_records["order"], content.array_records["broadcast"]
+    if head["version"] != VERSION:
+        raise ValueError(
+            f"the message is of version {head['version']}, this machine reads {VERSION};"
+            " install the same fedlocal on both ends"
+        )
+    ints = {key: np.array(head[key], dtype=np.int64) for key in ("invited", "members", "steps")}
+    order = Order(
+        round_index=int(head["round"]),  # type: ignore[arg-type]
+        first_step=int(head["first-step"]),  # type: ignore[arg-type]
+        current=np.full(len(ints["invited"]), not head["whole"]),
+        **ints,
+    )
+    rows = np.array(head["rows"], dtype=np.int64)
+    size = (form.whole if head["whole"] else form.change).nbytes
+    payloads = tuple(array_bytes(arrays[f"row-{row}"], size) for row in rows)
+    counted = np.array(head["counted"], dtype=np.int64)
+    mail = Mail(order, counted, rows, bool(head["whole"]), payloads)
+    return Letter(str(head["run"]), str(head["digest"]), mail)
+
+
+def write_answer(clients: IntArray, payloads: list[bytes], seconds: float) -> RecordDict:
+    """The content of a machine's reply: a payload for each of its clients that worked."""
+    arrays = {f"client-{c}": bytes_array(p) for c, p in zip(clients, payloads, strict=True)}
+    about = MetricRecord({"version": VERSION, "seconds": seconds})
+    return RecordDict({"uploads": ArrayRecord(arrays), "about": about})
+
+
+def write_refusal(cause: str, text: str) -> RecordDict:
+    """The content of a reply that says why there is none."""
+    return RecordDict({"refused": ConfigRecord({"cause": cause, "text": text})})
+
+
+def read_refusal(content: RecordDict) -> tuple[str, str] | None:
+    """Cause and text, if the reply is a refusal."""
+    refused = content.config_records.get("refused")
+    return None if refused is None else (str(refused["cause"]), str(refused["text"]))
+
+
+def answer_array(content: RecordDict, client: int) -> Array:
+    """The array that a reply holds for a client.
+
+    Raises:
+        ValueError: It holds none, or is of another version.
+    """
+    version = content.metric_records.get("about", {}).get("version")
+    if version != VERSION:
+        raise ValueError(f"a reply of version {VERSION} was expected, got {version}")
+    arrays = content.array_records.get("uploads", {})
+    if f"client-{client}" not in arrays:
+        raise ValueError(f"the reply holds {sorted(arrays)}, nothing of client {client}")
+    return arrays[f"client-{client}"]
+
+
+def bytes_array(data: bytes) -> Array:
+    """Bytes as a named array that says what it is; nothing is copied."""
+    return Array(dtype="uint8", shape=(len(data),), stype=STYPE, data=data)
+
+
+def array_bytes(array: Array, size: int) -> bytes:
+    """The bytes of such an array, of which `size` are expected.
+
+    Raises:
+        ValueError: Another kind, dtype, shape or length. Nothing of its declared size is allocated.
+    """
+    declared = array.stype, array.dtype, tuple(array.shape)
+    if declared != (STYPE, "uint8", (size,)):
+        raise ValueError(f"an array {(STYPE, 'uint8', (size,))} was expected, got {declared}")
+    if len(array.data) != size:
+        raise ValueError(f"an array of {size} bytes was declared, it holds {len(array.data)}")
+    return array.data
+
+
+def write_state(run: str, state: NodeState) -> RecordDict:
+    """A machine's state as records, to lie in Flower's Context or in a file."""
+    kept = {f"{i:03}": _array(leaf) for i, leaf in enumerate(leaves((state.states, state.anchor)))}
+    rounds = {
+        "run": run,
+        "older": state.rounds[0].tolist(),
+        "newer": state.rounds[1].tolist(),
+        "anchor": state.anchor_rounds.tolist(),
+    }
+    return RecordDict({"kept": ArrayRecord(kept), "rounds": ConfigRecord(rounds)})
+
+
+def read_state(records: RecordDict, run: str, like: NodeState) -> NodeState:
+    """What `write_state` wrote; `like`, a fresh state, if there is none of this run."""
+    rounds = records.config_records.get("rounds")
+    if rounds is None or rounds["run"] != run:
+        return like
+    arrays = records.array_records["kept"]
+    device = next((leaf.device for leaf in leaves(like.states)), None)
+    tensors = (torch.from_numpy(arrays[key].numpy().copy()).to(device) for key in sorted(arrays))
+    states, anchor = tree_map(lambda _: next(tensors), (like.states, like.anchor))
+    return NodeState(
+        rounds=np.array([rounds["older"], rounds["newer"]], dtype=np.int64),
+        states=states,
+        anchor=anchor,
+        anchor_rounds=np.array(rounds["anchor"], dtype=np.int64),
+    )
+
+
+def _array(leaf: Tensor) -> Array:
+    return Array(leaf.detach().cpu().numpy())

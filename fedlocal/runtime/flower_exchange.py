@@ -1,0 +1,121 @@
+"""Talking to Flower's nodes: messages out, replies in as soon as they are there."""
+
+import logging
+from collections.abc import Mapping
+from time import monotonic, sleep
+from typing import NamedTuple
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from fedlocal.runtime.flower_codec import BROKEN, read_refusal, write_refusal
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks for replies; flwr's own loop waits three.
+POLL_SECONDS = 0.05
+
+# The node is there, but what it ran has failed. Any other error says that no answer will come.
+CRASHES = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION)
+
+
+class Machine(NamedTuple):
+    """A node that has introduced itself.
+
+    node: Flower's id of it. partition, num_partitions: Which share of the clients lives there.
+    examples: How many examples it holds of its own; 0 if its share comes from the config.
+    """
+
+    node: int
+    partition: int
+    num_partitions: int
+    examples: int
+
+
+def exchange(
+    grid: Grid, kind: str, contents: Mapping[int, RecordDict], group: str, timeout_seconds: float
+) -> dict[int, RecordDict]:
+    """Send each node its content, and return the replies that came in time, by node.
+
+    A failed or missing reply is said in the log and left out.
+    """
+    messages = [
+        Message(content, node, kind, ttl=timeout_seconds, group_id=group)
+        for node, content in contents.items()
+    ]
+    ids = zip(grid.push_messages(messages), contents, strict=True)
+    # No id: it could not be pushed.
+    asked = {message_id: node for message_id, node in ids if message_id}
+    replies: dict[int, RecordDict] = {}
+    deadline = monotonic() + timeout_seconds
+    while asked and monotonic() < deadline:
+        for message in grid.pull_messages(list(asked)):
+            node = asked.pop(message.metadata.reply_to_message_id, None)
+            if node is None:
+                log.warning("a reply came twice; the second one is not counted")
+            elif message.has_error() and message.error.code in CRASHES:
+                replies[node] = write_refusal(BROKEN, f"its ClientApp failed: {_reason(message)}")
+            elif message.has_error():
+                log.warning("node %d has not answered: %s", node, _reason(message))
+            else:
+                replies[node] = message.content
+        if asked:
+            sleep(POLL_SECONDS)
+    for node in asked.values():
+        log.warning("node %d has not answered within %g s", node, timeout_seconds)
+    return replies
+
+
+def introduce(grid: Grid, nodes: list[int], greeting: str, timeout_seconds: float) -> list[Machine]:
+    """Ask nodes who they are; those that refuse are said in the log and left out."""
+    question = RecordDict({"greeting": ConfigRecord({"digest": greeting})})
+    contents = dict.fromkeys(nodes, question)
+    machines = []
+    for node, content in exchange(grid, "query", contents, "hello", timeout_seconds).items():
+        if (refused := read_refusal(content)) is not None:
+            log.warning("node %d is left out: %s", node, refused[1])
+            continue
+        about = content.config_records["machine"]
+        machines.append(
+            Machine(
+                node,
+                int(about["partition-id"]),  # type: ignore[arg-type]
+                int(about["num-partitions"]),  # type: ignore[arg-type]
+                int(about["examples"]),  # type: ignore[arg-type]
+            )
+        )
+    return machines
+
+
+def meet(grid: Grid, greeting: str, patience_seconds: float) -> tuple[Machine, ...]:
+    """Wait until a node of every partition is there; machines by partition id, [W].
+
+    Raises:
+        TimeoutError: Some partition has no node.
+    """
+    met: dict[int, Machine] = {}
+    deadline, pause = monotonic() + patience_seconds, 0.5
+    while True:
+        online = list(grid.get_node_ids())
+        known = {machine.node for machine in met.values()}
+        unknown = [node for node in online if node not in known]
+        for machine in introduce(grid, unknown, greeting, max(1.0, deadline - monotonic())):
+            met[machine.partition] = machine
+        wanted = max((machine.num_partitions for machine in met.values()), default=1)
+        missing = sorted(set(range(wanted)) - set(met))
+        if not missing:
+            return tuple(met[partition] for partition in range(wanted))
+        if monotonic() > deadline:
+            raise TimeoutError(
+                f"no node has answered for the partitions {missing} of {wanted} within"
+                f" {patience_seconds:g} s; {len(online)} nodes are online. Start the missing"
+                " SuperNodes with --node-config 'partition-id=I num-partitions=W'"
+            )
+        sleep(pause)
+        # Those that refused are asked again, but ever more rarely.
+        pause = min(2 * pause, 30)
+
+
+def _reason(message: Message) -> str:
+    return f"{message.error.reason} (code {message.error.code})"

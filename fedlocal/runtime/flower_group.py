@@ -1,0 +1,114 @@
+"""Programs that end together, at the latest when the process that started them is gone.
+
+Flower's and Ray's processes start further ones and outlive one another. All of them stay in one
+process group, whose leader is a small guard: this file, run as a script. It reads what nobody
+writes, until the starting process is done with it or dead, and then kills the group. So nothing
+is left after an exception, a second Ctrl-C or `kill -9`.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
+from typing import Any
+
+# Starts a program of the group, with the arguments of Popen.
+Start = Callable[..., Popen[str]]
+
+# Seconds in which killed processes are gone, unless a driver holds them.
+GRACE = 10.0
+
+
+@contextmanager
+def process_group(folder: Path) -> Iterator[Start]:
+    """Gives a function that starts programs; none of them, nor of theirs, outlives the block.
+
+    They are not in the terminal's foreground, so that Ctrl-C reaches the starting process alone.
+
+    Args:
+        folder: Deleted with everything in it, when the programs have ended.
+    """
+    # -I -S: only the standard library, so that the guard is there in an instant.
+    command = [sys.executable, "-I", "-S", __file__, str(folder)]
+    guard = Popen(command, stdin=PIPE, stdout=PIPE, process_group=0)
+    started: list[Popen[Any]] = [guard]
+
+    def start(command: list[str], **options: Any) -> Popen[str]:
+        given = {"stdin": DEVNULL, "encoding": "utf-8", "errors": "replace"} | options
+        started.append(Popen(command, process_group=guard.pid, **given))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        _stop(guard)
+        for process in started:
+            process.wait()
+        _close(started)
+
+
+def _stop(guard: Popen[bytes]) -> None:
+    assert guard.stdin
+    try:
+        # Written, not just closed: a forked child of this process may hold the pipe open as well.
+        with guard.stdin as line:
+            line.write(b".")
+    except BrokenPipeError:
+        # Somebody has killed the guard; the group is still there as long as nobody waits for it.
+        os.killpg(guard.pid, signal.SIGKILL)
+
+
+def _close(processes: list[Popen[Any]]) -> None:
+    """Close the pipes; the guard's ends when the group is gone and the folder is deleted."""
+    guard, *rest = processes
+    assert guard.stdout
+    guard.stdout.read()
+    for pipe in [guard.stdout, *(p for one in rest for p in (one.stdin, one.stdout) if p)]:
+        pipe.close()
+
+
+def _guard(folder: str) -> None:
+    """Wait for a sign or the end of the input, then kill this process' group."""
+    sys.stdin.read(1)
+    group = os.getpgrp()
+    if os.fork():
+        signal.pause()
+    # The leader dies with its group; its child leaves the group, to see to the rest.
+    os.setsid()
+    os.killpg(group, signal.SIGKILL)
+    deadline = time.monotonic() + GRACE
+    while _alive(group) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _alive(group: int) -> bool:
+    """Whether a process of the group still runs; a dead one that nobody has waited for does not."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return not os.path.isdir("/proc/self") or any(
+        state != "Z" and int(its_group) == group for state, its_group in _states()
+    )
+
+
+def _states() -> Iterator[tuple[str, str]]:
+    """State and process group of every process, where there is a /proc."""
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                # The program's name comes first, in parentheses, and may hold any character.
+                state, _, group = file.read().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        yield state, group
+
+
+if __name__ == "__main__":
+    _guard(sys.argv[1])

@@ -1,0 +1,51 @@
+"""What keeps a run of Flower's programs to itself: folder, port and environment."""
+
+import os
+import socket
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+
+def new_home() -> Path:
+    """An empty folder with a short path, for Flower's state and Ray's sockets."""
+    # A socket's path has at most 107 bytes (104 on a Mac), and Ray's take up to 75 of them.
+    root = tempfile.gettempdir()
+    return Path(tempfile.mkdtemp(prefix="fl-", dir=root if len(root) < 24 else "/tmp"))
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody used a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def private_environment(home: Path) -> dict[str, str]:
+    """This process' environment for Flower's programs, and for Ray's, with everything in `home`.
+
+    They find the programs and modules that this process would, install nothing, ask nobody
+    outside, and print at once.
+    """
+    given = os.environ
+    programs = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), given.get("PATH")]
+    # Flower's programs ask a proxy for 127.0.0.1 too, unless told.
+    direct = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), "127.0.0.1"]))
+    return given | {
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        # "local" keeps Ray from joining a cluster that it finds on this machine.
+        "RAY_ADDRESS": "local",
+        "RAY_TMPDIR": str(home),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+        "PATH": os.pathsep.join(filter(None, programs)),
+        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }

@@ -1,0 +1,82 @@
+"""Which messages of an in-process run are under way, and their replies: a SuperLink's rules."""
+
+import time
+from copy import copy
+from logging import ERROR
+
+from flwr.app import Message, Metadata
+from flwr.server.utils import validate_message
+from flwr.supercore import log
+
+
+class Mailbox:
+    """Pairs instructions with replies; a pair is forgotten once the reply has been pulled."""
+
+    def __init__(self, run_id: int) -> None:
+        self._run_id = run_id
+        self._sent: dict[str, Metadata] = {}
+        self._replies: dict[str, Message] = {}
+
+    def check(self, message: Message) -> None:
+        """Raise ValueError for an instruction that a SuperLink would not take."""
+        wrong = validate_message(message, is_reply_message=False)
+        if message.metadata.run_id != self._run_id:
+            wrong.append(f"its run is {message.metadata.run_id}, this one is {self._run_id}")
+        if wrong:
+            raise ValueError(f"cannot push {message.metadata}: {'; '.join(wrong)}")
+
+    def send(self, message: Message) -> bool:
+        """Note that a message leaves; False if this very message is under way already."""
+        message_id = message.metadata.message_id
+        if message_id in self._sent:
+            return False
+        self._sent[message_id] = copy(message.metadata)
+        return True
+
+    def receive(self, reply: Message) -> None:
+        """Keep a reply; one that is late, second or malformed is logged and dropped."""
+        answered = reply.metadata.reply_to_message_id
+        wrong = validate_message(reply, is_reply_message=True)
+        if answered not in self._sent:
+            wrong.append("it answers no message under way")
+        if answered in self._replies:
+            wrong.append("the message has been answered")
+        if wrong:
+            log(ERROR, "Dropped the reply %s: %s", reply.metadata, "; ".join(wrong))
+        else:
+            self._replies[answered] = reply
+
+    def pull(self, message_id: str) -> Message | None:
+        """The reply to a message, an error where none can come any more, None where it may."""
+        answer = self._answer(message_id)
+        if answer is not None:
+            self._sent.pop(message_id, None)
+            self._replies.pop(message_id, None)
+        return answer
+
+    def _answer(self, message_id: str) -> Message | None:
+        sent, reply = self._sent.get(message_id), self._replies.get(message_id)
+        if sent is None or _expired(sent):
+            return _unknown(message_id, self._run_id)
+        if reply is not None and _expired(reply.metadata):
+            return _too_late(sent)
+        return reply
+
+
+def _expired(metadata: Metadata) -> bool:
+    return metadata.created_at + metadata.ttl < time.time()
+
+
+# Flower's module of these errors takes seconds to import its databases, and few runs need it.
+
+
+def _unknown(message_id: str, run_id: int) -> Message:
+    from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
+
+    return create_message_error_unavailable_ins_message(message_id, run_id)
+
+
+def _too_late(sent: Metadata) -> Message:
+    from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_res_message
+
+    return create_message_error_unavailable_res_message(sent, "msg_unavail")

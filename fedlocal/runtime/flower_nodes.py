@@ -1,0 +1,331 @@
+"""Clients that live on Flower's nodes: the server's end of every exchange with them."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import torch
+from flwr.app import Array, RecordDict
+from flwr.serverapp import Grid
+from torch import Tensor
+
+from fedlocal.client import Upload, broadcast_rows, init_client
+from fedlocal.clients import IntArray
+from fedlocal.fingerprint import run_digest
+from fedlocal.node import FRESH, Mail, clients_of
+from fedlocal.payload import Formats, formats, pack_broadcast, unpack_model, unpack_upload
+from fedlocal.runtime.flower_codec import (
+    LOST,
+    STALE,
+    Letter,
+    answer_array,
+    array_bytes,
+    read_refusal,
+    write_letter,
+)
+from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
+from fedlocal.simulation import Answers, Order, RunState, Simulation
+from fedlocal.trees import leaves, stack
+
+log = logging.getLogger(__name__)
+
+# So often a machine is asked again that answers, but with something that cannot be used.
+ATTEMPTS = 3
+
+
+class Remote(NamedTuple):
+    """What the server keeps about its clients: `RunState.clients` of a Flower run.
+
+    run: The run's token; a machine never mixes the states of two runs.
+    machines: By partition id, [W].
+    counted: The last round of each client that was counted, [K]; FRESH for none.
+    """
+
+    run: str
+    machines: tuple[Machine, ...]
+    counted: IntArray
+
+
+class Request(NamedTuple):
+    """What is asked of one machine.
+
+    whole: Send the anchor itself, though a change might do.
+    afresh: Its clients begin anew: what they kept is gone.
+    attempts: How often it was asked already.
+    """
+
+    order: Order
+    whole: bool
+    afresh: bool = False
+    attempts: int = 0
+
+
+# Reads one client's array of a reply; raises ValueError if it cannot be used.
+Read = Callable[[int, Array], Any]
+
+
+@dataclass(frozen=True, eq=False)
+class FlowerNodes:
+    """Clients spread over W machines, in blocks of nearly equal size.
+
+    Attributes:
+        grid: Flower's access to its nodes.
+        form: The run's formats.
+        digest: Fingerprint of what both ends must agree on.
+        start: The state of the clients before the first round.
+        timeout_seconds: A machine that has not answered by then has dropped out of the round.
+        patience_seconds: Methods that need every client wait so long for one that dropped out.
+    """
+
+    grid: Grid
+    form: Formats
+    digest: str
+    start: Remote
+    timeout_seconds: float = 600.0
+    patience_seconds: float = 3600.0
+
+    def init(self, sim: Simulation) -> Remote:
+        """See `Population.init`."""
+        return self.start
+
+    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Remote, Answers]:
+        """See `Population.train`."""
+        read, everyone = upload_reader(self.form, sim, order), sim.strategy.needs_everyone
+        remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
+        return counted(remote, order, uploads, reached)
+
+    def models(self, sim: Simulation, state: RunState) -> Tensor:
+        """See `Population.models`. These transfers serve the evaluation, no ledger counts them."""
+        everyone = np.arange(len(sim.clients))
+        if sim.strategy.mixing.memory(sim.start) == ():
+            # Where clients remember nothing of their own they start from what is broadcast.
+            ids = torch.from_numpy(everyone).to(sim.start.device)
+            return broadcast_rows(state.server.anchor, ids)
+
+        def read(client: int, array: Array) -> Tensor:
+            data = array_bytes(array, self.form.model.nbytes)
+            return unpack_model(self.form.model, data, client, state.round_index, sim.start)
+
+        nothing = np.zeros_like(everyone)
+        order = Order(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
+        _, models, _ = self._gather("evaluate", sim, state, order, read, everyone=True)
+        return torch.stack([models[int(c)] for c in everyone])
+
+    def _gather(
+        self, kind: str, sim: Simulation, state: RunState, order: Order, read: Read, everyone: bool
+    ) -> tuple[Remote, dict[int, Any], IntArray]:
+        """Ask the machines until each has answered or is given up.
+
+        Returns:
+            The machines as they are now, what was read by client, and the clients reached.
+        """
+        remote: Remote = state.clients
+        pending = self.requests(sim, remote, order)
+        found: dict[int, Any] = {}
+        reached = order.invited[:0]
+        deadline = monotonic() + self.patience_seconds
+        while pending:
+            remote = self._roll_call(remote)
+            letters = {p: self.letter(sim, state, remote, r) for p, r in pending.items()}
+            replies = self._ask(kind, order, remote, letters)
+            settled = settle(sim, pending, replies, read, everyone)
+            found |= settled.values
+            reached = np.union1d(reached, settled.reached)
+            pending = settled.again
+            _check_hope(pending, late=monotonic() > deadline)
+        return remote, found, reached
+
+    def requests(self, sim: Simulation, remote: Remote, order: Order) -> dict[int, Request]:
+        """What is asked of each partition's machine; nothing of those with nobody invited."""
+        requests = {}
+        for partition in range(len(remote.machines)):
+            here = clients_of(len(sim.clients), partition, len(remote.machines))
+            invited, members = np.isin(order.invited, here), np.isin(order.members, here)
+            current = order.current[invited]
+            part = order._replace(
+                invited=order.invited[invited],
+                current=current,
+                members=order.members[members],
+                steps=order.steps[members],
+            )
+            if len(current):
+                whole = not (self.form.has_changes and current.all())
+                requests[partition] = Request(part, whole)
+        return requests
+
+    def _roll_call(self, remote: Remote) -> Remote:
+        """Machines that came back under another node id are known again."""
+        known = {machine.node for machine in remote.machines}
+        unknown = [node for node in self.grid.get_node_ids() if node not in known]
+        if not unknown:
+            return remote
+        machines = list(remote.machines)
+        for machine in introduce(self.grid, unknown, self.digest, self.timeout_seconds):
+            if machine.num_partitions == len(machines):
+                log.warning("partition %d is now on node %d", machine.partition, machine.node)
+                machines[machine.partition] = machine
+        return remote._replace(machines=tuple(machines))
+
+    def letter(
+        self, sim: Simulation, state: RunState, remote: Remote, request: Request
+    ) -> RecordDict:
+        """The content of the message that brings a request to its machine."""
+        order = request.order
+        rows = np.array([0]) if self.form.shared else order.invited
+        counted = remote.counted[order.members]
+        mail = Mail(
+            order=order,
+            counted=np.full_like(counted, FRESH) if request.afresh else counted,
+            rows=rows,
+            whole=request.whole,
+            payloads=tuple(
+                pack_broadcast(self.form, sim, state, int(row), request.whole) for row in rows
+            ),
+        )
+        return write_letter(Letter(remote.run, self.digest, mail))
+
+    def _ask(
+        self, kind: str, order: Order, remote: Remote, letters: dict[int, RecordDict]
+    ) -> dict[int, RecordDict]:
+        """The replies that came, by partition."""
+        nodes = {remote.machines[p].node: p for p in letters}
+        contents = {node: letters[p] for node, p in nodes.items()}
+        replies = exchange(self.grid, kind, contents, str(order.round_index), self.timeout_seconds)
+        return {nodes[node]: content for node, content in replies.items()}
+
+
+def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
+    """Reads the members' uploads."""
+
+    def read(client: int, array: Array) -> Upload:
+        data = array_bytes(array, form.upload.nbytes)
+        return unpack_upload(form.upload, data, client, order, sim.start)
+
+    return read
+
+
+def counted(
+    remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
+) -> tuple[Remote, Answers]:
+    """Count the members whose uploads are there."""
+    members = order.members[np.isin(order.members, list(uploads))]
+    rounds = remote.counted.copy()
+    rounds[members] = order.round_index
+    stacked = stack([uploads[int(c)] for c in members]) if len(members) else None
+    return remote._replace(counted=rounds), Answers(members, reached, stacked)
+
+
+def population(
+    sim: Simulation, grid: Grid, patience_seconds: float = 600.0, timeout_seconds: float = 600.0
+) -> FlowerNodes:
+    """The clients of a run on the nodes of a grid, which are waited for.
+
+    Raises:
+        TimeoutError: Not every partition has a node.
+    """
+    digest = run_digest(sim)
+    machines = meet(grid, digest, patience_seconds)
+    start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
+    return FlowerNodes(grid, formats(sim), digest, start, timeout_seconds, patience_seconds)
+
+
+class Settled(NamedTuple):
+    """values: What was read, by client. reached: Clients that have the broadcast. again: To ask."""
+
+    values: dict[int, Any]
+    reached: IntArray
+    again: dict[int, Request]
+
+
+def settle(
+    sim: Simulation,
+    pending: dict[int, Request],
+    replies: dict[int, RecordDict],
+    read: Read,
+    everyone: bool,
+) -> Settled:
+    """Read what the machines replied, by partition, and decide which have to be asked again.
+
+    Raises:
+        RuntimeError: A machine has lost what the method cannot do without.
+    """
+    values: dict[int, Any] = {}
+    reached, again = np.array([], dtype=np.int64), {}
+    for partition, request in pending.items():
+        outcome = _outcome(sim, request, replies.get(partition), read, everyone)
+        values |= outcome.values
+        if outcome.reached:
+            reached = np.union1d(reached, request.order.invited)
+        if outcome.retry is not None:
+            again[partition] = outcome.retry
+    return Settled(values, reached, again)
+
+
+class Outcome(NamedTuple):
+    """values: What was read, by client. reached: It has the broadcast. retry: What to ask next."""
+
+    values: dict[int, Any]
+    reached: bool
+    retry: Request | None
+
+
+def _outcome(
+    sim: Simulation, request: Request, content: RecordDict | None, read: Read, everyone: bool
+) -> Outcome:
+    if content is None:
+        return Outcome({}, False, request if everyone else None)
+    again = request._replace(attempts=request.attempts + 1) if everyone else None
+    if (refused := read_refusal(content)) is not None:
+        cause, text = refused
+        log.warning("a machine cannot do round %d: %s", request.order.round_index, text)
+        if cause == STALE and not request.whole:
+            again = request._replace(whole=True)
+        elif cause == LOST and not request.afresh:
+            again = _afresh(sim, request, text)
+        return Outcome({}, False, again)
+    values = _read_all(request.order, content, read)
+    complete = len(values) == len(request.order.members)
+    return Outcome(values, True, None if complete else again)
+
+
+def _read_all(order: Order, content: RecordDict, read: Read) -> dict[int, Any]:
+    values = {}
+    for client in map(int, order.members):
+        try:
+            values[client] = read(client, answer_array(content, client))
+        except ValueError as error:
+            log.warning("client %d in round %d is refused: %s", client, order.round_index, error)
+    return values
+
+
+def _afresh(sim: Simulation, request: Request, text: str) -> Request:
+    """The request to begin anew, where a client may.
+
+    A residual or a momentum buffer that is gone costs some progress; a drift, a control variate or
+    a model of the client's own is half of something whose other half is elsewhere.
+    """
+    kept = init_client(sim.strategy, sim.start)
+    if any(True for _ in leaves((kept.correction, kept.mixing))):
+        raise RuntimeError(
+            f"the run cannot go on: {text}, and the method cannot do without it. Start SuperNodes"
+            " with 'state=FOLDER' in --node-config: then it outlives them"
+        )
+    log.warning("its clients %s begin anew", request.order.members.tolist())
+    return request._replace(afresh=True)
+
+
+def _check_hope(again: dict[int, Request], late: bool) -> None:
+    tried = [partition for partition, request in again.items() if request.attempts >= ATTEMPTS]
+    if tried or (late and again):
+        raise RuntimeError(
+            f"the machines of partitions {tried or sorted(again)} gave no answer that can be used,"
+            " and every client is needed: the log above says why. Restart them, or take a method"
+            " that allows clients to be missing (local_sgd, fedavg, slowmo)"
+        )
+    if again:
+        # A machine that is gone needs a while to come back.
+        sleep(1)

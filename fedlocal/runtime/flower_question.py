@@ -1,0 +1,45 @@
+"""What a ClientApp process hands to whatever answers for it; light enough for every message."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from flwr.app import Context, Message, RecordDict
+
+
+class Question(NamedTuple):
+    """A message and where it arrived.
+
+    kind: "train", "evaluate" or "query". kept: The node's records between messages.
+    overrides: The run's configuration. The rest are the SuperNode's own settings: its partition,
+    a path with its own data ("" for the config's), a folder for its state ("" for Context.state).
+    """
+
+    kind: str
+    content: RecordDict
+    kept: RecordDict
+    overrides: str
+    partition: int
+    num_partitions: int
+    data: str = ""
+    state: str = ""
+
+
+def question(kind: str, message: Message, context: Context) -> Question:
+    """The question that a message to this node puts."""
+    own = context.node_config
+    return Question(
+        kind=kind,
+        content=message.content,
+        kept=context.state,
+        overrides=str(context.run_config.get("overrides", "")),
+        partition=int(own["partition-id"]),
+        num_partitions=int(own["num-partitions"]),
+        data=str(own.get("data", "")),
+        state=str(own.get("state", "")),
+    )
+
+
+def worker_folder(context: Context) -> Path | None:
+    """Where this node's worker lives; None if it has none and every process answers itself."""
+    folder = str(context.node_config.get("worker", ""))
+    return Path(folder) if folder else None

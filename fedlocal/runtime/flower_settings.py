@@ -1,0 +1,58 @@
+"""`runtime=flower`: the job on Flower's simulation engine, a few SuperNodes holding all clients."""
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fedlocal.build import Job
+from fedlocal.report.runs import read_rows
+from fedlocal.round import Row
+from fedlocal.runtime import Runtime, Vmapped
+from fedlocal.runtime.flower_bundle import write_app
+from fedlocal.runtime.flower_engine import Engine, run_app
+from fedlocal.tracking.echo import ROUND
+
+SERVER_APP = "fedlocal.runtime.flower_server:app"
+CLIENT_APP = "fedlocal.runtime.flower_client:app"
+
+
+@dataclass(frozen=True)
+class FlowerEngine(Engine):
+    """How a job goes over Flower. A few SuperNodes with many clients each beat one per client.
+
+    Attributes:
+        timeout_seconds: A node that has not answered by then has dropped out of the round.
+        patience_seconds: How long to wait for nodes at the start, and, in methods that need every
+            client, for one that dropped out.
+        inner: Runs the clients of a node.
+    """
+
+    timeout_seconds: float = 600.0
+    patience_seconds: float = 600.0
+    inner: Runtime = field(default_factory=Vmapped)
+
+    def run_job(
+        self, job: Job, folder: Path, about: dict[str, Any], sweep: str | None
+    ) -> list[Row]:
+        """See `fedlocal.job.run_job`; the job itself is built again by every process.
+
+        Raises:
+            EngineError: The run failed; the message has the end of its log.
+        """
+        config = {
+            "overrides": shlex.join(about["overrides"]),
+            "folder": str(folder.absolute()),
+            "sweep": sweep or "",
+        }
+        with TemporaryDirectory() as place:
+            app = write_app(Path(place), "fedlocal", SERVER_APP, CLIENT_APP, config)
+            run_app(app, self, _show)
+        return read_rows(folder)
+
+
+def _show(line: str) -> None:
+    """Print what a user wants to see of Flower's log: finished rounds and what went wrong."""
+    if line.startswith(ROUND) or "WARNING" in line or "ERROR" in line:
+        print(line, flush=True)

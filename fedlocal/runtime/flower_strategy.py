@@ -1,0 +1,150 @@
+"""The whole family as one Flower strategy, for ServerApps of one's own.
+
+    strategy = FedLocal("strategy=vrl_sgd K=4 H=10")
+    result = strategy.start(grid, strategy.initial_arrays(), num_rounds=20)
+
+The ClientApp is that of `fedlocal.runtime.flower_client`, with the same overrides in the run
+config. Fedlocal's own ServerApp does without: it looks for replies more often, asks again where a
+method needs every client, and writes a run folder.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from logging import getLogger
+from math import isfinite
+
+import numpy as np
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from torch import Tensor
+
+from fedlocal.build import build
+from fedlocal.compose import compose
+from fedlocal.round import Row, conclude, order_of
+from fedlocal.runtime.flower_nodes import (
+    FlowerNodes,
+    Request,
+    counted,
+    population,
+    settle,
+    upload_reader,
+)
+from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
+
+log = getLogger(__name__)
+
+
+class FedLocal(Strategy):
+    """Drives one run. Flower's interface leaves no way to hand the state in and out.
+
+    Attributes:
+        history: The rows of metrics of the rounds so far.
+        state: The run's state; None before the first round.
+    """
+
+    def __init__(self, overrides: str = "", patience_seconds: float = 600.0) -> None:
+        """Compose and build the run.
+
+        Args:
+            overrides: As on the command line, for example "strategy=vrl_sgd K=4".
+            patience_seconds: How long to wait for the nodes before the first round.
+
+        Raises:
+            ConfigError: The overrides do not make a run.
+        """
+        self.sim: Simulation = build(compose(overrides).cfg).simulation
+        self.patience_seconds = patience_seconds
+        self.state: RunState | None = None
+        self.history: list[Row] = []
+        self._asked: tuple[Order, dict[int, Request], dict[int, int]] | None = None
+
+    def initial_arrays(self) -> ArrayRecord:
+        """The model that the run starts from, by parameter name."""
+        return self._named(self.sim.start)
+
+    def summary(self) -> None:
+        """Say in the log what runs."""
+        log.info("%s over %d clients", self.sim.strategy, len(self.sim.clients))
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A message to every node that holds members of the cohort."""
+        if self.state is None:
+            self._begin(arrays, grid)
+        assert self.state is not None
+        sim, state, remote = self.sim, self.state, self.state.clients
+        nodes = _nodes(sim)
+        order = order_of(sim, state)
+        pending = nodes.requests(sim, remote, order)
+        where = {remote.machines[partition].node: partition for partition in pending}
+        self._asked = order, pending, where
+        return [
+            Message(nodes.letter(sim, state, remote, pending[p]), node, "train")
+            for node, p in where.items()
+        ]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """The next model and the round's row of metrics.
+
+        Raises:
+            RuntimeError: A client is missing and the method needs every one.
+        """
+        assert self.state is not None and self._asked is not None
+        sim, (order, pending, where) = self.sim, self._asked
+        contents = {
+            where[reply.metadata.src_node_id]: reply.content
+            for reply in replies
+            if not reply.has_error()
+        }
+        read = upload_reader(_nodes(sim).form, sim, order)
+        settled = settle(sim, pending, contents, read, sim.strategy.needs_everyone)
+        if settled.again and sim.strategy.needs_everyone:
+            raise RuntimeError(
+                f"no sound reply from the partitions {sorted(settled.again)}, and {sim.strategy}"
+                " needs every client; fedlocal's own ServerApp would ask them again"
+            )
+        clients, answers = counted(self.state.clients, order, settled.values, settled.reached)
+        self.state, row, _ = conclude(sim, self.state, order, clients, answers)
+        self.history.append(row)
+        return self._named(consensus(sim, self.state)), _metrics(row)
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Nothing: a round's row holds its evaluation."""
+        return []
+
+    def aggregate_evaluate(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> MetricRecord | None:
+        """Nothing, see `configure_evaluate`."""
+        return None
+
+    def _begin(self, arrays: ArrayRecord, grid: Grid) -> None:
+        given = {key: array.numpy() for key, array in arrays.items()}
+        for key, array in self.initial_arrays().items():
+            if key not in given or not np.array_equal(given[key], array.numpy()):
+                raise ValueError(
+                    f"initial_arrays differ from the configured model in {key}; pass"
+                    " strategy.initial_arrays(), both ends start from it"
+                )
+        nodes = population(self.sim, grid, self.patience_seconds)
+        self.sim = replace(self.sim, population=nodes)
+        self.state = initial_state(self.sim)
+
+    def _named(self, x: Tensor) -> ArrayRecord:
+        named = self.sim.objective.spec.named(x)
+        return ArrayRecord({key: t.detach().cpu() for key, t in named.items()})
+
+
+def _nodes(sim: Simulation) -> FlowerNodes:
+    assert isinstance(sim.population, FlowerNodes)
+    return sim.population
+
+
+def _metrics(row: Row) -> MetricRecord:
+    return MetricRecord({k: v for k, v in row.items() if v is not None and isfinite(v)})

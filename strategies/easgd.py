@@ -1,0 +1,104 @@
+"""EASGD: clients and a centre pulled towards each other, instead of made equal.
+
+Every client keeps its own model. At a synchronisation it moves a share of the way to the centre,
+and the centre moves towards the clients, so that clients may explore and still stay together.
+
+    Zhang, Choromanska, LeCun. Deep learning with Elastic Averaging SGD. 2015.
+    https://arxiv.org/abs/1412.6651
+    Wang, Joshi. Cooperative SGD. 2018. https://arxiv.org/abs/1808.07576
+
+Symbol -> name here: alpha -> alpha, z -> centre, x^i -> own, tau -> period.
+Differences from the first paper: the elastic terms are taken after the gradient steps, (X - lr G) W
+as in Cooperative SGD, and the centre's beta is K alpha. The pull of an exchange uses the centre
+from before its own update.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.inner import sgd
+from fedlocal.period import period_of
+from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round
+from fedlocal.strategy import Strategy
+
+
+class OwnModel(NamedTuple):
+    """own: x^i at the end of the last round, before the pull, [P]."""
+
+    own: Tensor
+
+
+class ElasticState(NamedTuple):
+    """own: What each client's model was when it last sent, [K, P]. centre: z, [P]."""
+
+    own: Tensor
+    centre: Tensor
+
+
+@dataclass(frozen=True)
+class ElasticAveraging(Mixing):
+    """x^i <- (1 - alpha) x^i + alpha z and z <- (1 - K alpha) z + alpha sum of x^i, at once."""
+
+    alpha: float
+
+    requires: ClassVar[frozenset[Guarantee]] = frozenset(
+        {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what does not pull."""
+        if not self.alpha > 0:
+            raise ValueError(f"alpha must be positive, got {self.alpha}; 2 / (K + 2) mixes fastest")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor is the centre."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def weigh(self, counts: Tensor) -> Tensor:
+        return torch.full_like(counts, 1 / len(counts))
+
+    def memory(self, x: Tensor) -> OwnModel:
+        return OwnModel(x)
+
+    def init(self, x: Tensor, num_clients: int) -> ElasticState:
+        if self.alpha >= 2 / (num_clients + 1):
+            raise ValueError(
+                f"alpha must be below 2 / (K + 1) = {2 / (num_clients + 1):.4g} or the centre"
+                f" diverges, got {self.alpha}; 2 / (K + 2) mixes fastest"
+            )
+        return ElasticState(x.expand(num_clients, -1), x)
+
+    def begin(self, memory: OwnModel, incoming: Tensor) -> tuple[Tensor, Tensor]:
+        start = memory.own + self.alpha * (incoming - memory.own)
+        return start, start
+
+    def end(self, memory: OwnModel, x: Tensor, belief: Tensor) -> OwnModel:
+        # The belief and not x: with a lossy uplink both sides must hold the same model.
+        return OwnModel(belief)
+
+    def mix(
+        self, state: ElasticState, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, ElasticState]:
+        own = state.own + self.alpha * (anchor - state.own) + received
+        centre = state.centre + self.alpha * (own - state.centre).sum(0)
+        return state.centre - anchor, ElasticState(own, centre)
+
+
+def easgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 10,
+    alpha: float = 0.2,
+    momentum: float = 0.0,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+) -> Strategy:
+    """Elastic averaging with `period` local steps per round; with momentum it is EAMSGD."""
+    return Strategy(
+        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
+        period=period_of(period),
+        mixing=ElasticAveraging(alpha),
+    )

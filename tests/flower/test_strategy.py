@@ -1,0 +1,87 @@
+"""The Flower strategy under flwr's own loop, and the ServerApp, against the run in one process."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord
+from flwr.serverapp import ServerApp
+from safetensors.torch import load_file
+
+from fedlocal.build import build
+from fedlocal.compose import about, compose
+from fedlocal.job import run_job
+from fedlocal.report.runs import read_rows
+from fedlocal.runtime.flower_client import app as client_app
+from fedlocal.runtime.flower_inprocess import run_in_process
+from fedlocal.runtime.flower_server import app as server_app
+from fedlocal.runtime.flower_strategy import FedLocal
+from fedlocal.simulate import run
+from fedlocal.simulation import consensus, initial_state
+
+COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"
+
+
+def driven(overrides: str, arrays=lambda strategy: strategy.initial_arrays()):
+    """A run under flwr's own `start`: the strategy, and flwr's result."""
+    found = []
+    app = ServerApp()
+
+    @app.main()
+    def main(grid, context):
+        strategy = FedLocal(overrides, patience_seconds=60)
+        found.append(strategy)
+        found.append(strategy.start(grid, arrays(strategy), num_rounds=3))
+
+    run_in_process(app, client_app, 2, {"overrides": overrides})
+    return found
+
+
+@pytest.mark.parametrize("name", ["vrl_sgd", "easgd", "double_compression"])
+def test_flwrs_own_loop_drives_it(name):
+    overrides = f"{COMMON} strategy={name}"
+    _, result = driven(overrides)
+    sim = build(compose(overrides).cfg).simulation
+    state, history, _ = run(sim, initial_state(sim))
+    for key, value in sim.objective.spec.named(consensus(sim, state)).items():
+        np.testing.assert_array_equal(result.arrays[key].numpy(), value.numpy())
+    for t, row in enumerate(history, start=1):
+        metrics = result.train_metrics_clientapp[t]
+        same = ("uplink_bytes", "downlink_bytes", "train_loss", "test_accuracy", "sim_seconds")
+        assert [metrics[key] for key in same] == [row[key] for key in same]
+
+
+def test_another_start_is_refused():
+    def zeros(strategy):
+        arrays = strategy.initial_arrays()
+        return ArrayRecord({key: torch.zeros(array.shape) for key, array in arrays.items()})
+
+    with pytest.raises(ValueError, match="initial_arrays differ from the configured model"):
+        driven(COMMON, zeros)
+
+
+def test_the_server_app_leaves_the_same_folder(tmp_path):
+    overrides = f"{COMMON} strategy=slowmo"
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    composed = compose(overrides)
+    run_job(build(composed.cfg), here, about(composed), None)
+    config = {"overrides": overrides, "folder": str(there), "sweep": ""}
+    run_in_process(server_app, client_app, 3, config)
+
+    assert sorted(p.name for p in here.iterdir()) == sorted(p.name for p in there.iterdir())
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (here, there)]
+    assert summaries[0].pop("wall_seconds") > 0 and summaries[1].pop("wall_seconds") > 0
+    assert summaries[0] == summaries[1]
+    tables = [read_rows(folder) for folder in (here, there)]
+    for ours, theirs in zip(*tables, strict=True):
+        assert {**ours, "wall_seconds": 0} == {**theirs, "wall_seconds": 0}
+    weights = [load_file(folder / "model.safetensors") for folder in (here, there)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_overrides_that_make_no_run_end_it_in_words():
+    config = {"overrides": "strategy=nonsense", "folder": "", "sweep": ""}
+    with pytest.raises(Exception, match="there is no strategy=nonsense"):
+        run_in_process(server_app, client_app, 2, config)
