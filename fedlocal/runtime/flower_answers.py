@@ -11,6 +11,7 @@ from fedlocal.compose import compose
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import LostError, Node, NodeState, StaleError, clients_of
 from fedlocal.payload import formats, pack_model, pack_upload
+from fedlocal.refusal import ConfigError
 from fedlocal.runtime.flower_codec import (
     BROKEN,
     DIFFERENT,
@@ -18,6 +19,7 @@ from fedlocal.runtime.flower_codec import (
     STALE,
     Letter,
     read_letter,
+    read_pact,
     read_state,
     write_answer,
     write_refusal,
@@ -31,25 +33,26 @@ from fedlocal.wire import Header
 
 
 def answer(question: Question) -> tuple[RecordDict, RecordDict]:
-    """The reply's content, and the records to keep. A refusal changes nothing.
-
-    Raises:
-        ConfigError: The overrides do not make a run.
-    """
-    node, digest = _node(question.overrides, question.partition, question.num_partitions)
+    """The reply's content, and the records to keep. A refusal changes nothing."""
+    try:
+        overrides = read_pact(question.content).overrides
+        node, digest = _node(overrides, question.partition, question.num_partitions)
+    except (KeyError, ValueError, ConfigError) as error:
+        return write_refusal(
+            DIFFERENT, f"this machine cannot build the run: {error}"
+        ), question.kept
     return answer_as(node, digest, question)
 
 
 def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, RecordDict]:
     """What a given node answers; see `answer`."""
     kept = question.kept
+    if (refusal := _mismatch(digest, read_pact(question.content).digest)) is not None:
+        return refusal, kept
     if question.kind == "query":
-        greeting = str(question.content.config_records["greeting"]["digest"])
-        return (_mismatch(digest, greeting) or _introduction(question)), kept
+        return _introduction(question), kept
     try:
         letter = read_letter(question.content, node.form)
-        if (refusal := _mismatch(digest, letter.digest)) is not None:
-            return refusal, kept
         file = Path(question.state) / f"{letter.run}.npz" if question.state else None
         state = read_state(load_records(file) if file else kept, letter.run, node.init())
         if question.kind == "evaluate":
@@ -81,7 +84,7 @@ def _node(overrides: str, partition: int, num_partitions: int) -> tuple[Node, st
 
 
 def _mismatch(own: str, other: str) -> RecordDict | None:
-    if other in ("", own):
+    if own == other:
         return None
     return write_refusal(
         DIFFERENT,

@@ -21,16 +21,39 @@ STYPE = "fedlocal.payload"
 STALE, LOST, DIFFERENT, BROKEN = "stale", "lost", "different", "broken"
 
 
-class Letter(NamedTuple):
-    """A mail with what identifies its run.
+class Pact(NamedTuple):
+    """overrides: From which both ends build the run. digest: Fingerprint of what they built."""
 
-    run: Token of the run; states of other runs are never mixed with it.
-    digest: Fingerprint of what both ends must agree on.
-    """
+    overrides: str
+    digest: str
+
+
+class Letter(NamedTuple):
+    """run: The run's token; states of other runs are never mixed with it."""
 
     run: str
-    digest: str
+    pact: Pact
     mail: Mail
+
+
+def write_pact(pact: Pact) -> ConfigRecord:
+    """The record that stands in every message to a machine."""
+    return ConfigRecord({"version": VERSION, **pact._asdict()})
+
+
+def read_pact(content: RecordDict) -> Pact:
+    """What `write_pact` wrote.
+
+    Raises:
+        ValueError: Another version.
+    """
+    record = content.config_records["pact"]
+    if record["version"] != VERSION:
+        raise ValueError(
+            f"the message is of version {record['version']}, this machine reads {VERSION};"
+            " install the same fedlocal on both ends"
+        )
+    return Pact(str(record["overrides"]), str(record["digest"]))
 
 
 def write_letter(letter: Letter) -> RecordDict:
@@ -38,9 +61,7 @@ def write_letter(letter: Letter) -> RecordDict:
     order, mail = letter.mail.order, letter.mail
     head = ConfigRecord(
         {
-            "version": VERSION,
             "run": letter.run,
-            "digest": letter.digest,
             "round": order.round_index,
             "first-step": order.first_step,
             "whole": mail.whole,
@@ -52,21 +73,17 @@ def write_letter(letter: Letter) -> RecordDict:
         }
     )
     arrays = {f"row-{row}": bytes_array(p) for row, p in zip(mail.rows, mail.payloads, strict=True)}
-    return RecordDict({"order": head, "broadcast": ArrayRecord(arrays)})
+    pact = write_pact(letter.pact)
+    return RecordDict({"pact": pact, "order": head, "broadcast": ArrayRecord(arrays)})
 
 
 def read_letter(content: RecordDict, form: Formats) -> Letter:
     """What `write_letter` wrote.
 
     Raises:
-        ValueError: Another version, or arrays that are not what the run sends.
+        ValueError: Arrays that are not what the run sends.
     """
     head, arrays = content.config_records["order"], content.array_records["broadcast"]
-    if head["version"] != VERSION:
-        raise ValueError(
-            f"the message is of version {head['version']}, this machine reads {VERSION};"
-            " install the same fedlocal on both ends"
-        )
     ints = {key: np.array(head[key], dtype=np.int64) for key in ("invited", "members", "steps")}
     order = Order(
         round_index=int(head["round"]),  # type: ignore[arg-type]
@@ -79,7 +96,7 @@ def read_letter(content: RecordDict, form: Formats) -> Letter:
     payloads = tuple(array_bytes(arrays[f"row-{row}"], size) for row in rows)
     counted = np.array(head["counted"], dtype=np.int64)
     mail = Mail(order, counted, rows, bool(head["whole"]), payloads)
-    return Letter(str(head["run"]), str(head["digest"]), mail)
+    return Letter(str(head["run"]), read_pact(content), mail)
 
 
 def write_answer(clients: IntArray, payloads: list[bytes], seconds: float) -> RecordDict:

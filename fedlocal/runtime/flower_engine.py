@@ -128,7 +128,15 @@ def _superlink(port: int) -> list[str]:
 
 def _superexec(port: int) -> list[str]:
     code = WARM.format(module="flwr.supercore.cli", command="flower_superexec")
-    return [sys.executable, "-P", "-c", code, "--insecure", "--runtime-api-address", f"127.0.0.1:{port}"]
+    return [
+        sys.executable,
+        "-P",
+        "-c",
+        code,
+        "--insecure",
+        "--runtime-api-address",
+        f"127.0.0.1:{port}",
+    ]
 
 
 def _flwr_run(app: Path, engine: Engine) -> list[str]:

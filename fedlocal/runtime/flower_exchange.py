@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from time import monotonic, sleep
 from typing import NamedTuple
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fedlocal.runtime.flower_codec import BROKEN, read_refusal, write_refusal
+from fedlocal.runtime.flower_codec import BROKEN, Pact, read_refusal, write_pact, write_refusal
 
 log = logging.getLogger(__name__)
 
@@ -67,10 +67,9 @@ def exchange(
     return replies
 
 
-def introduce(grid: Grid, nodes: list[int], greeting: str, timeout_seconds: float) -> list[Machine]:
+def introduce(grid: Grid, nodes: list[int], pact: Pact, timeout_seconds: float) -> list[Machine]:
     """Ask nodes who they are; those that refuse are said in the log and left out."""
-    question = RecordDict({"greeting": ConfigRecord({"digest": greeting})})
-    contents = dict.fromkeys(nodes, question)
+    contents = dict.fromkeys(nodes, RecordDict({"pact": write_pact(pact)}))
     machines = []
     for node, content in exchange(grid, "query", contents, "hello", timeout_seconds).items():
         if (refused := read_refusal(content)) is not None:
@@ -88,7 +87,7 @@ def introduce(grid: Grid, nodes: list[int], greeting: str, timeout_seconds: floa
     return machines
 
 
-def meet(grid: Grid, greeting: str, patience_seconds: float) -> tuple[Machine, ...]:
+def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]:
     """Wait until a node of every partition is there; machines by partition id, [W].
 
     Raises:
@@ -100,7 +99,7 @@ def meet(grid: Grid, greeting: str, patience_seconds: float) -> tuple[Machine, .
         online = list(grid.get_node_ids())
         known = {machine.node for machine in met.values()}
         unknown = [node for node in online if node not in known]
-        for machine in introduce(grid, unknown, greeting, max(1.0, deadline - monotonic())):
+        for machine in introduce(grid, unknown, pact, max(1.0, deadline - monotonic())):
             met[machine.partition] = machine
         wanted = max((machine.num_partitions for machine in met.values()), default=1)
         missing = sorted(set(range(wanted)) - set(met))

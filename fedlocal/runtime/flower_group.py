@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
@@ -48,28 +48,21 @@ def process_group(folder: Path) -> Iterator[Start]:
     finally:
         _stop(guard)
         for process in started:
-            process.wait()
-        _close(started)
+            with process:
+                pass
 
 
 def _stop(guard: Popen[bytes]) -> None:
-    assert guard.stdin
-    try:
-        # Written, not just closed: a forked child of this process may hold the pipe open as well.
-        with guard.stdin as line:
-            line.write(b".")
-    except BrokenPipeError:
-        # Somebody has killed the guard; the group is still there as long as nobody waits for it.
-        os.killpg(guard.pid, signal.SIGKILL)
-
-
-def _close(processes: list[Popen[Any]]) -> None:
-    """Close the pipes; the guard's ends when the group is gone and the folder is deleted."""
-    guard, *rest = processes
-    assert guard.stdout
+    """Have the guard do its work, and wait until it is done."""
+    assert guard.stdin and guard.stdout
+    # Written, not just closed: a forked child of this process may hold the pipe open as well.
+    with suppress(BrokenPipeError), guard.stdin as line:
+        line.write(b".")
     guard.stdout.read()
-    for pipe in [guard.stdout, *(p for one in rest for p in (one.stdin, one.stdout) if p)]:
-        pipe.close()
+    # For a guard that somebody has killed: its id stays taken until it is waited for. On a Mac a
+    # group of dead processes is an error.
+    with suppress(OSError):
+        os.killpg(guard.pid, signal.SIGKILL)
 
 
 def _guard(folder: str) -> None:
@@ -89,13 +82,13 @@ def _guard(folder: str) -> None:
 
 def _alive(group: int) -> bool:
     """Whether a process of the group still runs; a dead one that nobody has waited for does not."""
+    if os.path.isdir("/proc/self"):
+        return any(state != "Z" and int(its_group) == group for state, its_group in _states())
     try:
         os.killpg(group, 0)
-    except ProcessLookupError:
+    except OSError:
         return False
-    return not os.path.isdir("/proc/self") or any(
-        state != "Z" and int(its_group) == group for state, its_group in _states()
-    )
+    return True
 
 
 def _states() -> Iterator[tuple[str, str]]:

@@ -22,6 +22,7 @@ from fedlocal.runtime.flower_codec import (
     LOST,
     STALE,
     Letter,
+    Pact,
     answer_array,
     array_bytes,
     read_refusal,
@@ -75,7 +76,7 @@ class FlowerNodes:
     Attributes:
         grid: Flower's access to its nodes.
         form: The run's formats.
-        digest: Fingerprint of what both ends must agree on.
+        pact: What both ends build the run from.
         start: The state of the clients before the first round.
         timeout_seconds: A machine that has not answered by then has dropped out of the round.
         patience_seconds: Methods that need every client wait so long for one that dropped out.
@@ -83,7 +84,7 @@ class FlowerNodes:
 
     grid: Grid
     form: Formats
-    digest: str
+    pact: Pact
     start: Remote
     timeout_seconds: float = 600.0
     patience_seconds: float = 3600.0
@@ -164,7 +165,7 @@ class FlowerNodes:
         if not unknown:
             return remote
         machines = list(remote.machines)
-        for machine in introduce(self.grid, unknown, self.digest, self.timeout_seconds):
+        for machine in introduce(self.grid, unknown, self.pact, self.timeout_seconds):
             if machine.num_partitions == len(machines):
                 log.warning("partition %d is now on node %d", machine.partition, machine.node)
                 machines[machine.partition] = machine
@@ -186,7 +187,7 @@ class FlowerNodes:
                 pack_broadcast(self.form, sim, state, int(row), request.whole) for row in rows
             ),
         )
-        return write_letter(Letter(remote.run, self.digest, mail))
+        return write_letter(Letter(remote.run, self.pact, mail))
 
     def _ask(
         self, kind: str, order: Order, remote: Remote, letters: dict[int, RecordDict]
@@ -220,17 +221,23 @@ def counted(
 
 
 def population(
-    sim: Simulation, grid: Grid, patience_seconds: float = 600.0, timeout_seconds: float = 600.0
+    sim: Simulation,
+    overrides: str,
+    grid: Grid,
+    patience_seconds: float = 600.0,
+    timeout_seconds: float = 600.0,
 ) -> FlowerNodes:
-    """The clients of a run on the nodes of a grid, which are waited for.
+    """The clients of a run, built from these overrides, on the nodes of a grid.
+
+    Waits for the nodes.
 
     Raises:
         TimeoutError: Not every partition has a node.
     """
-    digest = run_digest(sim)
-    machines = meet(grid, digest, patience_seconds)
+    pact = Pact(overrides, run_digest(sim))
+    machines = meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
-    return FlowerNodes(grid, formats(sim), digest, start, timeout_seconds, patience_seconds)
+    return FlowerNodes(grid, formats(sim), pact, start, timeout_seconds, patience_seconds)
 
 
 class Settled(NamedTuple):

@@ -10,14 +10,13 @@ class Question(NamedTuple):
     """A message and where it arrived.
 
     kind: "train", "evaluate" or "query". kept: The node's records between messages.
-    overrides: The run's configuration. The rest are the SuperNode's own settings: its partition,
-    a path with its own data ("" for the config's), a folder for its state ("" for Context.state).
+    The rest are the SuperNode's own settings: its partition, a path with its own data ("" for the
+    config's), and a folder for its state ("" for Context.state).
     """
 
     kind: str
     content: RecordDict
     kept: RecordDict
-    overrides: str
     partition: int
     num_partitions: int
     data: str = ""
@@ -31,7 +30,6 @@ def question(kind: str, message: Message, context: Context) -> Question:
         kind=kind,
         content=message.content,
         kept=context.state,
-        overrides=str(context.run_config.get("overrides", "")),
         partition=int(own["partition-id"]),
         num_partitions=int(own["num-partitions"]),
         data=str(own.get("data", "")),

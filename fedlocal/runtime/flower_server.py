@@ -19,20 +19,27 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Compose, build, wait for the nodes, run, write the folder."""
-    composed = compose(str(context.run_config.get("overrides", "")))
-    job = build(composed.cfg)
-    engine = job.engine if isinstance(job.engine, FlowerEngine) else FlowerEngine()
-    nodes = population(job.simulation, grid, engine.patience_seconds, engine.timeout_seconds)
-    simulation = replace(job.simulation, population=nodes)
-    job = replace(job, simulation=simulation, tracker=Echo(job.tracker, simulation.rounds))
+    """Run every line of overrides, one after the other, each with a folder of its own."""
+    lines = str(context.run_config.get("overrides", "")).splitlines() or [""]
     folder = _folder(str(context.run_config.get("folder", "")))
     sweep = str(context.run_config.get("sweep", "")) or None
     print(f"run folder: {folder}", flush=True)
+    for index, line in enumerate(lines):
+        place = folder if len(lines) == 1 else folder / str(index)
+        place.mkdir(parents=True, exist_ok=True)
+        _run(grid, line, place, sweep)
+
+
+def _run(grid: Grid, line: str, folder: Path, sweep: str | None) -> None:
+    """Compose, build, wait for the nodes, run, write the folder."""
+    composed = compose(line)
+    job = build(composed.cfg)
+    engine = job.engine if isinstance(job.engine, FlowerEngine) else FlowerEngine()
+    nodes = population(job.simulation, line, grid, engine.patience_seconds, engine.timeout_seconds)
+    simulation = replace(job.simulation, population=nodes)
+    job = replace(job, simulation=simulation, tracker=Echo(job.tracker, simulation.rounds))
     run_job(job, folder, about(composed), sweep)
 
 
 def _folder(given: str) -> Path:
-    folder = Path(given or strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(given or strftime("outputs/%Y-%m-%d/%H-%M-%S")).absolute()

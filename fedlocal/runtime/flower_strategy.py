@@ -3,9 +3,9 @@
     strategy = FedLocal("strategy=vrl_sgd K=4 H=10")
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=20)
 
-The ClientApp is that of `fedlocal.runtime.flower_client`, with the same overrides in the run
-config. Fedlocal's own ServerApp does without: it looks for replies more often, asks again where a
-method needs every client, and writes a run folder.
+The ClientApp is that of `fedlocal.runtime.flower_client`. Fedlocal's own ServerApp does without
+this: it looks for replies more often, asks again where a method needs every client, and writes a
+run folder.
 """
 
 from collections.abc import Iterable
@@ -53,6 +53,7 @@ class FedLocal(Strategy):
         Raises:
             ConfigError: The overrides do not make a run.
         """
+        self.overrides = overrides
         self.sim: Simulation = build(compose(overrides).cfg).simulation
         self.patience_seconds = patience_seconds
         self.state: RunState | None = None
@@ -132,7 +133,7 @@ class FedLocal(Strategy):
                     f"initial_arrays differ from the configured model in {key}; pass"
                     " strategy.initial_arrays(), both ends start from it"
                 )
-        nodes = population(self.sim, grid, self.patience_seconds)
+        nodes = population(self.sim, self.overrides, grid, self.patience_seconds)
         self.sim = replace(self.sim, population=nodes)
         self.state = initial_state(self.sim)
 

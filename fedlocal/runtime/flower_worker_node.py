@@ -31,16 +31,18 @@ def node_process() -> Process:
 
     Under `--isolation process` the SuperExec does not descend from the SuperNode.
     """
-    above = list(_ancestors())
+    line = list(_lineage())
     for command in ("flower-supernode", "flower-superexec"):
-        for one in above:
+        for one in line:
             if command in _commands(one.pid):
                 return one
-    return above[0]
+    # The first process of a container has no parent.
+    return line[min(1, len(line) - 1)]
 
 
-def _ancestors() -> Iterator[Process]:
-    pid = os.getppid()
+def _lineage() -> Iterator[Process]:
+    """This process, its parent, and so on."""
+    pid = os.getpid()
     while (one := process(pid)) is not None:
         yield one
         fields = _stat(pid)

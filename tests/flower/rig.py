@@ -13,6 +13,7 @@ from fedlocal.node import FRESH, Node, clients_of
 from fedlocal.payload import formats
 from fedlocal.round import advance
 from fedlocal.runtime.flower_answers import answer_as
+from fedlocal.runtime.flower_codec import Pact
 from fedlocal.runtime.flower_exchange import meet
 from fedlocal.runtime.flower_inprocess import InProcessGrid, faultless
 from fedlocal.runtime.flower_nodes import FlowerNodes, Remote
@@ -53,7 +54,7 @@ class Rig:
             node = Node(self.sim, self.form, clients)
             folder = f"{self.state_folder}/{partition}" if self.state_folder else ""
             question = Question(
-                kind, message.content, context.state, "", partition, self.num_nodes, "", folder
+                kind, message.content, context.state, partition, self.num_nodes, "", folder
             )
             digest = self.digest(partition, run_digest(self.sim))
             content, kept = answer_as(node, digest, question)
@@ -66,12 +67,12 @@ class Rig:
         return app
 
     def over_nodes(self) -> Simulation:
-        digest = run_digest(self.sim)
+        pact = Pact("", run_digest(self.sim))
         population = FlowerNodes(
             self.grid,
             self.form,
-            digest,
-            Remote("run", meet(self.grid, digest, 5.0), np.full(len(self.sim.clients), FRESH)),
+            pact,
+            Remote("run", meet(self.grid, pact, 5.0), np.full(len(self.sim.clients), FRESH)),
             self.timeout_seconds,
             self.patience_seconds,
         )

@@ -18,7 +18,9 @@ from time import monotonic, sleep
 import pytest
 
 from fedlocal.runtime.flower_worker import WorkerError, call
-from fedlocal.runtime.flower_worker_node import Process, alive, process
+from fedlocal.runtime.flower_worker_node import PROC, Process, alive, process
+
+pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc there are no workers")
 
 ENTRIES = """
 import os, signal
@@ -295,6 +297,12 @@ def test_node_process_is_found_above_the_caller(tmp_path, name):
     ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
     expected, found = ran.stdout.splitlines()
     assert found.split()[0] == expected
+
+
+def test_node_process_is_the_parent_where_there_is_no_flower():
+    script = "from fedlocal.runtime.flower_worker_node import node_process as n; print(*n())"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert int(ran.stdout.split()[0]) == os.getpid()
 
 
 def test_process_is_told_from_its_successor():

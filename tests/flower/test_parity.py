@@ -1,0 +1,84 @@
+"""One job on every engine: the same parameters, and the same ledger to the byte."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from fedlocal.build import build
+from fedlocal.compose import about, compose
+from fedlocal.deploy.local import LocalDeployment
+from fedlocal.job import run_job
+from fedlocal.report.runs import read_rows
+from fedlocal.runtime.flower_bundle import write_app
+from fedlocal.runtime.flower_engine import Engine, run_app
+from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
+
+COMMON = "K=3 H=3 rounds=3 partition=label_blocks model.hidden=[8] device=cpu"
+STRATEGIES = (
+    "strategy=local_sgd",
+    "strategy=vrl_sgd",
+    "strategy=slowmo",
+    "strategy=double_compression",
+    # Each client starts from its own model.
+    "strategy=easgd",
+)
+JOBS = [f"{COMMON} {each} dtype={dtype}" for dtype in ("float32", "float64") for each in STRATEGIES]
+COUNTED = ("uplink_bytes", "downlink_bytes", "local_steps", "sim_seconds", "answered")
+
+
+@cache
+def here(folder: Path, runtime: str) -> list[Path]:
+    """The jobs in this process."""
+    folders = []
+    for index, line in enumerate(JOBS):
+        composed = compose(f"{line} runtime={runtime}")
+        place = folder / runtime / str(index)
+        place.mkdir(parents=True)
+        run_job(build(composed.cfg), place, about(composed), None)
+        folders.append(place)
+    return folders
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("parity")
+
+
+def app(folder: Path) -> Path:
+    """All jobs as one Flower run."""
+    config = {"overrides": "\n".join(JOBS), "folder": str(folder), "sweep": ""}
+    return write_app(folder / "app", "parity", SERVER_APP, CLIENT_APP, config)
+
+
+def assert_same(found: list[Path], expected: list[Path]) -> None:
+    for ours, theirs, line in zip(found, expected, JOBS, strict=True):
+        weights, reference = (load_file(place / "model.safetensors") for place in (ours, theirs))
+        for key, value in reference.items():
+            difference = float((weights[key] - value).abs().max())
+            assert difference <= (1e-12 if "float64" in line else 1e-6), (line, key, difference)
+        rows, records = read_rows(ours), read_rows(theirs)
+        counted = [[row[key] for key in COUNTED] for row in rows]
+        assert counted == [[row[key] for key in COUNTED] for row in records], line
+
+
+def test_loop_and_vmapped(folder):
+    assert_same(here(folder, "loop"), here(folder, "vmapped"))
+
+
+@pytest.mark.flower
+def test_simulation_engine(folder):
+    place = folder / "simulation"
+    run_app(app(place), Engine(supernodes=2))
+    assert_same([place / str(i) for i in range(len(JOBS))], here(folder, "vmapped"))
+
+
+@pytest.mark.flower
+def test_deployment_with_tls_and_authentication(folder):
+    place = folder / "deployment"
+    configs = [{"worker": str(folder / f"w{i}"), "state": str(folder / f"s{i}")} for i in range(3)]
+    with LocalDeployment(place / "keys", 3, configs) as deployment:
+        for line in deployment.run(app(place)):
+            print(line)
+    assert_same([place / str(i) for i in range(len(JOBS))], here(folder, "vmapped"))
