@@ -123,6 +123,8 @@ def build(cfg: DictConfig) -> Job:
             seed=cfg.seed,
             device=cfg.device,
         )
+        if dataset.elsewhere:
+            simulation = replace(simulation, train=None)
         return Job(simulation, partition, labels, instantiate(cfg.tracking), engine)
 
 

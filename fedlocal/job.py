@@ -2,26 +2,39 @@
 
 import json
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors.torch import save_file
 
 from fedlocal.build import Job
-from fedlocal.fingerprint import params_sha256
+from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.fingerprint import params_sha256, run_digest
+from fedlocal.ledger import Ledger
 from fedlocal.progress import Progress
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun
 from fedlocal.round import Row
-from fedlocal.simulate import Result, finish, run
+from fedlocal.simulate import Result, finish, rounds_of
 from fedlocal.simulation import initial_state
 from fedlocal.tracking import CsvTracker
 
 
-def run_job(job: Job, folder: Path, about: dict[str, Any], sweep: str | None) -> list[Row]:
+class Sink(Protocol):
+    """Takes finished rounds."""
+
+    def log(self, row: Row) -> None:
+        """One of them."""
+        ...
+
+
+def run_job(
+    job: Job, folder: Path, about: dict[str, Any], sweep: str | None, resumable: bool = False
+) -> list[Row]:
     """Run the job and fill its folder; the rows of its metrics.
 
     Args:
@@ -30,10 +43,11 @@ def run_job(job: Job, folder: Path, about: dict[str, Any], sweep: str | None) ->
             curves.png.
         about: Goes into the summary as it is: name, overrides, choices, config.
         sweep: Name of the sweep that the job belongs to, if any.
+        resumable: Leave a checkpoint after every round, and go on from the one that is there.
     """
     job.tracker.start(folder, about["config"], about["name"], sweep)
     try:
-        result = _run(job, folder, about)
+        result = _run(job, folder, about["name"], resumable)
         summary = _finite(_summary(job, result)) | about
         _write(result, summary, folder)
     except BaseException:
@@ -43,16 +57,29 @@ def run_job(job: Job, folder: Path, about: dict[str, Any], sweep: str | None) ->
     return result.history
 
 
-def _run(job: Job, folder: Path, about: dict[str, Any]) -> Result:
+def _run(job: Job, folder: Path, name: str, resumable: bool) -> Result:
     job.partition.save(str(folder / "partition.npz"), job.labels)
-    sim, name = job.simulation, about["name"]
+    sim, place = job.simulation, folder / "checkpoint"
+    digest = run_digest(sim)
+    saved = load_checkpoint(place, digest) if resumable else None
+    _, state, history, records = saved or Checkpoint(digest, initial_state(sim), [], [])
     with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
+        sinks = (table, job.tracker, progress)
+        for row in history:
+            _log(sinks, row)
+        for after, row, record in rounds_of(sim, state):
+            state = after
+            history.append(row)
+            records.append(record)
+            if resumable:
+                save_checkpoint(place, Checkpoint(digest, state, history, records))
+            _log(sinks, row)
+        return finish(sim, state, history, Ledger(tuple(records)))
 
-        def on_round(row: Row) -> None:
-            for sink in (table, job.tracker, progress):
-                sink.log(row)
 
-        return finish(sim, *run(sim, initial_state(sim), on_round))
+def _log(sinks: Iterable[Sink], row: Row) -> None:
+    for sink in sinks:
+        sink.log(row)
 
 
 def _write(result: Result, summary: dict[str, Any], folder: Path) -> None:

@@ -132,9 +132,9 @@ def _evaluation(sim: Simulation, state: RunState) -> dict[str, float | None]:
     if not sim.evaluate.due(state.round_index, sim.rounds):
         return {"train_loss": None, "test_loss": None, "test_accuracy": None}
     x, batch = consensus(sim, state), sim.evaluate.batch_size
-    test = sim.test
+    train, test = sim.train, sim.test
     return {
-        "train_loss": mean_loss(sim.objective, x, sim.train, batch),
+        "train_loss": None if train is None else mean_loss(sim.objective, x, train, batch),
         "test_loss": None if test is None else mean_loss(sim.objective, x, test, batch),
         "test_accuracy": None if test is None else mean_accuracy(sim.objective, x, test, batch),
     }

@@ -1,6 +1,6 @@
 """`fedlocal.simulate`: train one model over K clients in this process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -155,13 +155,20 @@ def run(
     """Advance to the last round; the rows and records are those of the rounds run here."""
     history: list[Row] = []
     records: list[RoundRecord] = []
-    while state.round_index < sim.rounds:
-        state, row, record = advance(sim, state)
+    for after, row, record in rounds_of(sim, state):
+        state = after
         history.append(row)
         records.append(record)
         if on_round is not None:
             on_round(row)
     return state, history, Ledger(tuple(records))
+
+
+def rounds_of(sim: Simulation, state: RunState) -> Iterator[tuple[RunState, Row, RoundRecord]]:
+    """Round after round to the last: the state after it, its row and its record."""
+    while state.round_index < sim.rounds:
+        state, row, record = advance(sim, state)
+        yield state, row, record
 
 
 def finish(sim: Simulation, state: RunState, history: list[Row], ledger: Ledger) -> Result:

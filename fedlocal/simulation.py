@@ -37,7 +37,7 @@ class Simulation:
         clock: Law of the simulated seconds.
         faults: Which members do not answer.
         evaluate: How often to evaluate.
-        train: Examples that the train loss is measured on.
+        train: Examples that the train loss is measured on; None if they are not here.
         test: Test examples, or None.
     """
 
@@ -54,7 +54,7 @@ class Simulation:
     clock: Clock
     faults: DropOut
     evaluate: Evaluate
-    train: Examples
+    train: Examples | None
     test: Examples | None
 
 

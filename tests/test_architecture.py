@@ -26,7 +26,7 @@ LAYERS = (
     {"simulate"},
     {"progress", "tracking", "report"},
     {"refusal", "settings"},
-    {"payload", "fingerprint", "compose"},
+    {"payload", "fingerprint", "compose", "checkpoint"},
     {"node"},
     {"build"},
     {"job"},

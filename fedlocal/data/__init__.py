@@ -9,6 +9,7 @@ from fedlocal.data.archive import npz
 from fedlocal.data.colour_images import cifar10, cifar100, svhn
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.fedprox_synthetic import synthetic
+from fedlocal.data.held_by_nodes import on_nodes
 from fedlocal.data.idx_images import emnist, fashion_mnist, kmnist, mnist
 from fedlocal.data.image_folder import imagefolder
 from fedlocal.data.least_squares import quadratic
@@ -27,6 +28,7 @@ __all__ = [
     "libsvm",
     "mnist",
     "npz",
+    "on_nodes",
     "quadratic",
     "svhn",
     "synthetic",

@@ -5,6 +5,7 @@ from pathlib import Path
 from time import perf_counter
 
 from flwr.app import ConfigRecord, ConfigRecordValues, RecordDict
+from omegaconf import open_dict
 
 from fedlocal.build import build
 from fedlocal.compose import compose
@@ -36,7 +37,7 @@ def answer(question: Question) -> tuple[RecordDict, RecordDict]:
     """The reply's content, and the records to keep. A refusal changes nothing."""
     try:
         overrides = read_pact(question.content).overrides
-        node, digest = _node(overrides, question.partition, question.num_partitions)
+        node, digest = _node(overrides, question.partition, question.num_partitions, question.data)
     except (KeyError, ValueError, ConfigError) as error:
         return write_refusal(
             DIFFERENT, f"this machine cannot build the run: {error}"
@@ -50,7 +51,7 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
     if (refusal := _mismatch(digest, read_pact(question.content).digest)) is not None:
         return refusal, kept
     if question.kind == "query":
-        return _introduction(question), kept
+        return _introduction(node, question), kept
     try:
         letter = read_letter(question.content, node.form)
         file = Path(question.state) / f"{letter.run}.npz" if question.state else None
@@ -72,13 +73,24 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
 
 
 @lru_cache(maxsize=4)
-def _simulation(overrides: str) -> Simulation:
-    return build(compose(overrides).cfg).simulation
+def _simulation(overrides: str, partition: int, data: str) -> Simulation:
+    cfg = compose(overrides).cfg
+    held_here = "own" in cfg.dataset
+    if held_here != bool(data):
+        raise ValueError(
+            f"it was started with data={data!r}; dataset=on_nodes needs that of every SuperNode,"
+            " any other dataset of none"
+        )
+    if held_here:
+        with open_dict(cfg.dataset):
+            cfg.dataset.update(own=data, own_client=partition, test=None)
+    return build(cfg).simulation
 
 
 @lru_cache(maxsize=64)
-def _node(overrides: str, partition: int, num_partitions: int) -> tuple[Node, str]:
-    sim = _simulation(overrides)
+def _node(overrides: str, partition: int, num_partitions: int, data: str) -> tuple[Node, str]:
+    # Nodes in one process share what they have in common; own data they have not.
+    sim = _simulation(overrides, partition if data else 0, data)
     clients = clients_of(len(sim.clients), partition, num_partitions)
     return Node(sim, formats(sim), clients), run_digest(sim)
 
@@ -93,11 +105,12 @@ def _mismatch(own: str, other: str) -> RecordDict | None:
     )
 
 
-def _introduction(question: Question) -> RecordDict:
+def _introduction(node: Node, question: Question) -> RecordDict:
+    counts = node.sim.clients.counts
     machine: dict[str, ConfigRecordValues] = {
         "partition-id": question.partition,
         "num-partitions": question.num_partitions,
-        "examples": 0,
+        "examples": int(counts[question.partition]) if question.data else 0,
     }
     return RecordDict({"machine": ConfigRecord(machine)})
 

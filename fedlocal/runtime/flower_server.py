@@ -6,6 +6,7 @@ from time import strftime
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from omegaconf import DictConfig, open_dict
 
 from fedlocal.build import build
 from fedlocal.compose import about, compose
@@ -36,9 +37,24 @@ def _run(grid: Grid, line: str, folder: Path, sweep: str | None) -> None:
     job = build(composed.cfg)
     engine = job.engine if isinstance(job.engine, FlowerEngine) else FlowerEngine()
     nodes = population(job.simulation, line, grid, engine.patience_seconds, engine.timeout_seconds)
+    examples = [machine.examples for machine in nodes.start.machines]
+    if any(examples):
+        job = build(_with_sizes(composed.cfg, examples))
     simulation = replace(job.simulation, population=nodes)
     job = replace(job, simulation=simulation, tracker=Echo(job.tracker, simulation.rounds))
-    run_job(job, folder, about(composed), sweep)
+    run_job(job, folder, about(composed), sweep, resumable=True)
+
+
+def _with_sizes(cfg: DictConfig, examples: list[int]) -> DictConfig:
+    """The configuration that knows how many examples each machine holds."""
+    if len(examples) != cfg.K:
+        raise ValueError(
+            f"{len(examples)} SuperNodes hold data of their own, and each is a client; give"
+            f" K={len(examples)} instead of K={cfg.K}"
+        )
+    with open_dict(cfg.dataset):
+        cfg.dataset.sizes = examples
+    return cfg
 
 
 def _folder(given: str) -> Path:

@@ -27,7 +27,7 @@ class Echo:
 
     def log(self, row: dict[str, Any]) -> None:
         self.tracker.log(row)
-        if row["train_loss"] is not None:
+        if row["train_loss"] is not None or row["test_loss"] is not None:
             print(f"{ROUND}{row['round']}/{self.rounds}  {status(row)}", flush=True)
 
     def finish(self, summary: dict[str, Any] | None) -> None:

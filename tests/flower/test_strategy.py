@@ -10,6 +10,7 @@ from flwr.serverapp import ServerApp
 from safetensors.torch import load_file
 
 from fedlocal.build import build
+from fedlocal.checkpoint import save_checkpoint
 from fedlocal.compose import about, compose
 from fedlocal.job import run_job
 from fedlocal.report.runs import read_rows
@@ -70,7 +71,8 @@ def test_the_server_app_leaves_the_same_folder(tmp_path):
     config = {"overrides": overrides, "folder": str(there), "sweep": ""}
     run_in_process(server_app, client_app, 3, config)
 
-    assert sorted(p.name for p in here.iterdir()) == sorted(p.name for p in there.iterdir())
+    names = {path.name for path in here.iterdir()}
+    assert {path.name for path in there.iterdir()} == names | {"checkpoint"}
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (here, there)]
     assert summaries[0].pop("wall_seconds") > 0 and summaries[1].pop("wall_seconds") > 0
     assert summaries[0] == summaries[1]
@@ -84,4 +86,41 @@ def test_the_server_app_leaves_the_same_folder(tmp_path):
 def test_overrides_that_make_no_run_end_it_in_words():
     config = {"overrides": "strategy=nonsense", "folder": "", "sweep": ""}
     with pytest.raises(Exception, match="there is no strategy=nonsense"):
+        run_in_process(server_app, client_app, 2, config)
+
+
+def test_a_server_app_that_dies_goes_on_where_it_was(tmp_path, monkeypatch):
+    overrides = f"{COMMON} strategy=vrl_sgd rounds=5"
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    composed = compose(overrides)
+    run_job(build(composed.cfg), here, about(composed), None)
+    # The nodes' folders outlive the run that is broken off.
+    nodes = [{"state": str(tmp_path / f"node{i}")} for i in range(3)]
+    config = {"overrides": overrides, "folder": str(there), "sweep": ""}
+
+    def dies(checkpoint_folder, checkpoint):
+        # After the clients have worked and before anybody knows: the nodes are a round ahead.
+        if checkpoint.state.round_index == 3:
+            raise OSError("the machine has gone")
+        save_checkpoint(checkpoint_folder, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedlocal.job.save_checkpoint", dies)
+        with pytest.raises(Exception, match="the machine has gone"):
+            run_in_process(server_app, client_app, 3, config, nodes)
+    assert len(read_rows(there)) == 2
+    run_in_process(server_app, client_app, 3, config, nodes)
+    weights = [load_file(folder / "model.safetensors") for folder in (here, there)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    tables = [read_rows(folder) for folder in (here, there)]
+    for ours, theirs in zip(*tables, strict=True):
+        assert {**ours, "wall_seconds": 0} == {**theirs, "wall_seconds": 0}
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path):
+    config = {"overrides": f"{COMMON} rounds=1", "folder": str(tmp_path / "run"), "sweep": ""}
+    run_in_process(server_app, client_app, 2, config)
+    config["overrides"] += " seed=1"
+    with pytest.raises(Exception, match="belongs to another run"):
         run_in_process(server_app, client_app, 2, config)

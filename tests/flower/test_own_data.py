@@ -1,0 +1,94 @@
+"""Machines with data of their own: the run is the one over the same examples in one place."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fedlocal
+from fedlocal.build import build
+from fedlocal.compose import compose
+from fedlocal.report.runs import read_rows
+from fedlocal.runtime.flower_client import app as client_app
+from fedlocal.runtime.flower_inprocess import run_in_process
+from fedlocal.runtime.flower_server import app as server_app
+
+COMMON = (
+    "dataset=on_nodes dataset.input_shape=[4] dataset.num_classes=3 K=3 H=2 rounds=3"
+    " batch_size=4 dtype=float64 model=mlp model.hidden=[5] runtime=loop strategy=fedavg"
+)
+SIZES = (9, 5, 12)
+
+
+@pytest.fixture
+def machines(tmp_path):
+    """Three machines' data: an npz, a CSV, an npz; and what they hold."""
+    rng = np.random.default_rng(0)
+    paths, held = [], []
+    for i, size in enumerate(SIZES):
+        x = rng.standard_normal((size, 4)).astype(np.float32)
+        y = rng.integers(0, 3, size)
+        if i == 1:
+            path = tmp_path / f"{i}.csv"
+            rows = [",".join(map(repr, map(float, a))) + f",{b}" for a, b in zip(x, y, strict=True)]
+            path.write_text("\n".join(["a,b,c,d,y", *rows]) + "\n")
+        else:
+            path = tmp_path / f"{i}.npz"
+            np.savez(path, x=x, y=y)
+        paths.append({"data": str(path)})
+        held.append((torch.from_numpy(x), torch.from_numpy(y)))
+    return paths, held
+
+
+def run(tmp_path, overrides, configs):
+    folder = tmp_path / "run"
+    config = {"overrides": overrides, "folder": str(folder), "sweep": ""}
+    run_in_process(server_app, client_app, 3, config, configs)
+    return folder
+
+
+def test_same_as_in_one_place(tmp_path, machines):
+    paths, held = machines
+    test = tmp_path / "test.npz"
+    np.savez(test, x=held[0][0].numpy(), y=held[0][1].numpy())
+    overrides = f"{COMMON} dataset.test={test}"
+    folder = run(tmp_path, overrides, paths)
+
+    sim = build(compose(overrides).cfg).simulation
+    here = fedlocal.simulate(
+        sim.objective.model, held, sim.strategy, rounds=3, batch_size=4, test=held[0],
+        dtype=torch.float64, device="cpu", runtime="loop",
+    )  # fmt: skip
+    weights = load_file(folder / "model.safetensors")
+    for key, value in here.model.state_dict().items():
+        assert torch.equal(weights[key], value)
+    for row, expected in zip(read_rows(folder), here.history, strict=True):
+        assert row["train_loss"] is None
+        for key in ("local_loss", "test_loss", "test_accuracy", "uplink_bytes", "sim_seconds"):
+            assert row[key] == expected[key], key
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["client_weights"] == list(SIZES)
+
+
+def test_every_machine_needs_data(tmp_path, machines, caplog):
+    paths, _ = machines
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
+        run(tmp_path, overrides, [*paths[:2], {}])
+    assert "dataset=on_nodes needs that of every SuperNode" in caplog.text
+
+
+def test_a_label_out_of_range_is_said_by_the_machine(tmp_path, machines, caplog):
+    paths, held = machines
+    np.savez(tmp_path / "bad.npz", x=held[0][0].numpy(), y=np.full(9, 7))
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    with pytest.raises(Exception, match=r"partitions \[0\] of 3"):
+        run(tmp_path, overrides, [{"data": str(tmp_path / "bad.npz")}, *paths[1:]])
+    assert "7" in caplog.text and "this machine cannot build the run" in caplog.text
+
+
+def test_as_many_clients_as_machines(tmp_path, machines):
+    with pytest.raises(Exception, match="give K=3 instead of K=4"):
+        run(tmp_path, COMMON.replace("K=3", "K=4"), machines[0])
