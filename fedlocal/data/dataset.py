@@ -25,6 +25,7 @@ class Dataset:
         client_ids: Natural owner of each training example, int64 [n], or None. A tensor or any
             integer sequence is converted to a numpy array.
         optimum: Exact minimiser, flat [P], where it is known; else None.
+        elsewhere: The train set is held by other machines, and this one has placeholders.
 
     Raises:
         ValueError: NaN or inf, lengths or shapes that do not fit, a label out of range, an empty
@@ -39,6 +40,7 @@ class Dataset:
     num_classes: int | None
     client_ids: NDArray[np.int64] | None = None
     optimum: Tensor | None = None
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):

@@ -226,16 +226,17 @@ def population(
     grid: Grid,
     patience_seconds: float = 600.0,
     timeout_seconds: float = 600.0,
+    met: tuple[Machine, ...] = (),
 ) -> FlowerNodes:
     """The clients of a run, built from these overrides, on the nodes of a grid.
 
-    Waits for the nodes.
+    Waits for the nodes, unless they have been met already in an earlier run of the same grid.
 
     Raises:
         TimeoutError: Not every partition has a node.
     """
     pact = Pact(overrides, run_digest(sim))
-    machines = meet(grid, pact, patience_seconds)
+    machines = met or meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
     return FlowerNodes(grid, formats(sim), pact, start, timeout_seconds, patience_seconds)
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from fedlocal.build import build
 from fedlocal.compose import about, compose
 from fedlocal.job import run_job
+from fedlocal.runtime.flower_exchange import Machine
 from fedlocal.runtime.flower_nodes import population
 from fedlocal.runtime.flower_settings import FlowerEngine
 from fedlocal.tracking.echo import Echo
@@ -25,24 +26,30 @@ def main(grid: Grid, context: Context) -> None:
     folder = _folder(str(context.run_config.get("folder", "")))
     sweep = str(context.run_config.get("sweep", "")) or None
     print(f"run folder: {folder}", flush=True)
+    met: tuple[Machine, ...] = ()
     for index, line in enumerate(lines):
         place = folder if len(lines) == 1 else folder / str(index)
         place.mkdir(parents=True, exist_ok=True)
-        _run(grid, line, place, sweep)
+        met = _run(grid, line, place, sweep, met)
 
 
-def _run(grid: Grid, line: str, folder: Path, sweep: str | None) -> None:
-    """Compose, build, wait for the nodes, run, write the folder."""
+def _run(
+    grid: Grid, line: str, folder: Path, sweep: str | None, met: tuple[Machine, ...]
+) -> tuple[Machine, ...]:
+    """Compose, build, meet the nodes, run, write the folder; the nodes that were met."""
     composed = compose(line)
     job = build(composed.cfg)
     engine = job.engine if isinstance(job.engine, FlowerEngine) else FlowerEngine()
-    nodes = population(job.simulation, line, grid, engine.patience_seconds, engine.timeout_seconds)
+    nodes = population(
+        job.simulation, line, grid, engine.patience_seconds, engine.timeout_seconds, met
+    )
     examples = [machine.examples for machine in nodes.start.machines]
     if any(examples):
         job = build(_with_sizes(composed.cfg, examples))
     simulation = replace(job.simulation, population=nodes)
     job = replace(job, simulation=simulation, tracker=Echo(job.tracker, simulation.rounds))
     run_job(job, folder, about(composed), sweep, resumable=True)
+    return nodes.start.machines
 
 
 def _with_sizes(cfg: DictConfig, examples: list[int]) -> DictConfig:

@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import pytest
 
 from fedlocal.runtime.flower_worker import WorkerError, call
-from fedlocal.runtime.flower_worker_node import PROC, Process, alive, process
+from fedlocal.runtime.flower_worker_node import PROC, SUPERNODES, Process, alive, process
 
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc there are no workers")
 
@@ -285,7 +285,7 @@ def test_caller_imports_the_standard_library_alone():
     assert ran.stdout.strip() == b"set()"
 
 
-@pytest.mark.parametrize("name", ["flower-supernode", "flower-superexec"])
+@pytest.mark.parametrize("name", [*SUPERNODES, "flower-superexec"])
 def test_node_process_is_found_above_the_caller(tmp_path, name):
     inner = "from fedlocal.runtime.flower_worker_node import node_process as n; print(*n())"
     between = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
@@ -297,6 +297,12 @@ def test_node_process_is_found_above_the_caller(tmp_path, name):
     ran = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
     expected, found = ran.stdout.splitlines()
     assert found.split()[0] == expected
+
+
+def test_node_process_of_a_worker_is_its_node(node):
+    of = node.start()
+    found = call(node.folder, "fedlocal.runtime.flower_worker_node:node_process", node=of)
+    assert found == of
 
 
 def test_node_process_is_the_parent_where_there_is_no_flower():

@@ -1,0 +1,1 @@
+"""Running on real machines through Flower: keys, certificates, commands, checks before a run."""

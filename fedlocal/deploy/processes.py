@@ -1,0 +1,172 @@
+"""Starting programs so that they, and whatever they start, can all be ended again.
+
+Flower's programs start others, some of them detached. All of them inherit a mark in their
+environment, by which they are found.
+
+Also a program of its own, `python -P processes.py MARK`: it waits until its input is closed,
+which happens however its parent ends, and ends what bears the mark.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+MARK = "FEDLOCAL_DEPLOYMENT"
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is started.
+
+    Attributes:
+        command: The program's path and its arguments.
+        environment: What is set for it beside what this process has.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """What was started.
+
+    Attributes:
+        process: The program itself.
+        mark: Borne by it and everything it started.
+    """
+
+    process: subprocess.Popen[bytes]
+    mark: str
+
+
+def new_mark(within: str = "") -> str:
+    """A mark that nothing bears yet; ending `within` ends what bears it too."""
+    return f"{within}/{secrets.token_hex(8)}"
+
+
+def start(
+    program: Program, mark: str, output: int | IO[bytes] | None = None, cwd: Path | None = None
+) -> Running:
+    """Start a program in a session of its own, where a terminal's Ctrl-C does not reach it."""
+    environment = {**os.environ, **program.environment, MARK: mark}
+    process = subprocess.Popen(
+        program.command,
+        env=environment,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=None if output is None else subprocess.STDOUT,
+        start_new_session=True,
+    )
+    return Running(process, mark)
+
+
+def kill(running: Running) -> None:
+    """End a program and everything it started, at once."""
+    running.process.kill()
+    # Where there is no /proc, the session is what can be reached.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    kill_marked(running.mark)
+
+
+def kill_marked(mark: str) -> None:
+    """End every process with the mark, also those that they start in the meantime."""
+    while found := marked(mark):
+        for process in found:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def marked(mark: str) -> list[int]:
+    """The ids of the processes that bear a mark, or one within it (Linux only)."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for file in Path("/proc").glob("[0-9]*/environ"):
+        # It may be gone by now, or another user's.
+        with suppress(OSError):
+            if any(entry.startswith(wanted) for entry in file.read_bytes().split(b"\0")):
+                found.append(int(file.parent.name))
+    return found
+
+
+def supervise(program: Program, beside: Program | None = None) -> int:
+    """Run a program in the foreground: pass SIGTERM and SIGINT on, leave nothing behind.
+
+    Args:
+        program: What this is about.
+        beside: Started with it, ends by itself. If it fails, the program is ended.
+
+    Returns:
+        The exit code for this process; 0 only if the program was told to end.
+    """
+    running: list[Running] = []
+    with _passed_on(running) as received:
+        try:
+            running.append(start(program, new_mark()))
+            if received:
+                running[0].process.send_signal(received[-1])
+            helped = beside is None or _helped(running[0], beside)
+            code = running[0].process.wait()
+        finally:
+            for one in running:
+                kill(one)
+    if not helped:
+        return 1
+    if received:
+        return 0
+    return code or 1 if code >= 0 else 128 - code
+
+
+@contextmanager
+def _passed_on(running: list[Running]) -> Iterator[list[int]]:
+    """Pass signals on to what runs, and list them."""
+    received: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        received.append(number)
+        for one in running:
+            one.process.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _helped(running: Running, beside: Program) -> bool:
+    """Whether the helper did its work; ends the program if not. Returns when either has ended."""
+    helper = start(beside, new_mark(running.mark))
+    try:
+        while helper.process.poll() is None and running.process.poll() is None:
+            time.sleep(0.05)
+        failed = bool(helper.process.returncode)
+        if failed:
+            running.process.terminate()
+        return not failed
+    finally:
+        kill(helper)
+
+
+def main() -> None:
+    """Wait for the end of the parent, then end what bears the mark."""
+    sys.stdin.read()
+    kill_marked(sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()
