@@ -37,15 +37,19 @@ def on_nodes(
         FileNotFoundError: Nothing at `own` or `test`.
         ValueError: Inputs of another shape, labels out of range.
     """
+    shape = tuple(input_shape)
     counts = list(sizes) if sizes is not None else [1] * num_clients
-    if own is not None:
-        x, y = _checked(own, load_local(own), tuple(input_shape), num_classes)
-        counts[own_client] = len(x)
+    mine = None if own is None else _checked(own, load_local(own), shape, num_classes)
+    if mine is not None:
+        counts[own_client] = len(mine[0])
     owners = np.repeat(np.arange(num_clients), counts)
-    x_train, y_train = _placeholders(len(owners), tuple(input_shape), num_classes)
-    if own is not None:
-        mine = torch.from_numpy(np.flatnonzero(owners == own_client))
-        x_train, y_train = x_train.index_copy(0, mine, x), y_train.index_copy(0, mine, y)
+    x_train, y_train = _placeholders(len(owners), shape, num_classes)
+    if mine is not None:
+        rows = torch.from_numpy(np.flatnonzero(owners == own_client))
+        x_train, y_train = (
+            x_train.index_copy(0, rows, mine[0]),
+            y_train.index_copy(0, rows, mine[1]),
+        )
     held_out = None if test is None else load_local(test)
     return Dataset(
         "on_nodes",
@@ -54,7 +58,7 @@ def on_nodes(
         *(held_out or (None, None)),
         num_classes=num_classes,
         client_ids=owners,
-        elsewhere=own is None,
+        elsewhere=mine is None,
     )
 
 

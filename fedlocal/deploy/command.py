@@ -9,7 +9,7 @@ from pathlib import Path
 from fedlocal.deploy import checks, folders, programs
 from fedlocal.deploy.doctor import examine
 from fedlocal.deploy.processes import Program, supervise
-from fedlocal.deploy.settings import Value, absolute_paths, load_node, load_port
+from fedlocal.deploy.settings import Value, absolute_paths, load_node, load_port, own_folders
 
 _DAYS = 365
 _ENDED = (
@@ -71,12 +71,17 @@ def _supernode(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     settings = load_node(folder)
     config = {**settings.node_config, **_node_config(options)}
+    config = {**config, **{k: v for k, v in own_folders(folder).items() if k not in config}}
     checks.partition(config)
     settings = replace(
         settings, superlink=options.superlink or settings.superlink, node_config=config
     )
     program = programs.supernode_program(
-        folder, settings, options.port or programs.free_port(), insecure=options.insecure
+        folder,
+        settings,
+        options.port or programs.free_port(),
+        insecure=options.insecure,
+        stock=options.stock,
     )
     return _run(folder, program, None, options.dry_run)
 
@@ -187,6 +192,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     node.add_argument("--port", type=_port, help="of its local interface (a free one)")
     _add_common(node)
+    node.add_argument(
+        "--stock", action="store_true", help="Flower's own SuperNode, with its waits of seconds"
+    )
     node.set_defaults(run=_supernode)
 
     doctor = commands.add_parser("doctor", help="check a folder, its data and the SuperLink")

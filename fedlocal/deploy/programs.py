@@ -24,6 +24,8 @@ STATE = "state.db"
 LISTEN = ("0.0.0.0", "127.0.0.1", "::")
 
 _HERE = Path(__file__).parent
+# Flower's SuperNode without its waits, run by path.
+QUICK_SUPERNODE = "runtime/flower_supernode.py"
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
@@ -66,7 +68,7 @@ def register_program(folder: Path, keys: Sequence[Path]) -> Program:
 
 
 def supernode_program(
-    folder: Path, settings: NodeSettings, port: int, *, insecure: bool = False
+    folder: Path, settings: NodeSettings, port: int, *, insecure: bool = False, stock: bool = False
 ) -> Program:
     """A SuperNode.
 
@@ -75,15 +77,17 @@ def supernode_program(
         settings: What it is told.
         port: For the app's processes, on loopback only.
         insecure: Neither encryption nor authentication.
+        stock: Flower's own program, with its waits between messages.
     """
     folder = folder.absolute()
+    program = flower("flower-supernode") if stock else str(_HERE.parent / QUICK_SUPERNODE)
     protection = [
         *("--root-certificates", str(folder / folders.CA)),
         *("--auth-supernode-private-key", str(folder / folders.NODE_KEY)),
     ]
     return Program(
         [
-            *_script("host.py", flower("flower-supernode")),
+            *_script("host.py", program),
             *(["--insecure"] if insecure else protection),
             *("--superlink", settings.superlink, "--host", "127.0.0.1", "--port", str(port)),
             *("--node-config", config_text(settings.node_config)),

@@ -3,13 +3,16 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import fsencode
 from os.path import abspath
 from pathlib import Path
 
 SUPERLINK_SETTINGS, NODE_SETTINGS = "superlink.toml", "node.toml"
 Value = str | int | float | bool
 # Keys of a node's configuration that name something on its disk.
-PATHS = ("data", "state", "classes")
+PATHS = ("data", "state", "classes", "worker")
+# What a worker adds to its folder, and bytes that every system takes as the address of a socket.
+_SOCKET, _LONGEST = "socket", 103
 
 
 @dataclass(frozen=True)
@@ -58,11 +61,22 @@ def load_node(node: Path) -> NodeSettings:
     return NodeSettings(superlink, absolute_paths(config, node))
 
 
+def own_folders(node: Path) -> dict[str, Value]:
+    """Where a node keeps its state and its worker unless told otherwise: in its own folder.
+
+    A folder whose path is too long for a socket leaves the node without a worker.
+    """
+    folders = {name: abspath(node / name) for name in ("state", "worker")}
+    if len(fsencode(Path(folders["worker"]) / _SOCKET)) > _LONGEST:
+        del folders["worker"]
+    return dict(folders)
+
+
 def absolute_paths(config: Mapping[str, Value], origin: Path) -> dict[str, Value]:
     """The same with the paths in it absolute, since the app runs elsewhere."""
     return {
         key: abspath(origin / Path(value).expanduser())
-        if key in PATHS and isinstance(value, str)
+        if key in PATHS and isinstance(value, str) and value
         else value
         for key, value in config.items()
     }

@@ -1,7 +1,6 @@
 """Clients that live on Flower's nodes: the server's end of every exchange with them."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Any, NamedTuple
@@ -13,29 +12,18 @@ from flwr.app import Array, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedlocal.client import Upload, broadcast_rows, init_client
+from fedlocal.client import Upload, broadcast_rows
 from fedlocal.clients import IntArray
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import FRESH, Mail, clients_of
-from fedlocal.payload import Formats, formats, pack_broadcast, unpack_model, unpack_upload
-from fedlocal.runtime.flower_codec import (
-    LOST,
-    STALE,
-    Letter,
-    Pact,
-    answer_array,
-    array_bytes,
-    read_refusal,
-    write_letter,
-)
+from fedlocal.payload import Formats, formats, pack_broadcast, unpack_model
+from fedlocal.runtime.flower_codec import Letter, Pact, array_bytes, write_letter
 from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
+from fedlocal.runtime.flower_replies import Read, Request, check_hope, settle, upload_reader
 from fedlocal.simulation import Answers, Order, RunState, Simulation
-from fedlocal.trees import leaves, stack
+from fedlocal.trees import stack
 
 log = logging.getLogger(__name__)
-
-# So often a machine is asked again that answers, but with something that cannot be used.
-ATTEMPTS = 3
 
 
 class Remote(NamedTuple):
@@ -49,24 +37,6 @@ class Remote(NamedTuple):
     run: str
     machines: tuple[Machine, ...]
     counted: IntArray
-
-
-class Request(NamedTuple):
-    """What is asked of one machine.
-
-    whole: Send the anchor itself, though a change might do.
-    afresh: Its clients begin anew: what they kept is gone.
-    attempts: How often it was asked already.
-    """
-
-    order: Order
-    whole: bool
-    afresh: bool = False
-    attempts: int = 0
-
-
-# Reads one client's array of a reply; raises ValueError if it cannot be used.
-Read = Callable[[int, Array], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +107,9 @@ class FlowerNodes:
             found |= settled.values
             reached = np.union1d(reached, settled.reached)
             pending = settled.again
-            _check_hope(pending, late=monotonic() > deadline)
+            check_hope(pending, late=monotonic() > deadline)
+            # A machine that is gone needs a while to come back.
+            sleep(1.0 if pending else 0.0)
         return remote, found, reached
 
     def requests(self, sim: Simulation, remote: Remote, order: Order) -> dict[int, Request]:
@@ -199,16 +171,6 @@ class FlowerNodes:
         return {nodes[node]: content for node, content in replies.items()}
 
 
-def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
-    """Reads the members' uploads."""
-
-    def read(client: int, array: Array) -> Upload:
-        data = array_bytes(array, form.upload.nbytes)
-        return unpack_upload(form.upload, data, client, order, sim.start)
-
-    return read
-
-
 def counted(
     remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
@@ -239,101 +201,3 @@ def population(
     machines = met or meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
     return FlowerNodes(grid, formats(sim), pact, start, timeout_seconds, patience_seconds)
-
-
-class Settled(NamedTuple):
-    """values: What was read, by client. reached: Clients that have the broadcast. again: To ask."""
-
-    values: dict[int, Any]
-    reached: IntArray
-    again: dict[int, Request]
-
-
-def settle(
-    sim: Simulation,
-    pending: dict[int, Request],
-    replies: dict[int, RecordDict],
-    read: Read,
-    everyone: bool,
-) -> Settled:
-    """Read what the machines replied, by partition, and decide which have to be asked again.
-
-    Raises:
-        RuntimeError: A machine has lost what the method cannot do without.
-    """
-    values: dict[int, Any] = {}
-    reached, again = np.array([], dtype=np.int64), {}
-    for partition, request in pending.items():
-        outcome = _outcome(sim, request, replies.get(partition), read, everyone)
-        values |= outcome.values
-        if outcome.reached:
-            reached = np.union1d(reached, request.order.invited)
-        if outcome.retry is not None:
-            again[partition] = outcome.retry
-    return Settled(values, reached, again)
-
-
-class Outcome(NamedTuple):
-    """values: What was read, by client. reached: It has the broadcast. retry: What to ask next."""
-
-    values: dict[int, Any]
-    reached: bool
-    retry: Request | None
-
-
-def _outcome(
-    sim: Simulation, request: Request, content: RecordDict | None, read: Read, everyone: bool
-) -> Outcome:
-    if content is None:
-        return Outcome({}, False, request if everyone else None)
-    again = request._replace(attempts=request.attempts + 1) if everyone else None
-    if (refused := read_refusal(content)) is not None:
-        cause, text = refused
-        log.warning("a machine cannot do round %d: %s", request.order.round_index, text)
-        if cause == STALE and not request.whole:
-            again = request._replace(whole=True)
-        elif cause == LOST and not request.afresh:
-            again = _afresh(sim, request, text)
-        return Outcome({}, False, again)
-    values = _read_all(request.order, content, read)
-    complete = len(values) == len(request.order.members)
-    return Outcome(values, True, None if complete else again)
-
-
-def _read_all(order: Order, content: RecordDict, read: Read) -> dict[int, Any]:
-    values = {}
-    for client in map(int, order.members):
-        try:
-            values[client] = read(client, answer_array(content, client))
-        except ValueError as error:
-            log.warning("client %d in round %d is refused: %s", client, order.round_index, error)
-    return values
-
-
-def _afresh(sim: Simulation, request: Request, text: str) -> Request:
-    """The request to begin anew, where a client may.
-
-    A residual or a momentum buffer that is gone costs some progress; a drift, a control variate or
-    a model of the client's own is half of something whose other half is elsewhere.
-    """
-    kept = init_client(sim.strategy, sim.start)
-    if any(True for _ in leaves((kept.correction, kept.mixing))):
-        raise RuntimeError(
-            f"the run cannot go on: {text}, and the method cannot do without it. Start SuperNodes"
-            " with 'state=FOLDER' in --node-config: then it outlives them"
-        )
-    log.warning("its clients %s begin anew", request.order.members.tolist())
-    return request._replace(afresh=True)
-
-
-def _check_hope(again: dict[int, Request], late: bool) -> None:
-    tried = [partition for partition, request in again.items() if request.attempts >= ATTEMPTS]
-    if tried or (late and again):
-        raise RuntimeError(
-            f"the machines of partitions {tried or sorted(again)} gave no answer that can be used,"
-            " and every client is needed: the log above says why. Restart them, or take a method"
-            " that allows clients to be missing (local_sgd, fedavg, slowmo)"
-        )
-    if again:
-        # A machine that is gone needs a while to come back.
-        sleep(1)

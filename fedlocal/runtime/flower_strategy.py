@@ -22,14 +22,8 @@ from torch import Tensor
 from fedlocal.build import build
 from fedlocal.compose import compose
 from fedlocal.round import Row, conclude, order_of
-from fedlocal.runtime.flower_nodes import (
-    FlowerNodes,
-    Request,
-    counted,
-    population,
-    settle,
-    upload_reader,
-)
+from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
+from fedlocal.runtime.flower_replies import Request, settle, upload_reader
 from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
 
 log = getLogger(__name__)

@@ -1,11 +1,15 @@
 """Which process a worker belongs to, and whether it still lives. Linux: read from /proc."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
+# What a SuperNode is called: Flower's program, and ours around it, as a module and as a file.
+SUPERNODES = ("flower-supernode", "fedlocal.runtime.flower_supernode", "flower_supernode.py")
+WORKER = "fedlocal.runtime.flower_worker_process"
 
 
 class Process(NamedTuple):
@@ -29,15 +33,26 @@ def alive(one: Process) -> bool:
 def node_process() -> Process:
     """The SuperNode above this process; else the SuperExec that started it, else its parent.
 
-    Under `--isolation process` the SuperExec does not descend from the SuperNode.
+    Under `--isolation process` the SuperExec does not descend from the SuperNode. What a worker
+    starts is on its worker's node.
     """
-    line = list(_lineage())
-    for command in ("flower-supernode", "flower-superexec"):
-        for one in line:
-            if command in _commands(one.pid):
+    line = [(one, _words(one.pid)) for one in _lineage()]
+    for _, words in line:
+        if WORKER in words[:4]:
+            return _node_of_worker(words)
+    for commands in (SUPERNODES, ("flower-superexec",)):
+        for one, words in line:
+            # The interpreter, its options, the program.
+            if any(Path(word).name in commands for word in words[:4]):
                 return one
     # The first process of a container has no parent.
-    return line[min(1, len(line) - 1)]
+    return line[min(1, len(line) - 1)][0]
+
+
+def _node_of_worker(words: list[str]) -> Process:
+    """The node in a worker's command line: ... MODULE FOLDER TICKET READY."""
+    node, *_ = json.loads(words[words.index(WORKER) + 2])
+    return Process(*node)
 
 
 def _lineage() -> Iterator[Process]:
@@ -49,13 +64,13 @@ def _lineage() -> Iterator[Process]:
         pid = int(fields[1]) if fields else 0
 
 
-def _commands(pid: int) -> list[str]:
-    """Names in the first words of a command line: the interpreter, its options, the program."""
+def _words(pid: int) -> list[str]:
+    """The command line of a process; empty if it is gone."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return []
-    return [Path(os.fsdecode(word)).name for word in words[:4]]
+    return [os.fsdecode(word) for word in words]
 
 
 def _stat(pid: int) -> list[str]:

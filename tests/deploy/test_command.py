@@ -71,13 +71,15 @@ def test_flags_go_before_the_folder(capsys, deployment, monkeypatch):
     monkeypatch.chdir(deployment)
     with (deployment / "nodes/0/node.toml").open("a") as file:
         file.write('data = "d.csv"\ngpu = "a"\n')
-    code, output = called(capsys, "supernode", "nodes/0", "--dry-run")
+    code, output = called(capsys, "supernode", "nodes/0", "--dry-run", "--set", "worker=w")
     assert code == 0
-    assert words(output, "flower-supernode")[-1] == (
+    assert words(output, "flower_supernode.py")[-1] == (
         f"partition-id=0 num-partitions=2 data='{deployment}/nodes/0/d.csv' gpu='a'"
+        f" worker='{deployment}/w' state='{deployment}/nodes/0/state'"
     )
     _, output = called(
         *(capsys, "supernode", "nodes/0", "--dry-run", "--superlink", "b:9", "--data", "e.csv"),
+        *("--set", "worker=", "--stock"),
         *("--partition-id", 4, "--num-partitions", 5, "--state", "/s", "--port", 77),
         *("--set", "gpu=true", "--set", "rate=0.5", "--set", "name=a=b", "--set", "n=3"),
     )
@@ -85,8 +87,8 @@ def test_flags_go_before_the_folder(capsys, deployment, monkeypatch):
     assert line[line.index("--superlink") + 1] == "b:9"
     assert line[line.index("--port") + 1] == "77"
     assert line[-1] == (
-        f"partition-id=4 num-partitions=5 data='{deployment}/e.csv' gpu=true state='/s' rate=0.5"
-        " name='a=b' n=3"
+        f"partition-id=4 num-partitions=5 data='{deployment}/e.csv' gpu=true state='/s' worker=''"
+        " rate=0.5 name='a=b' n=3"
     )
 
 

@@ -1,0 +1,144 @@
+"""Reading what machines replied, and deciding which have to be asked again."""
+
+import logging
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from flwr.app import Array, RecordDict
+
+from fedlocal.client import Upload, init_client
+from fedlocal.clients import IntArray
+from fedlocal.payload import Formats, unpack_upload
+from fedlocal.runtime.flower_codec import LOST, STALE, answer_array, array_bytes, read_refusal
+from fedlocal.simulation import Order, Simulation
+from fedlocal.trees import leaves
+
+log = logging.getLogger(__name__)
+
+# So often a machine is asked again that answers, but with something that cannot be used.
+ATTEMPTS = 3
+
+
+class Request(NamedTuple):
+    """What is asked of one machine.
+
+    whole: Send the anchor itself, though a change might do.
+    afresh: Its clients begin anew: what they kept is gone.
+    attempts: How often it was asked already.
+    """
+
+    order: Order
+    whole: bool
+    afresh: bool = False
+    attempts: int = 0
+
+
+# Reads one client's array of a reply; raises ValueError if it cannot be used.
+Read = Callable[[int, Array], Any]
+
+
+def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
+    """Reads the members' uploads."""
+
+    def read(client: int, array: Array) -> Upload:
+        data = array_bytes(array, form.upload.nbytes)
+        return unpack_upload(form.upload, data, client, order, sim.start)
+
+    return read
+
+
+class Settled(NamedTuple):
+    """values: What was read, by client. reached: Clients that have the broadcast. again: To ask."""
+
+    values: dict[int, Any]
+    reached: IntArray
+    again: dict[int, Request]
+
+
+def settle(
+    sim: Simulation,
+    pending: dict[int, Request],
+    replies: dict[int, RecordDict],
+    read: Read,
+    everyone: bool,
+) -> Settled:
+    """Read what the machines replied, by partition, and decide which have to be asked again.
+
+    Raises:
+        RuntimeError: A machine has lost what the method cannot do without.
+    """
+    values: dict[int, Any] = {}
+    reached, again = np.array([], dtype=np.int64), {}
+    for partition, request in pending.items():
+        outcome = _outcome(sim, request, replies.get(partition), read, everyone)
+        values |= outcome.values
+        if outcome.reached:
+            reached = np.union1d(reached, request.order.invited)
+        if outcome.retry is not None:
+            again[partition] = outcome.retry
+    return Settled(values, reached, again)
+
+
+class Outcome(NamedTuple):
+    """values: What was read, by client. reached: It has the broadcast. retry: What to ask next."""
+
+    values: dict[int, Any]
+    reached: bool
+    retry: Request | None
+
+
+def _outcome(
+    sim: Simulation, request: Request, content: RecordDict | None, read: Read, everyone: bool
+) -> Outcome:
+    if content is None:
+        return Outcome({}, False, request if everyone else None)
+    again = request._replace(attempts=request.attempts + 1) if everyone else None
+    if (refused := read_refusal(content)) is not None:
+        cause, text = refused
+        log.warning("a machine cannot do round %d: %s", request.order.round_index, text)
+        if cause == STALE and not request.whole:
+            again = request._replace(whole=True)
+        elif cause == LOST and not request.afresh:
+            again = _afresh(sim, request, text)
+        return Outcome({}, False, again)
+    values = _read_all(request.order, content, read)
+    complete = len(values) == len(request.order.members)
+    return Outcome(values, True, None if complete else again)
+
+
+def _read_all(order: Order, content: RecordDict, read: Read) -> dict[int, Any]:
+    values = {}
+    for client in map(int, order.members):
+        try:
+            values[client] = read(client, answer_array(content, client))
+        except ValueError as error:
+            log.warning("client %d in round %d is refused: %s", client, order.round_index, error)
+    return values
+
+
+def _afresh(sim: Simulation, request: Request, text: str) -> Request:
+    """The request to begin anew, where a client may.
+
+    A residual or a momentum buffer that is gone costs some progress; a drift, a control variate or
+    a model of the client's own is half of something whose other half is elsewhere.
+    """
+    kept = init_client(sim.strategy, sim.start)
+    if any(True for _ in leaves((kept.correction, kept.mixing))):
+        raise RuntimeError(
+            f"the run cannot go on: {text}, and the method cannot do without it. Start SuperNodes"
+            " with 'state=FOLDER' in --node-config: then it outlives them"
+        )
+    log.warning("its clients %s begin anew", request.order.members.tolist())
+    return request._replace(afresh=True)
+
+
+def check_hope(again: dict[int, Request], late: bool) -> None:
+    """Raise RuntimeError if those that have to be asked again will not answer."""
+    tried = [partition for partition, request in again.items() if request.attempts >= ATTEMPTS]
+    if tried or (late and again):
+        raise RuntimeError(
+            f"the machines of partitions {tried or sorted(again)} gave no answer that can be used,"
+            " and every client is needed: the log above says why. Restart them, or take a method"
+            " that allows clients to be missing (local_sgd, fedavg, slowmo)"
+        )

@@ -1,0 +1,152 @@
+"""flwr-clientapp without its imports: forked from a process of the node that has done them.
+
+A SuperExec finds the command flwr-clientapp on its PATH. `main` is what it finds there first (see
+`flower_supernode`): each message then costs a fork in place of more than a second of imports. When
+anything is wrong with that, it becomes the real flwr-clientapp: no message is lost for speed.
+"""
+
+import atexit
+import os
+import runpy
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from socket import AF_UNIX, recv_fds, send_fds, socket
+from typing import Any, NamedTuple, NoReturn
+
+from fedlocal.runtime.flower_worker import call
+from fedlocal.runtime.flower_worker_node import PROC
+
+START = "fedlocal.runtime.flower_warm:start"
+STREAMS = (0, 1, 2)
+
+
+class Program(NamedTuple):
+    """A Python program, and what it would have found had it been executed."""
+
+    file: str
+    arguments: list[str]
+    folder: str
+    environment: dict[str, str]
+    path: list[str]
+
+
+def main(folder: str, path: list[str]) -> None:
+    """Run flwr-clientapp with the arguments, environment and streams of this process.
+
+    Args:
+        folder: The node's own, which holds what calls this; it is taken off the PATH.
+        path: The app's sys.path.
+    """
+    places = os.environ["PATH"].split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(place for place in places if place != folder)
+    file = shutil.which("flwr-clientapp")
+    if file is None:
+        sys.exit("there is no program flwr-clientapp on the PATH; pip install 'flwr[simulation]'")
+    arguments = sys.argv[1:]
+    try:
+        program = Program(file, arguments, os.getcwd(), dict(os.environ), path)
+        _start_in_worker(Path(folder), program)
+    except Exception as error:
+        # A worker that died in mid-call has, all but certainly, not come to the fork.
+        print(f"WARNING : {error}; flwr-clientapp starts slowly", file=sys.stderr, flush=True)
+        os.execv(file, [file, *arguments])
+
+
+def _start_in_worker(folder: Path, program: Program) -> None:
+    if not PROC.is_dir():
+        raise FileNotFoundError(f"there is no {PROC}")
+    address = folder / f"streams-{os.getpid()}"
+    with socket(AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        threading.Thread(target=_hand_over, args=(server,), daemon=True).start()
+        call(folder / "worker", START, str(address), *program)
+    address.unlink(missing_ok=True)
+
+
+def _hand_over(server: socket) -> None:
+    """Give our streams to who connects. Opened by name, files would be written from their start."""
+    with suppress(OSError):
+        connection, _ = server.accept()
+        with connection:
+            send_fds(connection, [b"-"], STREAMS)
+
+
+def start(address: str, *program: Any) -> None:
+    """In the worker: fork a process that runs this `Program`, and return at once.
+
+    Raises:
+        ConnectionError: The caller's streams did not come.
+    """
+    with suppress(ImportError):
+        import flwr.supernode.cli  # noqa: F401
+    with socket(AF_UNIX) as caller:
+        caller.connect(address)
+        _, streams, _, _ = recv_fds(caller, 1, len(STREAMS))
+    try:
+        if len(streams) != len(STREAMS):
+            raise ConnectionError("the caller's standard streams did not come")
+        # Nobody waits for the children.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        # The worker's other thread, which watches the node, holds no lock that the child will take:
+        # it reads /proc and waits for an event of its own. Python and the C library look after
+        # theirs in a fork, and so does OpenBLAS, whose threads NumPy starts at its import.
+        if os.fork() == 0:
+            _run(streams, Program(*program))
+    finally:
+        for stream in streams:
+            os.close(stream)
+
+
+def _run(streams: list[int], program: Program) -> NoReturn:
+    """Run the program in this process, up to its end."""
+    try:
+        _forget_worker(streams)
+        os.chdir(program.folder)
+        os.environ.clear()
+        os.environ.update(program.environment)
+        sys.path[:] = program.path
+        sys.argv = [program.file, *program.arguments]
+        runpy.run_path(program.file, run_name="__main__")
+    except SystemExit:
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        _end()
+
+
+def _forget_worker(streams: list[int]) -> None:
+    """Leave this process nothing of the worker's but its imports."""
+    for number, stream in zip(STREAMS, streams, strict=True):
+        os.dup2(stream, number)
+    # With the worker's socket open here, a caller would wait for a worker that is gone.
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in STREAMS:
+            with suppress(OSError):
+                os.close(int(name))
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    # The app may bring a fedlocal of its own.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "fedlocal"]:
+        del sys.modules[name]
+    # Python's generator gets a new seed in a fork, NumPy's would be the same for every message.
+    if generator := sys.modules.get("numpy.random"):
+        generator.seed()
+
+
+def _end() -> NoReturn:
+    """What the interpreter does at its end; unwinding would go through the worker's frames."""
+    try:
+        # As multiprocessing does in its forks.
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(0)
