@@ -91,14 +91,14 @@ def test_a_sweep_in_which_nothing_began_leaves_nothing(cli, here, given):
 def test_a_bug_in_one_job_spares_the_others(cli, here, monkeypatch):
     import fedlocal.job as job
 
-    run = job.run
+    rounds_of = job.rounds_of
 
     def buggy(sim, *rest):
         if len(sim.clients) == 2:
             raise RuntimeError("a bug")
-        return run(sim, *rest)
+        return rounds_of(sim, *rest)
 
-    monkeypatch.setattr(job, "run", buggy)
+    monkeypatch.setattr(job, "rounds_of", buggy)
     outcome = cli("-m", *QUICK, "K=2,3,0")
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "RuntimeError: a bug" in outcome.err

@@ -20,7 +20,9 @@ from fedlocal.deploy.settings import load_node
 def flags(program):
     """The arguments of a Flower program, which stands behind host.py and the gate's flag."""
     command = list(program.command)
-    first = next(i for i, word in enumerate(command) if os.path.basename(word)[:7] in ("flower-", "flower_"))
+    first = next(
+        i for i, word in enumerate(command) if os.path.basename(word)[:7] in ("flower-", "flower_")
+    )
     return command[:first], command[first + 1 :]
 
 

@@ -53,3 +53,24 @@ def test_a_killed_node_and_a_killed_superlink_cost_nothing_but_time(tmp_path):
     for ours, theirs in zip(read_rows(there), read_rows(here), strict=True):
         counted = ("round", "local_steps", "answered", "uplink_bytes", "downlink_bytes")
         assert [ours[key] for key in counted] == [theirs[key] for key in counted]
+
+
+@pytest.mark.flower
+def test_a_node_that_never_comes_back_is_left_out(tmp_path):
+    overrides = OVERRIDES.replace("vrl_sgd", "local_sgd").replace("rounds=7", "rounds=4")
+    config = {"overrides": overrides, "folder": str(tmp_path / "run"), "sweep": ""}
+    app = write_app(tmp_path / "app", "faults", SERVER_APP, CLIENT_APP, config)
+    nodes = [{"worker": str(tmp_path / f"w{i}")} for i in range(2)]
+    seen = []
+    with LocalDeployment(tmp_path / "keys", 2, nodes) as deployment:
+        for line in deployment.run(app):
+            seen.append(line)
+            if line.startswith("round 1/4"):
+                deployment.stop_node(1)
+                deployment.expire_node(1)
+    rows = read_rows(tmp_path / "run")
+    assert len(rows) == 4 and rows[0]["answered"] == 2 and rows[-1]["answered"] == 1
+    # An absent client's bytes are not counted.
+    sent = [row["uplink_bytes"] for row in rows]
+    assert sent[3] - sent[2] == sent[0] // 2
+    assert any("has not answered" in line for line in seen)

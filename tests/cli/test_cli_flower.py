@@ -1,0 +1,52 @@
+"""`fedlocal -m runtime=flower`: a sweep in which every job runs on Flower's simulation engine."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+COMMON = ("K=3", "H=2", "rounds=2", "model.hidden=[8]", "device=cpu", "dtype=float64")
+
+
+def called(folder: Path, *arguments: str) -> str:
+    fedlocal = Path(sys.executable).with_name("fedlocal")
+    done = subprocess.run(
+        [fedlocal, *arguments], cwd=folder, capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.flower
+def test_a_sweep_on_the_engine_is_the_sweep_in_one_process(tmp_path):
+    for name, runtime in (("here", "vmapped"), ("there", "flower")):
+        sweep = ("-m", "strategy=local_sgd,vrl_sgd", f"runtime={runtime}")
+        out = called(tmp_path, *sweep, *COMMON, f"hydra.sweep.dir={name}")
+        # Rounds are shown as they come.
+        assert runtime == "vmapped" or "round 2/2  loss" in out
+    for job in ("0", "1"):
+        here, there = (tmp_path / name / job for name in ("here", "there"))
+        files = {path.name for path in here.iterdir()} | {"checkpoint"}
+        assert {path.name for path in there.iterdir()} == files
+        weights = [load_file(folder / "model.safetensors") for folder in (here, there)]
+        for key, value in weights[0].items():
+            assert float((weights[1][key] - value).abs().max()) < 1e-12
+        summary = json.loads((there / "summary.json").read_text())
+        assert summary["choices"]["runtime"] == "flower"
+    with (tmp_path / "there/summary.csv").open(newline="") as file:
+        assert [row["strategy"] for row in csv.DictReader(file)] == ["local_sgd", "vrl_sgd"]
+
+
+def test_engine_settings_are_checked_before_anything_starts(tmp_path):
+    fedlocal = Path(sys.executable).with_name("fedlocal")
+    done = subprocess.run(
+        [fedlocal, "runtime=flower", "runtime.supernodes=0"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "fedlocal: runtime: supernodes must be >= 1, got 0\n"
+    assert not list(tmp_path.rglob("metrics.csv"))
