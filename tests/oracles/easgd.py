@@ -1,4 +1,4 @@
-"""Cooperative SGD with one auxiliary column: (X - lr G) W, W = [[(1-a) I, a 1], [a 1', 1 - m a]]."""
+"""Cooperative SGD with one auxiliary column: (X - lr G) W, the last of W being the centre."""
 
 import numpy as np
 
