@@ -144,9 +144,9 @@ def test_a_run_with_tls_and_authentication(tmp_path, app):
     assert marked(mark) == []
 
 
-def test_strangers_are_refused(tmp_path):
+def test_strangers_are_refused_and_runs_go_on(tmp_path, app):
     create_deployment(tmp_path / "other", ["127.0.0.1"], 1, port=8000, days=30)
-    with LocalDeployment(tmp_path / "d", 1) as deployment:
+    with LocalDeployment(tmp_path / "d", 1, [data(tmp_path / "0.npz", 1.0)]) as deployment:
         node = deployment.folder / "nodes/0"
         settings = replace(load_node(node), superlink=deployment.address)
 
@@ -188,6 +188,7 @@ def test_strangers_are_refused(tmp_path):
             assert caller.getresponse().status == status
             caller.close()
         assert all(check.ok for check in examine_at(node, deployment.address))
+        assert len(answers(deployment.run(app, {"nodes": 1}))) == 1
         mark = deployment.mark
     assert marked(mark) == []
 
