@@ -1,9 +1,10 @@
 """Local SGD and its whole family, simulated and compared: K clients, H local steps."""
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from fedlocal.lazy import lazy
 
 if TYPE_CHECKING:
     from fedlocal.clients import Clients
@@ -26,11 +27,7 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, imported at its first use: what needs no torch does not wait for it."""
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+__getattr__ = lazy(__name__, HOMES)
 
 
 class _Package(ModuleType):

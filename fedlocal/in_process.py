@@ -25,13 +25,15 @@ class InProcess:
     def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientState, Answers]:
         """See `Population.train`. Every member answers."""
         if len(order.members) == 0:
-            return state.clients, Answers(order.members, order.invited, None)
+            nothing = sim.start.new_zeros(0, 0)
+            return state.clients, Answers(order.members, order.invited, None, nothing)
         ids = torch.from_numpy(order.members).to(sim.start.device)
         server = state.server
         inbox = Inbox(broadcast_rows(server.anchor, ids), server.inner, server.correction)
         mine = take(state.clients, ids)
-        states, uploads = work(sim, mine, inbox, order)
-        answers = Answers(order.members, order.invited, uploads)
+        plan = plan_of(sim, order)
+        states, uploads = work(sim, mine, inbox, plan)
+        answers = Answers(order.members, order.invited, uploads, plan.noise)
         return put(state.clients, ids, states), answers
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
@@ -46,7 +48,7 @@ def fresh_clients(sim: Simulation, count: int) -> ClientState:
 
 
 def work(
-    sim: Simulation, states: ClientState, inbox: Inbox, order: Order
+    sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan
 ) -> tuple[ClientState, Upload]:
     """The members' round: their next states and uploads, every tensor [S, ...].
 
@@ -54,10 +56,10 @@ def work(
         sim: The run.
         states: The members' states, every tensor [S, ...].
         inbox: What they received; its model is [S, P].
-        order: Who the members are and what they do.
+        plan: Who the members are and what they do.
     """
     one_client = partial(client_round, sim.strategy, sim.objective.gradient)
-    return sim.runtime.run(one_client, states, inbox, plan_of(sim, order))
+    return sim.runtime.run(one_client, states, inbox, plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:

@@ -57,18 +57,23 @@ def main() -> None:
 def run(cfg: DictConfig) -> None:
     """One job: check everything, then run."""
     job = build(cfg)
+    if job.simulation.train is None:
+        raise ConfigError(
+            f"dataset={_composed(cfg).choices['dataset']} needs SuperNodes that hold the data;"
+            " start it with flwr run, as docs/deployment.md says"
+        )
     folder = Path(HydraConfig.get().runtime.output_dir)
-    composed, sweep = _composed(cfg), _sweep()
+    told, sweep = about(_composed(cfg)), _sweep()
     if job.copies:
         print(
             f"{job.copies} examples are held by more than one client;"
             " weights by example count share them, so that each counts once"
         )
     run_somewhere = run_job if job.engine is None else job.engine.run_job
-    history = run_somewhere(job, folder, about(composed), sweep)
+    history = run_somewhere(job, folder, told, sweep)
     if sweep is None:
         show_rounds(history)
-    print(f"{about(composed)['name']}  {status(history[-1])} -> {folder}")
+    print(f"{told['name']}  {status(history[-1])} -> {folder}")
 
 
 def _attempt(cfg: DictConfig) -> int:

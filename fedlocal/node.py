@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload
 from fedlocal.clients import IntArray
-from fedlocal.in_process import fresh_clients, starts, work
+from fedlocal.in_process import fresh_clients, plan_of, starts, work
 from fedlocal.payload import Formats, unpack_broadcast
 from fedlocal.simulation import Order, Simulation
 from fedlocal.trees import Tree, concatenate, leaves, put, take, tree_map
@@ -113,7 +113,7 @@ class Node:
             return received, None
         before = self._before(state, mail)
         own = inbox._replace(model=inbox.model[self._positions(mail, mail.order.members)])
-        after, uploads = work(self.sim, before, own, mail.order)
+        after, uploads = work(self.sim, before, own, plan_of(self.sim, mail.order))
         return self._kept(received, mail, before, after), uploads
 
     def models(self, state: NodeState, mail: Mail) -> Tensor:

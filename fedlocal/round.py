@@ -81,7 +81,7 @@ def _served(
         state.server,
         answers.uploads,
         torch.from_numpy(answers.members).to(like.device),
-        link_noise(strategy.uplink, Purpose.UPLINK, answers.members, t, sim.seed, like),
+        answers.noise,
         link_noise(strategy.downlink, Purpose.DOWNLINK, rows, t, sim.seed, like),
         info,
     )

@@ -107,11 +107,13 @@ class Answers(NamedTuple):
     members: Ids of the clients that did answer, [S].
     reached: Ids of the clients that hold the broadcast now.
     uploads: Of the members, every tensor [S, ...]; None if there are none.
+    noise: The uniforms that they were encoded with, [S, n].
     """
 
     members: IntArray
     reached: IntArray
     uploads: Upload | None
+    noise: Tensor
 
 
 class Population(Protocol):

@@ -14,7 +14,7 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"trees", "flat", "rng", "losses"},
+    {"lazy", "trees", "flat", "rng", "losses"},
     {"pieces"},
     {"rates", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"strategy"},

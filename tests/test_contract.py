@@ -10,53 +10,23 @@ from torch import nn
 import fedlocal
 import strategies
 from fedlocal.clients import Clients
-from fedlocal.clock import Clock
 from fedlocal.compress import Identity
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
-from fedlocal.participation import DropOut
 from fedlocal.round import advance
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulate import prepare
 from fedlocal.simulation import RunState, Simulation, initial_state
 from fedlocal.trees import leaves, tree_map
+from tests import ragged
+from tests.ragged import ROUNDS, SIZES, ragged_clients, small_model
 from tests.strategies_in_conf import NAMES, strategy_of
-
-SIZES = (9, 4, 13, 6, 7)
-ROUNDS = 4
-
-
-def ragged_clients() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    rng = torch.Generator().manual_seed(1)
-    return [
-        (torch.randn(n, 5, generator=rng), torch.randint(0, 3, (n,), generator=rng)) for n in SIZES
-    ]
-
-
-def small_model() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 3))
 
 
 def simulation(name: str, runtime=None, participation: float = 1.0, dtype=torch.float64):
-    return prepare(
-        model=small_model(),
-        clients=ragged_clients(),
-        strategy=strategy_of(name),
-        rounds=ROUNDS,
-        # Larger than the smallest client, so that batches are ragged too.
-        batch_size=6,
-        loss=cross_entropy,
-        test=None,
+    return ragged.simulation(
+        strategy_of(name),
+        runtime or Vmapped(),
         participation=participation,
-        seed=3,
-        runtime=runtime or Vmapped(),
-        device="cpu",
         dtype=dtype,
-        clock=Clock(),
-        faults=DropOut(),
-        evaluate=Evaluate(),
+        every=1,
     )
 
 

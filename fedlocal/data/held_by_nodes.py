@@ -18,6 +18,7 @@ def on_nodes(
     sizes: Sequence[int] | None = None,
     own: str | None = None,
     own_client: int = 0,
+    own_classes: str | None = None,
 ) -> Dataset:
     """The data of a deployment: real on the machine that holds them, placeholders elsewhere.
 
@@ -32,6 +33,7 @@ def on_nodes(
         sizes: On the server, examples of each machine, [K]; None before they are known.
         own: On a machine, where its data lie.
         own_client: On a machine, its partition id.
+        own_classes: On a machine, a file with the names of all classes; see `load_local`.
 
     Raises:
         FileNotFoundError: Nothing at `own` or `test`.
@@ -39,7 +41,7 @@ def on_nodes(
     """
     shape = tuple(input_shape)
     counts = list(sizes) if sizes is not None else [1] * num_clients
-    mine = None if own is None else _checked(own, load_local(own), shape, num_classes)
+    mine = None if own is None else _checked(own, load_local(own, own_classes), shape, num_classes)
     if mine is not None:
         counts[own_client] = len(mine[0])
     owners = np.repeat(np.arange(num_clients), counts)

@@ -14,6 +14,8 @@ AXES: tuple[tuple[str, Callable[[Row], float]], ...] = (
     ("simulated seconds", lambda row: row["sim_seconds"]),
 )
 METRICS = (("train_loss", "train loss"), ("test_accuracy", "test accuracy"))
+# What is left to draw where the data are elsewhere and there is no test set.
+LOCAL = ("local_loss", "clients' loss while they trained")
 LEGEND_CHARACTERS = 160
 
 
@@ -21,7 +23,8 @@ def draw(runs: list[FinishedRun], path: Path) -> None:
     """Draw all runs into one picture; their labels tell them apart."""
     from matplotlib.figure import Figure
 
-    drawn = [metric for metric in METRICS if any(_points(one, metric[0]) for one in runs)]
+    known = [metric for metric in METRICS if any(_points(one, metric[0]) for one in runs)]
+    drawn = known or [LOCAL]
     widest = max(len(one.label) for one in runs) + 8
     columns = max(1, min(len(runs), LEGEND_CHARACTERS // widest))
     legend_lines = 0 if len(runs) == 1 else ceil(len(runs) / columns)

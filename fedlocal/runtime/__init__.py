@@ -4,8 +4,9 @@ Nothing is imported before it is asked for: Flower's side imports this package w
 cost seconds.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fedlocal.lazy import lazy
 
 if TYPE_CHECKING:
     from fedlocal.runtime.loop import Loop
@@ -24,11 +25,7 @@ HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """A public name, imported at its first use."""
-    if name not in HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
+__getattr__ = lazy(__name__, HOMES)
 
 
 def runtime_of(runtime: "str | Runtime") -> "Runtime":

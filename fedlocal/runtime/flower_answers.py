@@ -37,7 +37,9 @@ def answer(question: Question) -> tuple[RecordDict, RecordDict]:
     """The reply's content, and the records to keep. A refusal changes nothing."""
     try:
         overrides = read_pact(question.content).overrides
-        node, digest = _node(overrides, question.partition, question.num_partitions, question.data)
+        node, digest = _node(
+            overrides, question.partition, question.num_partitions, question.data, question.classes
+        )
     except (KeyError, ValueError, ConfigError) as error:
         return write_refusal(
             DIFFERENT, f"this machine cannot build the run: {error}"
@@ -73,7 +75,7 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
 
 
 @lru_cache(maxsize=4)
-def _simulation(overrides: str, partition: int, data: str) -> Simulation:
+def _simulation(overrides: str, partition: int, data: str, classes: str) -> Simulation:
     cfg = compose(overrides).cfg
     held_here = "own" in cfg.dataset
     if held_here != bool(data):
@@ -83,14 +85,18 @@ def _simulation(overrides: str, partition: int, data: str) -> Simulation:
         )
     if held_here:
         with open_dict(cfg.dataset):
-            cfg.dataset.update(own=data, own_client=partition, test=None)
+            cfg.dataset.update(
+                own=data, own_client=partition, own_classes=classes or None, test=None
+            )
     return build(cfg).simulation
 
 
 @lru_cache(maxsize=64)
-def _node(overrides: str, partition: int, num_partitions: int, data: str) -> tuple[Node, str]:
+def _node(
+    overrides: str, partition: int, num_partitions: int, data: str, classes: str
+) -> tuple[Node, str]:
     # Nodes in one process share what they have in common; own data they have not.
-    sim = _simulation(overrides, partition if data else 0, data)
+    sim = _simulation(overrides, partition if data else 0, data, classes)
     clients = clients_of(len(sim.clients), partition, num_partitions)
     return Node(sim, formats(sim), clients), run_digest(sim)
 

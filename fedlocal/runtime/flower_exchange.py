@@ -94,13 +94,20 @@ def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]
         TimeoutError: Some partition has no node.
     """
     met: dict[int, Machine] = {}
+    strangers: set[int] = set()
     deadline, pause = monotonic() + patience_seconds, 0.5
     while True:
         online = list(grid.get_node_ids())
-        known = {machine.node for machine in met.values()}
+        known = {machine.node for machine in met.values()} | strangers
         unknown = [node for node in online if node not in known]
         for machine in introduce(grid, unknown, pact, max(1.0, deadline - monotonic())):
-            met[machine.partition] = machine
+            if met.setdefault(machine.partition, machine) is not machine:
+                strangers.add(machine.node)
+                log.warning(
+                    "node %d is left out: partition %d is on node %d already; give every SuperNode"
+                    " a partition-id of its own",
+                    *(machine.node, machine.partition, met[machine.partition].node),
+                )
         wanted = max((machine.num_partitions for machine in met.values()), default=1)
         missing = sorted(set(range(wanted)) - set(met))
         if not missing:

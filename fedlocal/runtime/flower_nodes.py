@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import cache, partial
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -16,7 +17,9 @@ from fedlocal.client import Upload, broadcast_rows
 from fedlocal.clients import IntArray
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import FRESH, Mail, clients_of
+from fedlocal.noise import link_noise
 from fedlocal.payload import Formats, formats, pack_broadcast, unpack_model
+from fedlocal.rng import Purpose
 from fedlocal.runtime.flower_codec import Letter, Pact, array_bytes, write_letter
 from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
 from fedlocal.runtime.flower_replies import Read, Request, check_hope, settle, upload_reader
@@ -67,7 +70,7 @@ class FlowerNodes:
         """See `Population.train`."""
         read, everyone = upload_reader(self.form, sim, order), sim.strategy.needs_everyone
         remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
-        return counted(remote, order, uploads, reached)
+        return counted(sim, remote, order, uploads, reached)
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`. These transfers serve the evaluation, no ledger counts them."""
@@ -101,7 +104,7 @@ class FlowerNodes:
         deadline = monotonic() + self.patience_seconds
         while pending:
             remote = self._roll_call(remote)
-            letters = {p: self.letter(sim, state, remote, r) for p, r in pending.items()}
+            letters = self.letters(sim, state, remote, pending)
             replies = self._ask(kind, order, remote, letters)
             settled = settle(sim, pending, replies, read, everyone)
             found |= settled.values
@@ -131,35 +134,42 @@ class FlowerNodes:
         return requests
 
     def _roll_call(self, remote: Remote) -> Remote:
-        """Machines that came back under another node id are known again."""
-        known = {machine.node for machine in remote.machines}
-        unknown = [node for node in self.grid.get_node_ids() if node not in known]
-        if not unknown:
-            return remote
+        """Machines that came back under another node id are known again.
+
+        Nobody takes the place of a machine that is there: it has the state, and its own data.
+        """
+        online = set(self.grid.get_node_ids())
         machines = list(remote.machines)
+        gone = {p for p, machine in enumerate(machines) if machine.node not in online}
+        unknown = sorted(online - {machine.node for machine in machines})
+        if not gone or not unknown:
+            return remote
         for machine in introduce(self.grid, unknown, self.pact, self.timeout_seconds):
-            if machine.num_partitions == len(machines):
+            if machine.partition in gone and machine.num_partitions == len(machines):
                 log.warning("partition %d is now on node %d", machine.partition, machine.node)
                 machines[machine.partition] = machine
         return remote._replace(machines=tuple(machines))
 
-    def letter(
-        self, sim: Simulation, state: RunState, remote: Remote, request: Request
-    ) -> RecordDict:
-        """The content of the message that brings a request to its machine."""
-        order = request.order
-        rows = np.array([0]) if self.form.shared else order.invited
-        counted = remote.counted[order.members]
-        mail = Mail(
-            order=order,
-            counted=np.full_like(counted, FRESH) if request.afresh else counted,
-            rows=rows,
-            whole=request.whole,
-            payloads=tuple(
-                pack_broadcast(self.form, sim, state, int(row), request.whole) for row in rows
-            ),
-        )
-        return write_letter(Letter(remote.run, self.pact, mail))
+    def letters(
+        self, sim: Simulation, state: RunState, remote: Remote, pending: dict[int, Request]
+    ) -> dict[int, RecordDict]:
+        """The contents of the messages that bring the requests to their machines."""
+        # Machines whose clients share an anchor are sent the same bytes, packed once.
+        pack = cache(partial(pack_broadcast, self.form, sim, state))
+        letters = {}
+        for partition, request in pending.items():
+            order = request.order
+            rows = np.array([0]) if self.form.shared else order.invited
+            counted = remote.counted[order.members]
+            mail = Mail(
+                order=order,
+                counted=np.full_like(counted, FRESH) if request.afresh else counted,
+                rows=rows,
+                whole=request.whole,
+                payloads=tuple(pack(int(row), request.whole) for row in rows),
+            )
+            letters[partition] = write_letter(Letter(remote.run, self.pact, mail))
+        return letters
 
     def _ask(
         self, kind: str, order: Order, remote: Remote, letters: dict[int, RecordDict]
@@ -172,14 +182,18 @@ class FlowerNodes:
 
 
 def counted(
-    remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
+    sim: Simulation, remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
     """Count the members whose uploads are there."""
     members = order.members[np.isin(order.members, list(uploads))]
     rounds = remote.counted.copy()
     rounds[members] = order.round_index
     stacked = stack([uploads[int(c)] for c in members]) if len(members) else None
-    return remote._replace(counted=rounds), Answers(members, reached, stacked)
+    # The machines drew the same.
+    noise = link_noise(
+        sim.strategy.uplink, Purpose.UPLINK, members, order.round_index, sim.seed, sim.start
+    )
+    return remote._replace(counted=rounds), Answers(members, reached, stacked, noise)
 
 
 def population(

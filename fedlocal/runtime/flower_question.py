@@ -10,8 +10,8 @@ class Question(NamedTuple):
     """A message and where it arrived.
 
     kind: "train", "evaluate" or "query". kept: The node's records between messages.
-    The rest are the SuperNode's own settings: its partition, a path with its own data ("" for the
-    config's), and a folder for its state ("" for Context.state).
+    The rest are the SuperNode's own settings, "" for none: its partition, a path with its own data,
+    a file with the names of all classes, and a folder for its state instead of Context.state.
     """
 
     kind: str
@@ -20,6 +20,7 @@ class Question(NamedTuple):
     partition: int
     num_partitions: int
     data: str = ""
+    classes: str = ""
     state: str = ""
 
 
@@ -33,6 +34,7 @@ def question(kind: str, message: Message, context: Context) -> Question:
         partition=int(own["partition-id"]),
         num_partitions=int(own["num-partitions"]),
         data=str(own.get("data", "")),
+        classes=str(own.get("classes", "")),
         state=str(own.get("state", "")),
     )
 

@@ -75,10 +75,8 @@ class FedLocal(Strategy):
         pending = nodes.requests(sim, remote, order)
         where = {remote.machines[partition].node: partition for partition in pending}
         self._asked = order, pending, where
-        return [
-            Message(nodes.letter(sim, state, remote, pending[p]), node, "train")
-            for node, p in where.items()
-        ]
+        letters = nodes.letters(sim, state, remote, pending)
+        return [Message(letters[partition], node, "train") for node, partition in where.items()]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -102,7 +100,7 @@ class FedLocal(Strategy):
                 f"no sound reply from the partitions {sorted(settled.again)}, and {sim.strategy}"
                 " needs every client; fedlocal's own ServerApp would ask them again"
             )
-        clients, answers = counted(self.state.clients, order, settled.values, settled.reached)
+        clients, answers = counted(sim, self.state.clients, order, settled.values, settled.reached)
         self.state, row, _ = conclude(sim, self.state, order, clients, answers)
         self.history.append(row)
         return self._named(consensus(sim, self.state)), _metrics(row)

@@ -147,3 +147,11 @@ def test_an_interrupt_is_quiet(start, here):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (130, "", "fedlocal: interrupted\n")
+
+
+def test_data_on_other_machines_are_not_trained_on_here(cli):
+    given = ("dataset=on_nodes", "dataset.input_shape=[4]", "dataset.num_classes=3")
+    assert cli(*given).refused == (
+        "fedlocal: dataset=on_nodes needs SuperNodes that hold the data; start it with flwr run,"
+        " as docs/deployment.md says"
+    )

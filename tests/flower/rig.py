@@ -54,7 +54,7 @@ class Rig:
             node = Node(self.sim, self.form, clients)
             folder = f"{self.state_folder}/{partition}" if self.state_folder else ""
             question = Question(
-                kind, message.content, context.state, partition, self.num_nodes, "", folder
+                kind, message.content, context.state, partition, self.num_nodes, state=folder
             )
             digest = self.digest(partition, run_digest(self.sim))
             content, kept = answer_as(node, digest, question)

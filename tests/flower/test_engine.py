@@ -35,6 +35,9 @@ def train(message, context):
 @server.main()
 def main(grid, context):
     x, numbers = np.zeros(3), []
+    # The engine starts the ServerApp and makes its nodes known side by side.
+    while len(list(grid.get_node_ids())) < 2:
+        time.sleep(0.02)
     for _ in range(3):
         content = RecordDict({"x": ArrayRecord([x])})
         calls = [Message(content, node, "train") for node in grid.get_node_ids()]

@@ -9,8 +9,8 @@ from fedlocal.runtime import Vmapped
 from fedlocal.trees import leaves
 from fedlocal.wire import OVERHEAD
 from strategies import double_compression, local_sgd
-from tests.flower.problem import SIZES, simulation
 from tests.flower.rig import Rig, in_process
+from tests.ragged import SIZES, simulation
 from tests.strategies_in_conf import NAMES, strategy_of
 from tests.test_slots import GOSSIP
 

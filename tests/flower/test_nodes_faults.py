@@ -12,8 +12,8 @@ from fedlocal.clients import IntArray
 from fedlocal.participation import DropOut
 from fedlocal.trees import leaves
 from strategies import double_compression, easgd, local_sgd, vrl_sgd
-from tests.flower.problem import simulation
 from tests.flower.rig import Rig, in_process
+from tests.ragged import simulation
 
 NODES = 5
 STATEFUL = double_compression(0.1, 3, momentum=0.9)

@@ -92,3 +92,33 @@ def test_a_label_out_of_range_is_said_by_the_machine(tmp_path, machines, caplog)
 def test_as_many_clients_as_machines(tmp_path, machines):
     with pytest.raises(Exception, match="give K=3 instead of K=4"):
         run(tmp_path, COMMON.replace("K=3", "K=4"), machines[0])
+
+
+def test_names_of_classes_are_the_same_everywhere(tmp_path, machines, caplog):
+    # Each machine holds other classes: sorted by itself, each would begin at 0.
+    rng = np.random.default_rng(1)
+    (tmp_path / "names.txt").write_text("ant\nbee\ncow\n")
+    configs, held = [], []
+    for i, names in enumerate((["cow", "bee"], ["ant", "cow"], ["bee", "bee"])):
+        x = rng.standard_normal((2, 4)).astype(np.float32)
+        np.savez(tmp_path / f"named{i}.npz", x=x, y=np.array(names))
+        configs.append(
+            {"data": str(tmp_path / f"named{i}.npz"), "classes": str(tmp_path / "names.txt")}
+        )
+        held.append((torch.from_numpy(x), torch.tensor(["abc".index(name[0]) for name in names])))
+    folder = run(tmp_path, COMMON, configs)
+    sim = build(compose(COMMON).cfg).simulation
+    here = fedlocal.simulate(
+        sim.objective.model, held, sim.strategy, rounds=3, batch_size=4,
+        dtype=torch.float64, device="cpu", runtime="loop",
+    )  # fmt: skip
+    weights = load_file(folder / "model.safetensors")
+    assert all(torch.equal(weights[k], v) for k, v in here.model.state_dict().items())
+
+
+def test_two_machines_with_one_partition(tmp_path, machines, caplog):
+    configs = [*machines[0][:2], machines[0][2] | {"partition-id": 0}]
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
+        run(tmp_path, overrides, configs)
+    assert "partition 0 is on node" in caplog.text

@@ -35,6 +35,7 @@ def simulation(
     participation: float = 1.0,
     dtype: torch.dtype = torch.float64,
     faults: DropOut | None = None,
+    every: int = 2,
 ) -> Simulation:
     return prepare(
         model=small_model(),
@@ -52,5 +53,5 @@ def simulation(
         dtype=dtype,
         clock=None,
         faults=faults,
-        evaluate=Evaluate(every=2),
+        evaluate=Evaluate(every=every),
     )
