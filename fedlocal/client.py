@@ -39,6 +39,7 @@ class Work(NamedTuple):
     active: Which of the H steps are real where clients are padded to one H, [H]; () when all are.
     rates: Step sizes, [H].
     noise: The compressor's uniforms, [n].
+    everything: All of the client's examples, where the correction reads them; else ().
     """
 
     indices: Tensor
@@ -46,6 +47,14 @@ class Work(NamedTuple):
     active: Tree
     rates: Tensor
     noise: Tensor
+    everything: Tree = ()
+
+
+class Everything(NamedTuple):
+    """All examples of a client: indices, [C, B], and which of them are no padding, [C, B]."""
+
+    indices: Tensor
+    real: Tensor
 
 
 class Upload(NamedTuple):
@@ -84,21 +93,43 @@ def client_round(
     Shapes are those of one client: vectors [P], batches [B].
     """
     start, belief = strategy.mixing.begin(state.mixing, inbox.model)
-    correction = strategy.correction.begin(state.correction, start, inbox.correction)
+    full = full_gradient(gradient, start, work.everything)
+    correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
     inner = strategy.inner.begin(state.inner, inbox.inner)
     local = _local_steps(strategy, gradient, start, inner, correction, inbox, work)
 
-    vector = local.x - belief
-    message, uplink = strategy.uplink.encode(vector, state.uplink, work.noise)
+    steps = _steps(work, start)
+    link = strategy.uplink.observe(state.uplink, steps, local.step_sum)
+    vector = strategy.mixing.told(start, local.x) - belief
+    message, uplink = strategy.uplink.encode(vector, link, work.noise)
     belief = belief + strategy.uplink.decode(message, work.noise, vector.shape[0])
     correction, report = strategy.correction.end(
         correction, start, belief, local.step_sum, inbox.correction
     )
 
     memory = strategy.mixing.end(state.mixing, local.x, belief)
-    steps = work.indices.shape[0] if work.active == () else work.active.sum()
     upload = Upload(message, strategy.inner.report(local.inner), report, local.loss_sum / steps)
     return ClientState(local.inner, correction, uplink, memory), upload
+
+
+def full_gradient(gradient: Gradient, x: Tensor, everything: Tree) -> Tree:
+    """Gradient at x over all of a client's examples, [P]; () where they are not given."""
+    if everything == ():
+        return ()
+    counts = everything.real.sum(1).to(x.dtype)
+    total = torch.zeros_like(x)
+    for part in range(len(counts)):
+        grad = gradient(x, everything.indices[part], everything.real[part])[0]
+        # A part that is all padding has no mean.
+        total = total + torch.where(counts[part] > 0, counts[part] * grad, 0.0)
+    return total / counts.sum()
+
+
+def _steps(work: Work, like: Tensor) -> Tensor:
+    """How many local steps this client takes, []."""
+    if work.active == ():
+        return like.new_tensor(work.indices.shape[0])
+    return work.active.sum().to(like.dtype)
 
 
 def _local_steps(

@@ -77,6 +77,10 @@ class Clients:
         held = sum(len(chunk) for chunk in self.chunks[client])
         return held / sum(self.batch_quotas(client, batch_size))
 
+    def examples(self, client: int) -> IntArray:
+        """Pool indices of all that a client holds, [n_i]."""
+        return np.concatenate(self.chunks[client])
+
     def batches(
         self, client: int, steps: int, batch_size: int | None, seed: int, round_index: int
     ) -> IntArray:

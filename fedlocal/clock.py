@@ -50,7 +50,9 @@ class Clock:
         down = self.latency_seconds + record.downlink_bytes / self.bandwidth_bytes
         answered = record.uplink_bytes > 0
         up = answered * self.latency_seconds + record.uplink_bytes / self.bandwidth_bytes
-        each = down + self._compute(record, seed) + up
+        travel, compute = down + up, self._compute(record, seed)
+        # Overlapped, whichever takes longer hides the other.
+        each = np.maximum(travel, compute) if record.overlapped else travel + compute
         return float(each.max(initial=0.0))
 
     def _compute(self, record: RoundRecord, seed: int) -> np.ndarray:

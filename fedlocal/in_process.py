@@ -39,7 +39,7 @@ class InProcess:
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`."""
         ids = torch.arange(len(sim.clients), device=sim.start.device)
-        return starts(sim, state.clients, broadcast_rows(state.server.anchor, ids))
+        return outputs(sim, state.clients, broadcast_rows(state.server.anchor, ids))
 
 
 def fresh_clients(sim: Simulation, count: int) -> ClientState:
@@ -69,6 +69,7 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         for c, h in zip(order.members, order.steps, strict=True)
     ]
     uplink = sim.strategy.uplink
+    reads_all = sim.strategy.correction.reads_all_data
     return Plan(
         clients=order.members,
         steps=order.steps,
@@ -77,9 +78,14 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         noise=link_noise(
             uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
         ),
+        everything=[sim.clients.examples(int(c)) for c in order.members] if reads_all else [],
     )
 
 
-def starts(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
-    """The model that each client would start the next round from, [S, P], given its anchor row."""
-    return torch.vmap(sim.strategy.mixing.begin)(states.mixing, rows)[0]
+def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
+    """The model to evaluate of each client, [S, P], given the anchor row that it would receive.
+
+    That is the one it would start the next round from, unless the inner optimiser has another.
+    """
+    starts = torch.vmap(sim.strategy.mixing.begin)(states.mixing, rows)[0]
+    return torch.vmap(sim.strategy.inner.output)(states.inner, starts)

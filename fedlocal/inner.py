@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.pieces import InnerOptimiser, Rate, Round
+from fedlocal.pieces import Guarantee, InnerOptimiser, Rate, Round
 from fedlocal.rates import as_rate
 from fedlocal.trees import Tree, tree_map, weighted_mean
 
@@ -37,6 +37,12 @@ class Buffered(InnerOptimiser):
         as_rate(self.lr)
         if self.buffers not in ("keep", "reset", "average"):
             raise ValueError(f"buffers must be keep, reset or average, got {self.buffers!r}")
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Buffers are averaged where models are."""
+        average = self.buffers == "average"
+        return frozenset({Guarantee.AVERAGING_SERVER}) if average else frozenset()
 
     def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         return as_rate(self.lr).at(round_index, first_step, steps)

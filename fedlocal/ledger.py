@@ -15,13 +15,15 @@ from fedlocal.clients import IntArray
 from fedlocal.server import ServerState
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, take
-from fedlocal.wire import dense_layout, nbytes
+from fedlocal.wire import dense_layout, each_nbytes, nbytes
 
 
 class RoundRecord(NamedTuple):
     """One round as its cohort saw it; every array is [S].
 
-    steps and uplink_bytes are 0 for a client that did not answer.
+    steps and uplink_bytes are 0 for a client that did not answer. Where clients talk to each
+    other, bytes are those of all links of theirs. overlapped: Whether messages travel while
+    clients compute.
     """
 
     round_index: int
@@ -29,6 +31,7 @@ class RoundRecord(NamedTuple):
     steps: IntArray
     uplink_bytes: IntArray
     downlink_bytes: IntArray
+    overlapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,15 +51,17 @@ class Ledger:
         return int(sum(record.downlink_bytes.sum() for record in self.records))
 
 
-def uplink_nbytes(strategy: Strategy, uploads: Upload, like: Tensor) -> int:
-    """Length of one client's upload on the wire: message, reports and header.
+def uplink_nbytes(strategy: Strategy, uploads: Upload, like: Tensor) -> IntArray:
+    """Length of each upload on the wire, [S]: message, reports and header.
 
     Args:
         strategy: Whose uplink encodes the message.
-        uploads: Of any clients, every tensor [S, ...].
+        uploads: Of S clients, every tensor [S, ...].
         like: A model [P]; gives size and dtype.
     """
-    return nbytes(uplink_layout(strategy, take(uploads, 0), len(like)), like.dtype)
+    layout = uplink_layout(strategy, take(uploads, 0), len(like))
+    parts = uploads.message, (uploads.inner, uploads.correction)
+    return each_nbytes(parts, layout, like.dtype, len(uploads.loss))
 
 
 def uplink_layout(strategy: Strategy, upload: Upload, size: int) -> Tree:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload
 from fedlocal.clients import IntArray
-from fedlocal.in_process import fresh_clients, plan_of, starts, work
+from fedlocal.in_process import fresh_clients, outputs, plan_of, work
 from fedlocal.payload import Formats, unpack_broadcast
 from fedlocal.simulation import Order, Simulation
 from fedlocal.trees import Tree, concatenate, leaves, put, take, tree_map
@@ -119,7 +119,7 @@ class Node:
     def models(self, state: NodeState, mail: Mail) -> Tensor:
         """The model that each member would start the next round from, [S, P]."""
         rows = self._open(state, mail).model[self._positions(mail, mail.order.members)]
-        return starts(self.sim, self._before(state, mail), rows)
+        return outputs(self.sim, self._before(state, mail), rows)
 
     def _open(self, state: NodeState, mail: Mail) -> Inbox:
         """The broadcast, its models those of mail.rows, [R, P]."""

@@ -34,10 +34,19 @@ class OuterSGD(OuterOptimiser):
             raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
 
     @property
+    def plain(self) -> bool:
+        """Whether the anchor lands on the mean."""
+        return self.lr == 1 and self.momentum == 0
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing where it changes nothing."""
+        return frozenset() if self.plain else super().requires
+
+    @property
     def breaks(self) -> frozenset[Guarantee]:
         """Only lr 1 without momentum puts the anchor on the mean."""
-        plain = self.lr == 1 and self.momentum == 0
-        return frozenset() if plain else frozenset({Guarantee.PLAIN_MEAN})
+        return frozenset() if self.plain else frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> OuterState:
         return OuterState(torch.zeros_like(anchor))

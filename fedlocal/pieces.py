@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,34 +29,73 @@ class Guarantee(Enum):
     LOSSLESS_DOWNLINK = "every client receives the anchor exactly"
     EQUAL_STEPS = "all clients take the same number of local steps in a round"
     FULL_PARTICIPATION = "every client takes part in every round"
+    AVERAGING_SERVER = "a server averages the models of clients that all start from one anchor"
+    BARRIER = "a round begins when the one before is finished"
+
+
+class Timing(Enum):
+    """When what a client sent is applied.
+
+    BARRIER: Computation and communication take turns.
+    OVERLAPPED: What is received was known one round ago, so that messages travel while clients
+        compute.
+    ASYNCHRONOUS: On arrival; nobody waits for anybody.
+    """
+
+    BARRIER = "barrier"
+    OVERLAPPED = "overlapped"
+    ASYNCHRONOUS = "asynchronous"
 
 
 class Round(NamedTuple):
-    """What the server half may know of a round."""
+    """What the server half may know of a round.
 
-    weights: Tensor  # [S], of the cohort's members, sum to 1
-    fraction: float  # S / K, the share of all clients that took part
-    lr: Tensor  # [], mean local step size that was applied in the round
+    round_index: Counted from 0; of an asynchronous strategy, the exchange.
+    weights: Of the cohort's members, sum to 1, [S].
+    fraction: S / K, the share of all clients that took part.
+    lr: Mean local step size that was applied in the round, [].
+    steps: Local steps of each member, [S].
+    step_sums: Sum of the step sizes that each member applied, [S].
+    """
+
+    round_index: int
+    weights: Tensor
+    fraction: float
+    lr: Tensor
+    steps: Tensor
+    step_sums: Tensor
 
 
 class View(NamedTuple):
-    """What a correction may look at during one local step of one client."""
+    """What a correction may look at in one client's round.
 
-    start: Tensor  # [P], the model this client began the round with
-    control: Tree  # the server half's broadcast
-    gradient: Callable[[Tensor], Tensor]  # gradient at another point, on the same mini-batch
+    start: The model this client began the round with, [P].
+    control: The server half's broadcast.
+    gradient: Gradient at another point [P], on the step's mini-batch.
+    """
+
+    start: Tensor
+    control: Tree
+    gradient: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
     """Common to all pieces: what it relies on, and what it takes from others."""
 
-    requires: ClassVar[frozenset[Guarantee]] = frozenset()
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """The guarantees without which this piece does something else than it says."""
+        return frozenset()
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
         """The guarantees that do not hold in a strategy with this piece."""
         return frozenset()
+
+    def bind(self, spec: ParamSpec) -> Self:
+        """The same piece, knowing the shapes of the layers."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -92,6 +131,10 @@ class InnerOptimiser(Piece):
     def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
         """One step from x [P] along `direction` [P]; `lr` is a scalar tensor."""
 
+    def output(self, state: Tree, x: Tensor) -> Tensor:
+        """The model to evaluate, [P], of a client that stands at x: an average of iterates, say."""
+        return x
+
     def report(self, state: Tree) -> Tree:
         """What travels up after the round."""
         return ()
@@ -103,7 +146,12 @@ class InnerOptimiser(Piece):
 
 @dataclass(frozen=True)
 class Correction(Piece):
-    """Changes the local direction. May have a server half: a control vector up and down."""
+    """Changes the local direction. May have a server half: a control vector up and down.
+
+    reads_all_data: Whether `begin` is given the gradient over all of the client's examples.
+    """
+
+    reads_all_data: ClassVar[bool] = False
 
     def init(self, x: Tensor) -> Tree:
         """State of a client that has not taken part yet."""
@@ -113,8 +161,16 @@ class Correction(Piece):
         """The first broadcast of the server half."""
         return ()
 
-    def begin(self, state: Tree, start: Tensor, control: Tree) -> Tree:
-        """Called with the model that the round starts from, after the pull."""
+    def begin(self, state: Tree, start: Tensor, control: Tree, full_gradient: Tree) -> Tree:
+        """State for the round.
+
+        Args:
+            state: As `end` returned it.
+            start: The model that the round starts from, after the pull, [P].
+            control: The server half's broadcast.
+            full_gradient: At the start, over all of the client's examples, [P]; () unless
+                `reads_all_data`.
+        """
         return state
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
@@ -136,8 +192,8 @@ class Correction(Piece):
         """
         return state, ()
 
-    def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
-        """The next broadcast from the cohort's reports, each [S, ...]."""
+    def combine(self, control: Tree, reports: Tree, received: Tensor, info: Round) -> Tree:
+        """The next broadcast from the cohort's reports, each [S, ...], and messages [S, P]."""
         return control
 
 
@@ -169,6 +225,17 @@ class Field(NamedTuple):
     bits: int = 0
 
 
+class Optional(NamedTuple):
+    """A part of a message, or of its layout, that travels only where its flag is 1.
+
+    flag: In a message 0 or 1, [1]; in a layout `Field(1, bits=1)`.
+    body: The part; in a message whose flag is 0, zeros that nobody reads.
+    """
+
+    flag: Tree
+    body: Tree
+
+
 @dataclass(frozen=True)
 class Compressor(Piece):
     """Encodes a vector [P] into a message and decodes it again, for either direction.
@@ -182,13 +249,13 @@ class Compressor(Piece):
         """Whether decode(encode(v)) is always v."""
         return False
 
-    def bind(self, spec: ParamSpec) -> "Compressor":
-        """The same compressor, knowing the shapes of the layers."""
-        return self
-
     def init(self, x: Tensor) -> Tree:
         """State before the first message; x [P] gives shape and dtype."""
         return ()
+
+    def observe(self, state: Tree, steps: Tensor, step_sum: Tensor) -> Tree:
+        """Learn before encoding how many local steps were taken, [], and their sizes' sum, []."""
+        return state
 
     def noise_size(self, size: int) -> int:
         """Number of uniforms for a vector of `size` scalars."""
@@ -219,8 +286,16 @@ class Mixing(Piece):
     """
 
     @abstractmethod
-    def weigh(self, counts: Tensor) -> Tensor:
-        """Weights [S] that sum to 1, from the cohort's example counts [S]."""
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
+        """Weights [S] that sum to 1, from the cohort's example counts and local steps, [S]."""
+
+    def describe(self, num_clients: int) -> str:
+        """What a user should know of this mixing among so many clients, in a line; "" for nothing."""
+        return ""
+
+    def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
+        """Who sends to whom, [K, K], row to column; None where clients talk to a server."""
+        return None
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         """The first anchor [A, P] from the initial model x [P]."""
@@ -237,6 +312,10 @@ class Mixing(Piece):
     def begin(self, memory: Tree, incoming: Tensor) -> tuple[Tensor, Tensor]:
         """The round's start [P] and the server's belief of this client's model [P]."""
         return incoming, incoming
+
+    def told(self, start: Tensor, x: Tensor) -> Tensor:
+        """The model that the message tells of, [P]: the one after the local steps, x."""
+        return x
 
     def end(self, memory: Tree, x: Tensor, belief: Tensor) -> Tree:
         """The next memory, from the client's model and the updated belief."""
@@ -255,13 +334,18 @@ class Mixing(Piece):
                 begin at the anchor a mean of these is the move; adding and subtracting the anchor
                 would only lose digits.
             clients: Ids of the cohort, [S].
-            info: Weights and fraction of the cohort.
+            info: What the cohort did.
         """
 
 
 @dataclass(frozen=True)
 class OuterOptimiser(Piece):
     """Turns the pseudo-gradient (before - after) into the move of the anchor."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """A pseudo-gradient is what an averaging server sees."""
+        return frozenset({Guarantee.AVERAGING_SERVER})
 
     def init(self, anchor: Tensor) -> Tree:
         """State before the first round; anchor [A, P]."""

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fedlocal.clients import IntArray
 from fedlocal.evaluate import mean_accuracy, mean_loss
 from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.participation import cohort
-from fedlocal.pieces import Round
+from fedlocal.pieces import Round, Timing
 from fedlocal.rng import Purpose
 from fedlocal.server import server_round
 from fedlocal.simulation import Answers, Order, RunState, Simulation, consensus, step_sizes
@@ -57,6 +58,7 @@ def conclude(
         "round": after.round_index,
         "local_steps": after.steps,
         "period": after.steps - state.steps,
+        "lr": None if answers.uploads is None else float(step_sizes(sim, order).mean()),
         "answered": len(answers.members),
         "local_loss": local_loss,
         **_evaluation(sim, after),
@@ -91,11 +93,20 @@ def _served(
 
 def _info(sim: Simulation, order: Order, members: IntArray) -> Round:
     like = sim.start
-    weights = sim.strategy.mixing.weigh(torch.from_numpy(sim.clients.counts[members]))
+    answered = order.steps[np.isin(order.members, members)]
+    steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)
+    counts = torch.from_numpy(sim.clients.counts[members])
+
+    def placed(value: Any) -> Tensor:
+        return torch.as_tensor(value).to(like.dtype).to(like.device)
+
     return Round(
-        weights=weights.to(like.dtype).to(like.device),
+        round_index=order.round_index,
+        weights=placed(sim.strategy.mixing.weigh(counts, steps)),
         fraction=len(members) / len(sim.clients),
-        lr=torch.tensor(step_sizes(sim, order).mean(), dtype=like.dtype).to(like.device),
+        lr=placed(rates.mean()),
+        steps=placed(steps),
+        step_sums=placed(np.cumsum(rates)[answered - 1]),
     )
 
 
@@ -104,13 +115,21 @@ def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) ->
     answered = np.isin(order.invited, answers.members)
     steps = np.zeros(len(order.invited), dtype=np.int64)
     steps[answered] = order.steps[np.isin(order.members, answers.members)]
-    each = 0 if answers.uploads is None else uplink_nbytes(strategy, answers.uploads, like)
+    up = np.zeros(len(order.invited), dtype=np.int64)
+    if answers.uploads is not None:
+        up[answered] = uplink_nbytes(strategy, answers.uploads, like)
+    down = downlink_nbytes(strategy, state.server, order.current)
+    links = strategy.mixing.links(state.round_index, len(sim.clients))
+    if links is not None:
+        # Clients talk to each other: what one sends, its neighbours receive, and nobody else.
+        up, down = links.sum(1) * up, up @ links
     return RoundRecord(
         round_index=state.round_index,
         clients=order.invited,
         steps=steps,
-        uplink_bytes=answered * each,
-        downlink_bytes=downlink_nbytes(strategy, state.server, order.current),
+        uplink_bytes=up,
+        downlink_bytes=down,
+        overlapped=strategy.timing is Timing.OVERLAPPED,
     )
 
 

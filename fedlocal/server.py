@@ -69,12 +69,13 @@ def server_round(
     move, outer = strategy.outer.step(-move, state.outer, info)
     message, downlink = torch.vmap(strategy.downlink.encode)(move, state.downlink, downlink_noise)
     change = _decode(strategy.downlink, message, downlink_noise, size)
+    correction = strategy.correction.combine(state.correction, uploads.correction, received, info)
     return (
         ServerState(
             # Not the move: a lossy broadcast must leave both sides with the same model.
             anchor=state.anchor + change,
             inner=strategy.inner.combine(state.inner, uploads.inner, info),
-            correction=strategy.correction.combine(state.correction, uploads.correction, info),
+            correction=correction,
             mixing=mixing,
             outer=outer,
             downlink=downlink,

@@ -17,6 +17,7 @@ from fedlocal.pieces import (
     OuterOptimiser,
     Period,
     Piece,
+    Timing,
 )
 
 
@@ -25,6 +26,7 @@ class Strategy:
     """One method of the family. The defaults are local SGD.
 
     Attributes:
+        timing: When what a client sent is applied.
         rounds: The method ends after so many rounds by definition (one-shot averaging); None
             leaves that to the run.
 
@@ -39,11 +41,16 @@ class Strategy:
     downlink: Compressor = Identity()
     mixing: Mixing = WeightedMean()
     outer: OuterOptimiser = OuterSGD()
+    timing: Timing = Timing.BARRIER
     rounds: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse illegal pairs."""
         for slot, piece in self.pieces():
+            if self.timing is Timing.ASYNCHRONOUS and Guarantee.BARRIER in piece.requires:
+                raise ValueError(
+                    f"{slot}={piece} needs: {Guarantee.BARRIER.value}; the strategy is asynchronous"
+                )
             for other_slot, other in self.pieces():
                 for broken in sorted(piece.requires & self._breaks(other_slot, other), key=str):
                     raise ValueError(
@@ -75,8 +82,8 @@ class Strategy:
                 )
 
     def bind(self, spec: ParamSpec) -> "Strategy":
-        """The same strategy, its compressors knowing the shapes of the layers."""
-        return replace(self, uplink=self.uplink.bind(spec), downlink=self.downlink.bind(spec))
+        """The same strategy, its pieces knowing the shapes of the layers."""
+        return replace(self, **{slot: piece.bind(spec) for slot, piece in self.pieces()})
 
     @staticmethod
     def _breaks(slot: str, piece: Piece) -> frozenset[Guarantee]:

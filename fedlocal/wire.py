@@ -1,11 +1,13 @@
 """Messages as bytes: a fixed header, then every field packed to its declared number of bits.
 
-Both ends know the layout from the strategy, so nothing but values travels. The ledger counts
+Both ends know the layout from the strategy, so nothing but values travels, and of an optional part
+only the flag where it is 0. The ledger counts
 `nbytes`, which a test holds against the length of what `pack` returns.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -14,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.pieces import Field
-from fedlocal.trees import Tree, leaves, tree_map
+from fedlocal.pieces import Field, Optional
+from fedlocal.trees import Tree, tree_map
 
 VERSION = 1
 MAGIC = b"fl"
@@ -49,8 +51,14 @@ def dense_layout(tree: Tree) -> Tree:
 
 
 def nbytes(layout: Tree, dtype: torch.dtype) -> int:
-    """Length of a message of this layout, header included."""
-    return OVERHEAD + sum(_field_bytes(field, dtype) for field in _fields(layout))
+    """Length of a message of this layout, header and all optional parts included."""
+    return OVERHEAD + _body_bytes(layout, dtype)
+
+
+def each_nbytes(messages: Tree, layout: Tree, dtype: torch.dtype, count: int) -> NDArray[np.int64]:
+    """Length of each of `count` messages, tensors [count, ...]: they may differ in what travels."""
+    whole = np.full(count, nbytes(layout, dtype))
+    return whole - _spared(messages, layout, dtype)
 
 
 def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
@@ -62,8 +70,7 @@ def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
         layout: A `Field` per tensor.
         dtype: Of the floating-point fields.
     """
-    pairs = zip(leaves(tree), _fields(layout), strict=True)
-    body = b"".join(_pack_field(tensor, field, dtype) for tensor, field in pairs)
+    body = b"".join(_packed(tree, layout, dtype))
     head = HEADER.pack(MAGIC, VERSION, DTYPES[dtype][0], *header)
     return head + _checksum(head, body) + body
 
@@ -75,9 +82,11 @@ def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]
         ValueError: The bytes are not such a message: wrong magic, version, dtype, length or
             checksum.
     """
-    expected = nbytes(layout, dtype)
-    if len(data) != expected:
-        raise ValueError(f"a message of {expected} bytes was expected, got {len(data)}")
+    longest = nbytes(layout, dtype)
+    shortest = longest - _optional_bytes(layout, dtype)
+    if not shortest <= len(data) <= longest:
+        wanted = str(longest) if shortest == longest else f"{shortest} to {longest}"
+        raise ValueError(f"a message of {wanted} bytes was expected, got {len(data)}")
     magic, version, code, *rest = HEADER.unpack_from(data)
     head, checksum, body = data[: HEADER.size], data[HEADER.size : OVERHEAD], data[OVERHEAD:]
     if (magic, version) != (MAGIC, VERSION):
@@ -86,29 +95,75 @@ def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]
         raise ValueError(f"the message's dtype code is {code}, {DTYPES[dtype][0]} ({dtype}) wanted")
     if checksum != _checksum(head, body):
         raise ValueError("the message's checksum does not fit: it was damaged on the way")
-    parts: list[Tensor] = []
-    for field in _fields(layout):
-        size = _field_bytes(field, dtype)
-        parts.append(_unpack_field(body[:size], field, dtype))
-        body = body[size:]
-    return Header(*rest), _refill(layout, iter(parts))
+    tree, beyond = _unpacked(body, layout, dtype)
+    if beyond:
+        raise ValueError(
+            f"{len(beyond)} bytes of the message are behind all that its flags promise"
+        )
+    return Header(*rest), tree
 
 
 def _checksum(head: bytes, body: bytes) -> bytes:
     return CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head)))
 
 
-def _fields(layout: Tree) -> list[Field]:
+def _body_bytes(layout: Tree, dtype: torch.dtype) -> int:
     if isinstance(layout, Field):
-        return [layout]
-    return [field for part in layout for field in _fields(part)]
+        return _field_bytes(layout, dtype)
+    return sum(_body_bytes(part, dtype) for part in layout)
 
 
-def _refill(layout: Tree, parts: "object") -> Tree:
+def _optional_bytes(layout: Tree, dtype: torch.dtype) -> int:
     if isinstance(layout, Field):
-        return next(parts)  # type: ignore[call-overload]
-    filled = [_refill(part, parts) for part in layout]
-    return type(layout)(*filled) if hasattr(layout, "_fields") else tuple(filled)
+        return 0
+    if isinstance(layout, Optional):
+        return _body_bytes(layout.body, dtype)
+    return sum(_optional_bytes(part, dtype) for part in layout)
+
+
+def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int64] | int:
+    """Bytes that each message does without because of flags that are 0."""
+    if isinstance(layout, Field):
+        return 0
+    if not isinstance(layout, Optional):
+        pairs = zip(messages, layout, strict=True)
+        return sum((_spared(part, wanted, dtype) for part, wanted in pairs), 0)
+    set_ = messages.flag.reshape(-1).cpu().numpy() != 0
+    inside = _spared(messages.body, layout.body, dtype)
+    return np.where(set_, inside, _body_bytes(layout.body, dtype))
+
+
+def _packed(tree: Tree, layout: Tree, dtype: torch.dtype) -> Iterator[bytes]:
+    if isinstance(layout, Field):
+        yield _pack_field(tree, layout, dtype)
+    elif isinstance(layout, Optional) and not tree.flag.any():
+        yield _pack_field(tree.flag, layout.flag, dtype)
+    else:
+        for part, wanted in zip(tree, layout, strict=True):
+            yield from _packed(part, wanted, dtype)
+
+
+def _unpacked(body: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Tree, bytes]:
+    """The tree at the beginning of the body, and the rest of the body."""
+    if isinstance(layout, Field):
+        size = _field_bytes(layout, dtype)
+        if len(body) < size:
+            raise ValueError(
+                f"a message of more bytes was expected: {size - len(body)} are missing"
+            )
+        return _unpack_field(body[:size], layout, dtype), body[size:]
+    parts: list[Tree] = []
+    for part in layout:
+        if isinstance(layout, Optional) and parts and not parts[0].any():
+            parts.append(_nothing(part, dtype))
+            continue
+        tree, body = _unpacked(body, part, dtype)
+        parts.append(tree)
+    return (type(layout)(*parts) if hasattr(layout, "_fields") else tuple(parts)), body
+
+
+def _nothing(layout: Tree, dtype: torch.dtype) -> Tree:
+    return _unpacked(bytes(_body_bytes(layout, dtype)), layout, dtype)[0]
 
 
 def _field_bytes(field: Field, dtype: torch.dtype) -> int:

@@ -14,7 +14,7 @@ from before its own update.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,21 +44,22 @@ class ElasticAveraging(Mixing):
 
     alpha: float
 
-    requires: ClassVar[frozenset[Guarantee]] = frozenset(
-        {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
-    )
-
     def __post_init__(self) -> None:
         """Refuse what does not pull."""
         if not self.alpha > 0:
             raise ValueError(f"alpha must be positive, got {self.alpha}; 2 / (K + 2) mixes fastest")
 
     @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor is the centre."""
-        return frozenset({Guarantee.PLAIN_MEAN})
+    def requires(self) -> frozenset[Guarantee]:
+        """Both sides follow every client's own model."""
+        return frozenset({Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK})
 
-    def weigh(self, counts: Tensor) -> Tensor:
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor is the centre, and clients keep their own models."""
+        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
+
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         return torch.full_like(counts, 1 / len(counts))
 
     def memory(self, x: Tensor) -> OwnModel:

@@ -16,7 +16,7 @@ difference of the first gradients.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,13 +45,17 @@ class DriftState(NamedTuple):
 class DriftCorrection(Correction):
     """Subtract Delta_i from every local gradient."""
 
-    # Together these keep the mean of Delta_i at zero; Strategy refuses to be built without.
-    requires: ClassVar[frozenset[Guarantee]] = frozenset(Guarantee)
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """What together keeps the mean of Delta_i at zero."""
+        return frozenset(Guarantee)
 
     def init(self, x: Tensor) -> DriftState:
         return DriftState(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(()))
 
-    def begin(self, state: DriftState, start: Tensor, control: Tree) -> DriftState:
+    def begin(
+        self, state: DriftState, start: Tensor, control: Tree, full_gradient: Tree
+    ) -> DriftState:
         # Masked, not branched: step_sum is one number per client under vmap.
         ready = state.step_sum > 0
         scale = torch.where(ready, 1.0 / torch.where(ready, state.step_sum, 1.0), 0.0)

@@ -36,7 +36,7 @@ class Beliefs(NamedTuple):
 class Gossip(Mixing):
     step: float
 
-    def weigh(self, counts: Tensor) -> Tensor:
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         return torch.full_like(counts, 1 / len(counts))
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload, Work
-from fedlocal.runtime.runtime import OneClient, Plan
+from fedlocal.runtime.runtime import OneClient, Plan, everything
 from fedlocal.trees import stack, take
 
 
@@ -36,4 +36,5 @@ def _work(plan: Plan, row: int, like: Tensor) -> Work:
         active=(),
         rates=torch.tensor(plan.rates[: plan.steps[row]], dtype=like.dtype).to(like.device),
         noise=plan.noise[row],
+        everything=take(everything([plan.everything[row]], like), 0) if plan.everything else (),
     )

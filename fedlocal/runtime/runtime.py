@@ -4,11 +4,15 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, Work
+from fedlocal.client import ClientState, Everything, Inbox, Upload, Work
 from fedlocal.clients import IntArray
+
+# Of each client, when a gradient over all of its data is wanted: bounds the memory.
+EXAMPLES_AT_ONCE = 512
 
 # `client_round` with its strategy and gradient filled in.
 OneClient = Callable[[ClientState, Inbox, Work], tuple[ClientState, Upload]]
@@ -22,6 +26,7 @@ class Plan(NamedTuple):
     rates: Step sizes of the longest client, [max steps]; shorter ones use the first few.
     indices: For each client its mini-batches, [steps_i, b_i].
     noise: The compressor's uniforms, [S, n], on the device.
+    everything: All examples of each client, [n_i], where the strategy reads them; else empty.
     """
 
     clients: IntArray
@@ -29,6 +34,7 @@ class Plan(NamedTuple):
     rates: NDArray[np.float64]
     indices: list[IntArray]
     noise: Tensor
+    everything: list[IntArray]
 
 
 class Runtime(Protocol):
@@ -42,3 +48,20 @@ class Runtime(Protocol):
         `inbox.model` is [S, P]; its controls are shared by all. No argument is changed.
         """
         ...
+
+
+def everything(examples: list[IntArray], like: Tensor) -> Everything:
+    """All examples [n_i] of S clients, cut into parts that are looked at one after another.
+
+    Both tensors are [S, C, B], on the device of `like`.
+    """
+    longest = max(map(len, examples))
+    parts = -(-longest // EXAMPLES_AT_ONCE)
+    width = -(-longest // parts)
+    indices = np.zeros((len(examples), parts * width), dtype=np.int64)
+    for row, own in zip(indices, examples, strict=True):
+        row[: len(own)] = own
+    counts = np.array([len(own) for own in examples])
+    real = np.arange(parts * width) < counts[:, None]
+    both = (a.reshape(len(examples), parts, width) for a in (indices, real))
+    return Everything(*(torch.from_numpy(a).to(like.device) for a in both))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload, Work
 from fedlocal.clients import IntArray
-from fedlocal.runtime.runtime import OneClient, Plan
+from fedlocal.runtime.runtime import OneClient, Plan, everything
 from fedlocal.trees import concatenate, take
 
 
@@ -54,7 +54,7 @@ def _run_group(
     picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
     # Controls and step sizes are the same for every client of the group.
     shared = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
-    own = Work(indices=0, mask=0, active=0, rates=None, noise=0)  # type: ignore[arg-type]
+    own = Work(indices=0, mask=0, active=0, rates=None, noise=0, everything=0)  # type: ignore[arg-type]
     return torch.vmap(one_client, in_dims=(0, shared, own))(
         take(states, picked),
         inbox._replace(model=inbox.model[picked]),
@@ -75,6 +75,9 @@ def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
         active=_real(steps, like),
         rates=torch.tensor(plan.rates[: steps.max()], dtype=like.dtype).to(like.device),
         noise=like,
+        everything=everything([plan.everything[row] for row in rows], like)
+        if plan.everything
+        else (),
     )
 
 

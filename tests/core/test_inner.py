@@ -13,7 +13,14 @@ from fedlocal.pieces import Round
 from fedlocal.rates import ConstantRate, StepRate
 
 SIZE, STEPS = 11, 40
-INFO = Round(torch.tensor([0.25, 0.75], dtype=torch.float64), 0.5, torch.tensor(0.1))
+INFO = Round(
+    round_index=0,
+    weights=torch.tensor([0.25, 0.75], dtype=torch.float64),
+    fraction=0.5,
+    lr=torch.tensor(0.1),
+    steps=torch.tensor([1.0, 1.0]),
+    step_sums=torch.tensor([0.1, 0.1]),
+)
 
 
 def gradients(seed=0):

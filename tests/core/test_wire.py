@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal.compress import QSGD, Identity, TopK
-from fedlocal.pieces import Field
+from fedlocal.pieces import Field, Optional
 from fedlocal.trees import tree_map
-from fedlocal.wire import Header, dense_layout, nbytes, pack, unpack
+from fedlocal.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
 from tests.compress.zoo import ALL, DTYPES, SIZE, bits, name, normals, tensors, uniforms
 
 HEADER = Header(client=3, round_index=17, examples=600, steps=20, loss=0.1)
@@ -182,3 +182,43 @@ def test_the_format_by_hand():
     assert GOOD[:28] == head
     assert GOOD[32:40] == struct.pack("<ff", 0.5, -2.0)
     assert GOOD[40:] == (0 + (1 << 3) + (2 << 6) + (3 << 9) + (4 << 12)).to_bytes(2, "little")
+
+
+OPTIONAL = (Field(1), Optional(Field(1, 1), (Field(3), Optional(Field(1, 1), Field(8, 3)))))
+
+
+def optional(outer: int, inner: int):
+    flags = torch.tensor([outer]), torch.tensor([inner])
+    body = torch.arange(3.0), Optional(flags[1], torch.arange(8))
+    return torch.tensor([7.0]), Optional(flags[0], body)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "length"), [(0, 0, 5), (0, 1, 5), (1, 0, 18), (1, 1, 21)]
+)
+def test_an_optional_part_travels_where_its_flag_is_set(outer, inner, length):
+    message = optional(outer, inner)
+    data = pack(HEADER, message, OPTIONAL, torch.float32)
+    assert len(data) == 32 + length
+    both = tree_map(lambda t: torch.stack([t, t]), message)
+    assert each_nbytes(both, OPTIONAL, torch.float32, 2).tolist() == [32 + length] * 2
+    _, back = unpack(data, OPTIONAL, torch.float32)
+    wanted = (message[0], Optional(message[1].flag, message[1].body))
+    if not outer:
+        wanted = (message[0], tree_map(torch.zeros_like, message[1]))
+    elif not inner:
+        inside = tree_map(torch.zeros_like, message[1].body[1])
+        wanted = (message[0], Optional(message[1].flag, (message[1].body[0], inside)))
+    for ours, theirs in zip(tensors(wanted), tensors(back), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_lengths_that_no_flags_explain():
+    data = pack(HEADER, optional(1, 0), OPTIONAL, torch.float32)
+    with pytest.raises(ValueError, match="a message of 37 to 53 bytes was expected, got 36"):
+        unpack(data[:36], OPTIONAL, torch.float32)
+
+
+def test_each_message_has_its_own_length():
+    both = tree_map(lambda *t: torch.stack(t), optional(0, 0), optional(1, 1), optional(1, 0))
+    assert each_nbytes(both, OPTIONAL, torch.float32, 3).tolist() == [37, 53, 50]

@@ -1,4 +1,4 @@
-"""The mixing that most strategies share: a star whose server takes the weighted mean."""
+"""A star whose server takes the weighted mean: the mixing that most strategies share."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +23,7 @@ class WeightedMean(Mixing):
         if self.weights not in ("uniform", "examples"):
             raise ValueError(f"weights must be uniform or examples, got {self.weights!r}")
 
-    def weigh(self, counts: Tensor) -> Tensor:
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         shares = counts if self.weights == "examples" else torch.ones_like(counts)
         return shares / shares.sum()
 
