@@ -27,7 +27,7 @@ from fedlocal.data import digits
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
 from fedlocal.models import mlp
-from fedlocal.round import advance
+from fedlocal.advance import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulate import prepare
 from fedlocal.simulation import initial_state

@@ -1,10 +1,32 @@
-"""The correction of strategies that have none."""
+"""Corrections that several strategies share. Others live in their strategy's file."""
 
 from dataclasses import dataclass
 
-from fedlocal.pieces import Correction
+from torch import Tensor
+
+from fedlocal.pieces import Correction, View
+from fedlocal.trees import Tree
 
 
 @dataclass(frozen=True)
 class NoCorrection(Correction):
     """Step along the mini-batch gradient as it is."""
+
+
+@dataclass(frozen=True)
+class Proximal(Correction):
+    """Add the gradient of mu / 2 |x - start|^2.
+
+    Reference: Li et al. Federated Optimization in Heterogeneous Networks. 2020.
+    https://arxiv.org/abs/1812.06127
+    """
+
+    mu: float
+
+    def __post_init__(self) -> None:
+        """Refuse a term that pushes away."""
+        if not self.mu >= 0:
+            raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
+
+    def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
+        return grad + self.mu * (x - view.start)

@@ -3,10 +3,21 @@
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, broadcast_rows, client_round, init_client
+from fedlocal.client import (
+    ClientState,
+    Inbox,
+    Upload,
+    Work,
+    broadcast_rows,
+    client_round,
+    full_gradient,
+    init_client,
+)
+from fedlocal.clients import IntArray
 from fedlocal.noise import link_noise
 from fedlocal.rng import Purpose
 from fedlocal.runtime import Plan
@@ -35,6 +46,11 @@ class InProcess:
         states, uploads = work(sim, mine, inbox, plan)
         answers = Answers(order.members, order.invited, uploads, plan.noise)
         return put(state.clients, ids, states), answers
+
+    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+        """See `Population.gradients`. Every member answers."""
+        ids = torch.from_numpy(order.members).to(sim.start.device)
+        return order.members, gradients_at(sim, order, broadcast_rows(state.server.anchor, ids))
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`."""
@@ -78,8 +94,25 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         noise=link_noise(
             uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
         ),
-        everything=[sim.clients.examples(int(c)) for c in order.members] if reads_all else [],
+        everything=_examples(sim, order) if reads_all else [],
     )
+
+
+def gradients_at(sim: Simulation, order: Order, models: Tensor) -> Tensor:
+    """Gradient of each member over all of its examples at its row of `models` [S, P], [S, P]."""
+
+    def one_client(state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
+        gradient = full_gradient(sim.objective.gradient, inbox.model, work.everything)
+        return state, Upload(gradient, (), (), gradient.new_zeros(()))
+
+    plan = plan_of(sim, order._replace(steps=np.ones_like(order.steps)))
+    plan = plan._replace(everything=_examples(sim, order))
+    stateless = ClientState((), (), (), ())
+    return sim.runtime.run(one_client, stateless, Inbox(models, (), ()), plan)[1].message
+
+
+def _examples(sim: Simulation, order: Order) -> list[IntArray]:
+    return [sim.clients.examples(int(c)) for c in order.members]
 
 
 def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ A clock turns these records into simulated seconds, now or again later under ano
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ class RoundRecord(NamedTuple):
 
     steps and uplink_bytes are 0 for a client that did not answer. Where clients talk to each
     other, bytes are those of all links of theirs. overlapped: Whether messages travel while
-    clients compute.
+    clients compute. lasts: Bounds of its length in seconds: what somebody late or cut short makes
+    the others wait, and the deadline.
     """
 
     round_index: int
@@ -32,6 +34,7 @@ class RoundRecord(NamedTuple):
     uplink_bytes: IntArray
     downlink_bytes: IntArray
     overlapped: bool = False
+    lasts: tuple[float, float] = (0.0, inf)
 
 
 @dataclass(frozen=True)

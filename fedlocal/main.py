@@ -69,6 +69,9 @@ def run(cfg: DictConfig) -> None:
             f"{job.copies} examples are held by more than one client;"
             " weights by example count share them, so that each counts once"
         )
+    mixing = job.simulation.strategy.mixing.describe(len(job.simulation.clients))
+    if mixing and sweep is None:
+        print(mixing)
     run_somewhere = run_job if job.engine is None else job.engine.run_job
     history = run_somewhere(job, folder, told, sweep)
     if sweep is None:

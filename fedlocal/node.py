@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload
 from fedlocal.clients import IntArray
-from fedlocal.in_process import fresh_clients, outputs, plan_of, work
-from fedlocal.payload import Formats, unpack_broadcast
+from fedlocal.in_process import fresh_clients, gradients_at, outputs, plan_of, work
+from fedlocal.payload import Formats, unpack_broadcast, unpack_model
 from fedlocal.simulation import Order, Simulation
 from fedlocal.trees import Tree, concatenate, leaves, put, take, tree_map
 
@@ -45,7 +45,7 @@ class Mail(NamedTuple):
     counted: The last round of each member that the server has counted, [S]; FRESH for none.
     rows: Anchor rows that come with it, sorted, [R]: 0 where all share one, else client ids.
     whole: Whether they come whole, or as the change since the round before.
-    payloads: Their bytes, [R].
+    payloads: Their bytes, [R]. In a survey they are bare models.
     """
 
     order: Order
@@ -115,6 +115,22 @@ class Node:
         own = inbox._replace(model=inbox.model[self._positions(mail, mail.order.members)])
         after, uploads = work(self.sim, before, own, plan_of(self.sim, mail.order))
         return self._kept(received, mail, before, after), uploads
+
+    def gradients(self, mail: Mail) -> Tensor:
+        """The gradient of each member over all of its examples at the model that came, [S, P].
+
+        Raises:
+            ValueError: A payload is broken.
+        """
+        order, like = mail.order, self.sim.start
+        if len(order.members) == 0:
+            return like.new_zeros(0, len(like))
+        models = [
+            unpack_model(self.form.model, data, int(row), order.round_index, like)
+            for data, row in zip(mail.payloads, mail.rows, strict=True)
+        ]
+        rows = torch.stack(models)[self._positions(mail, order.members)]
+        return gradients_at(self.sim, order, rows)
 
     def models(self, state: NodeState, mail: Mail) -> Tensor:
         """The model that each member would start the next round from, [S, P]."""

@@ -1,4 +1,4 @@
-"""The outer optimiser that most strategies share. Others live in their strategy's file."""
+"""Outer optimisers that several strategies share. Others live in their strategy's file."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -57,3 +57,38 @@ class OuterSGD(OuterOptimiser):
         velocity = self.momentum * state.velocity + pseudo_grad
         along = pseudo_grad + self.momentum * velocity if self.nesterov else velocity
         return -self.lr * along, OuterState(velocity)
+
+
+class SlowState(NamedTuple):
+    """slow: u_t, in gradient units so that a change of lr does not rescale it, [A, P]."""
+
+    slow: Tensor
+
+
+@dataclass(frozen=True)
+class SlowMomentum(OuterOptimiser):
+    """u <- beta u + (before - after) / gamma, the anchor moves by -alpha gamma u.
+
+    Reference: Wang, Tantia, Ballas, Rabbat. SlowMo. 2020. https://arxiv.org/abs/1910.00643
+    """
+
+    slow_lr: float = 1.0
+    slow_momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        check_momentum("slow_momentum", self.slow_momentum)
+        if not self.slow_lr > 0:
+            raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor goes beyond the mean."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def init(self, anchor: Tensor) -> SlowState:
+        return SlowState(torch.zeros_like(anchor))
+
+    def step(self, pseudo_grad: Tensor, state: SlowState, info: Round) -> tuple[Tensor, SlowState]:
+        slow = self.slow_momentum * state.slow + pseudo_grad / info.lr
+        return -self.slow_lr * info.lr * slow, SlowState(slow)

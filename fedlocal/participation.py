@@ -1,27 +1,12 @@
-"""Who takes part in a round, and who of them answers."""
+"""How many take part in a round, and who of them answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedlocal.clients import IntArray
-from fedlocal.rng import Purpose, client_keys, generator
-
-
-def cohort(num_clients: int, participation: float, seed: int, round_index: int) -> IntArray:
-    """Ids of the max(floor(participation K), 1) clients of a round, sorted, without replacement.
-
-    Keyed by client id: whether client i is among them depends on no order of calls.
-
-    Reference: McMahan et al. 2017. https://arxiv.org/abs/1602.05629
-    """
-    clients = np.arange(num_clients, dtype=np.int64)
-    # The small allowance keeps 0.29 * 100 = 28.999999999999996 from becoming 28.
-    wanted = max(1, int(participation * num_clients + 1e-9))
-    if wanted == num_clients:
-        return clients
-    keys = client_keys(seed, Purpose.SAMPLING, clients, round_index)
-    return np.sort(np.argsort(keys, kind="stable")[:wanted])
+from fedlocal.rng import Purpose, generator
 
 
 def check_participation(participation: float) -> None:
@@ -34,16 +19,53 @@ def check_participation(participation: float) -> None:
 
 @dataclass(frozen=True)
 class DropOut:
-    """Each cohort member fails to answer with a probability, independently in every round."""
+    """Members of the cohort that do not answer: by chance, on a schedule, or ever again.
+
+    Attributes:
+        probability: Each member fails to answer with it, independently in every round.
+        outages: Each a client, the round it is silent from, and the round from which it answers
+            again; without the last it is silent for good. Rounds are counted from 0.
+    """
 
     probability: float = 0.0
+    outages: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability."""
+        """Refuse what is no probability or no outage."""
         if not 0 <= self.probability <= 1:
             raise ValueError(f"faults.probability must be in [0, 1], got {self.probability}")
+        for outage in self.outages:
+            rounds = list(outage)[1:]
+            if len(rounds) not in (1, 2) or min(outage) < 0 or rounds != sorted(set(rounds)):
+                raise ValueError(
+                    "faults.outages must hold [client, first round] or [client, first round, round"
+                    f" of return], none negative, the return later, got {list(outage)}; for"
+                    " example [[3, 10, 40]]"
+                )
 
     def answering(self, clients: IntArray, seed: int, round_index: int) -> IntArray:
         """The members that answer, in the same order."""
         draws = [generator(seed, Purpose.FAULTS, c, round_index).random() for c in clients]
-        return clients[np.array(draws) >= self.probability]
+        lucky = clients[np.array(draws) >= self.probability]
+        return lucky[~np.isin(lucky, self._out(round_index))]
+
+    def share(self, num_clients: int) -> float:
+        """The share of the clients that can be counted on: 1 where nobody ever fails.
+
+        Raises:
+            ValueError: An outage is of no client of the run.
+        """
+        out = {outage[0] for outage in self.outages}
+        if out and max(out) >= num_clients:
+            raise ValueError(
+                f"faults.outages names client {max(out)}, and the clients are 0 to"
+                f" {num_clients - 1}"
+            )
+        return (1 - self.probability) * (1 - len(out) / num_clients)
+
+    def _out(self, round_index: int) -> list[int]:
+        return [
+            client
+            for client, first, *back in self.outages
+            if first <= round_index and not (back and back[0] <= round_index)
+        ]

@@ -6,14 +6,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Inbox, Upload, Work, client_round, init_client
+from fedlocal.client import Inbox, Upload, broadcast_rows
 from fedlocal.ledger import downlink_layouts, uplink_layout
 from fedlocal.noise import link_noise
+from fedlocal.pieces import Timing
 from fedlocal.rng import Purpose
-from fedlocal.server import ServerState, init_server
+from fedlocal.server import init_server
 from fedlocal.simulation import Order, RunState, Simulation
+from fedlocal.traffic import sample_upload
 from fedlocal.trees import Tree, leaves, take, tree_map
-from fedlocal.wire import Header, dense_layout, nbytes, pack, unpack
+from fedlocal.wire import Header, dense_layout, nbytes, optional_nbytes, pack, unpack
 
 
 class Formats(NamedTuple):
@@ -38,19 +40,33 @@ class Formats(NamedTuple):
 
 
 class Format(NamedTuple):
-    """sample: Tensors with the shapes and dtypes of the message. layout: A Field for each."""
+    """How one kind of message looks.
+
+    sample: Tensors with its shapes and dtypes. layout: A Field for each. nbytes: Its length, with
+    all optional parts. shortest: Without them.
+    """
 
     sample: Tree
     layout: Tree
     nbytes: int
+    shortest: int
 
 
 def formats(sim: Simulation) -> Formats:
-    """The formats of a run, from one client's round without data."""
+    """The formats of a run, from one client's round without data.
+
+    Raises:
+        ValueError: The method has messages that no round of two messages holds.
+    """
     strategy, x = sim.strategy, sim.start
+    if strategy.mixing.polls:
+        raise ValueError(
+            f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
+            " do not; its clients can be simulated: runtime=vmapped or runtime=loop"
+        )
     server = init_server(strategy, x, len(sim.clients))
     controls = server.inner, server.correction
-    upload = _sample_upload(sim, server)
+    upload = sample_upload(sim, server)
     noise = x.new_zeros(strategy.downlink.noise_size(len(x)))
     change, _ = strategy.downlink.encode(torch.zeros_like(x), strategy.downlink.init(x), noise)
     change_layout, whole_layout = downlink_layouts(strategy, server)
@@ -59,7 +75,8 @@ def formats(sim: Simulation) -> Formats:
         change=_format((change, controls), change_layout, x),
         whole=_format((x, controls), whole_layout, x),
         model=_format(x, dense_layout(x), x),
-        shared=len(server.anchor) == 1,
+        # Without a barrier each client has read its own version of the anchor.
+        shared=len(server.anchor) == 1 and strategy.timing is not Timing.ASYNCHRONOUS,
     )
 
 
@@ -93,7 +110,8 @@ def pack_broadcast(form: Formats, sim: Simulation, state: RunState, row: int, wh
     controls = server.inner, server.correction
     header = Header(row, state.round_index)
     if whole:
-        return pack(header, (server.anchor[row], controls), form.whole.layout, sim.start.dtype)
+        model = broadcast_rows(server.anchor, torch.tensor([row], device=sim.start.device))[0]
+        return pack(header, (model, controls), form.whole.layout, sim.start.dtype)
     change = take(state.broadcast, row)
     return pack(header, (change, controls), form.change.layout, sim.start.dtype)
 
@@ -158,21 +176,9 @@ def _open(
 
 
 def _format(sample: Tree, layout: Tree, like: Tensor) -> Format:
-    return Format(sample, layout, nbytes(layout, like.dtype))
+    longest = nbytes(layout, like.dtype)
+    return Format(sample, layout, longest, longest - optional_nbytes(layout, like.dtype))
 
 
 def _parts(upload: Upload) -> Tree:
     return upload.message, (upload.inner, upload.correction)
-
-
-def _sample_upload(sim: Simulation, server: ServerState) -> Upload:
-    strategy, x = sim.strategy, sim.start
-
-    def gradient(point: Tensor, indices: Tensor, mask: Tree) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(point), point.new_zeros(())
-
-    noise = x.new_zeros(strategy.uplink.noise_size(len(x)))
-    step = torch.zeros((1, 1), dtype=torch.int64, device=x.device)
-    work = Work(step, (), (), x.new_ones(1), noise)
-    inbox = Inbox(server.anchor[0], server.inner, server.correction)
-    return client_round(strategy, gradient, init_client(strategy, x), inbox, work)[1]

@@ -26,6 +26,8 @@ class Guarantee(Enum):
     """What a piece may rely on. The value says it in words, for the error message."""
 
     PLAIN_MEAN = "the next anchor is the weighted mean of the clients' models"
+    FRESH_BELIEF = "the server's belief of a client begins every round at what it sent the client"
+    LOSSLESS_UPLINK = "what a client sends is read exactly"
     LOSSLESS_DOWNLINK = "every client receives the anchor exactly"
     EQUAL_STEPS = "all clients take the same number of local steps in a round"
     FULL_PARTICIPATION = "every client takes part in every round"
@@ -46,11 +48,23 @@ class Timing(Enum):
     OVERLAPPED = "overlapped"
     ASYNCHRONOUS = "asynchronous"
 
+    @classmethod
+    def _missing_(cls, value: object) -> None:
+        raise ValueError(f"timing must be one of {', '.join(t.value for t in cls)}, got {value!r}")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The guarantees that do not hold: an asynchronous cohort is whoever arrives."""
+        if self is not Timing.ASYNCHRONOUS:
+            return frozenset()
+        return frozenset({Guarantee.BARRIER, Guarantee.FULL_PARTICIPATION})
+
 
 class Round(NamedTuple):
     """What the server half may know of a round.
 
     round_index: Counted from 0; of an asynchronous strategy, the exchange.
+    read: The models that the members had received, [S, P].
     weights: Of the cohort's members, sum to 1, [S].
     fraction: S / K, the share of all clients that took part.
     lr: Mean local step size that was applied in the round, [].
@@ -59,6 +73,7 @@ class Round(NamedTuple):
     """
 
     round_index: int
+    read: Tensor
     weights: Tensor
     fraction: float
     lr: Tensor
@@ -109,7 +124,12 @@ class Rate(Piece):
 
 @dataclass(frozen=True)
 class InnerOptimiser(Piece):
-    """One local step. The server half (`control`, `report`, `combine`) serves shared buffers."""
+    """One local step. The server half (`control`, `report`, `combine`) serves shared buffers.
+
+    averages: Whether `output` is a model of the client's own, and not the one it stands at.
+    """
+
+    averages: ClassVar[bool] = False
 
     @abstractmethod
     def init(self, x: Tensor) -> Tree:
@@ -149,9 +169,12 @@ class Correction(Piece):
     """Changes the local direction. May have a server half: a control vector up and down.
 
     reads_all_data: Whether `begin` is given the gradient over all of the client's examples.
+    surveys: Whether a round begins with an exchange of its own, in which the members send the
+        gradient over all of their examples at the anchor, for `surveyed`.
     """
 
     reads_all_data: ClassVar[bool] = False
+    surveys: ClassVar[bool] = False
 
     def init(self, x: Tensor) -> Tree:
         """State of a client that has not taken part yet."""
@@ -192,9 +215,24 @@ class Correction(Piece):
         """
         return state, ()
 
+    def surveyed(self, control: Tree, gradients: Tensor, weights: Tensor) -> Tree:
+        """The broadcast of the round from its members' gradients [S, P] and weights [S]."""
+        return control
+
     def combine(self, control: Tree, reports: Tree, received: Tensor, info: Round) -> Tree:
         """The next broadcast from the cohort's reports, each [S, ...], and messages [S, P]."""
         return control
+
+
+@dataclass(frozen=True)
+class Sampling(Piece):
+    """Who is invited to a round."""
+
+    @abstractmethod
+    def cohort(
+        self, num_clients: int, participation: float, seed: int, round_index: int
+    ) -> NDArray[np.int64]:
+        """Ids of the clients of a round, sorted; `participation` is the share asked for."""
 
 
 @dataclass(frozen=True)
@@ -278,23 +316,51 @@ class Compressor(Piece):
         """A `Field` for each tensor of the message, as a tree of the same shape."""
 
 
+class Legs(NamedTuple):
+    """How many messages of each kind a round had, each [K]: a yes or no, or a model [P]."""
+
+    words_up: NDArray[np.int64]
+    models_up: NDArray[np.int64]
+    words_down: NDArray[np.int64]
+    models_down: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Mixing(Piece):
     """How models meet. Server half: messages -> move. Client half: memory and pull.
 
     The anchor is [A, P]: one row that all clients share, or one row a client.
+
+    polls: Whether it decides in the middle of a round which models are sent. Then more is
+        exchanged than `legs` counts, and clients can be in this process only.
     """
+
+    polls: ClassVar[bool] = False
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """One that is at ease with whoever arrives says so by leaving this out."""
+        return frozenset({Guarantee.BARRIER})
 
     @abstractmethod
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         """Weights [S] that sum to 1, from the cohort's example counts and local steps, [S]."""
 
     def describe(self, num_clients: int) -> str:
-        """What a user should know of this mixing among so many clients, in a line; "" for nothing."""
+        """A line that a user should read before a run with so many clients; "" for none."""
         return ""
 
     def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
         """Who sends to whom, [K, K], row to column; None where clients talk to a server."""
+        return None
+
+    def legs(self, before: Tree, after: Tree) -> Legs | None:
+        """What a round's messages are where `polls`; else None: what the links encode.
+
+        Args:
+            before: State of the server half before `mix`.
+            after: State after it.
+        """
         return None
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:

@@ -23,6 +23,7 @@ class Purpose(IntEnum):
     EVALUATION = 6
     MODEL = 7
     FAULTS = 8
+    NEIGHBOUR = 9
 
 
 def generator(

@@ -1,42 +1,45 @@
-"""One round of a run: who takes part, their work, the server's, and the row of metrics."""
+"""A round with a barrier: who takes part, their work, the server's, and the row of metrics."""
 
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedlocal.client import broadcast_rows
 from fedlocal.clients import IntArray
+from fedlocal.diagnostics import diagnose
 from fedlocal.evaluate import mean_accuracy, mean_loss
-from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_nbytes
+from fedlocal.late import Pile, idle, sort_out
+from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
-from fedlocal.participation import cohort
 from fedlocal.pieces import Round, Timing
 from fedlocal.rng import Purpose
 from fedlocal.server import server_round
 from fedlocal.simulation import Answers, Order, RunState, Simulation, consensus, step_sizes
+from fedlocal.time_limit import in_time, lasts
+from fedlocal.traffic import polled, traffic
 from fedlocal.trees import Tree
 
 Row = dict[str, Any]
 
 
-def advance(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
-    """One round: the next state, its row of metrics, and what it sent and computed."""
-    began = perf_counter()
-    order = order_of(sim, state)
+def barrier_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
+    """One round that ends for all at once: the next state, its row, and its record."""
+    state, order = survey(sim, state, order_of(sim, state))
     clients, answers = sim.population.train(sim, state, order)
-    after, row, record = conclude(sim, state, order, clients, answers)
-    row["wall_seconds"] = state.wall_seconds + perf_counter() - began
-    return after._replace(wall_seconds=row["wall_seconds"]), row, record
+    return conclude(sim, state, order, clients, answers)
 
 
 def order_of(sim: Simulation, state: RunState) -> Order:
     """What the next round's cohort is asked to do."""
-    invited = cohort(len(sim.clients), sim.participation, sim.seed, state.round_index)
+    cohort = sim.strategy.sampling.cohort(
+        len(sim.clients), sim.participation, sim.seed, state.round_index
+    )
+    invited = idle(state, cohort)
     members = sim.faults.answering(invited, sim.seed, state.round_index)
     epochs = np.array([sim.clients.epoch(int(c), sim.batch_size) for c in members])
-    return Order(
+    order = Order(
         round_index=state.round_index,
         first_step=state.steps,
         invited=invited,
@@ -45,23 +48,45 @@ def order_of(sim: Simulation, state: RunState) -> Order:
         # A change is of use to those who hold what it is a change of; at first there is none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )
+    return in_time(sim, state, order)
+
+
+def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Order]:
+    """A first exchange in the round, where the correction asks for one.
+
+    Returns:
+        The state with what the correction learnt, and the order to those who answered.
+    """
+    correction = sim.strategy.correction
+    if not correction.surveys or len(order.members) == 0:
+        return state, order
+    members, gradients = sim.population.gradients(sim, state, order)
+    order = order._replace(members=members, steps=order.steps[np.isin(order.members, members)])
+    if len(members) == 0:
+        return state, order
+    weights = round_info(sim, state, order, members).weights
+    control = correction.surveyed(state.server.correction, gradients, weights)
+    return state._replace(server=state.server._replace(correction=control)), order
 
 
 def conclude(
     sim: Simulation, state: RunState, order: Order, clients: Tree, answers: Answers
 ) -> tuple[RunState, Row, RoundRecord]:
-    """The rest of a round, once the answers are there. Its row has no wall_seconds yet."""
+    """The rest of a round, once the answers are there."""
     record = _record(sim, state, order, answers)
-    served, local_loss = _served(sim, state._replace(clients=clients), order, answers)
+    pile, late = sort_out(sim, state.late, order, record, _pile(sim, state, order, answers))
+    served, local_loss = _served(sim, state._replace(clients=clients, late=late), pile)
+    record = polled(sim, state, served, record)
     after = _counted(sim, served, record, answers.reached)
     row = {
         "round": after.round_index,
         "local_steps": after.steps,
         "period": after.steps - state.steps,
         "lr": None if answers.uploads is None else float(step_sizes(sim, order).mean()),
-        "answered": len(answers.members),
+        "answered": 0 if pile is None else len(pile.members),
         "local_loss": local_loss,
-        **_evaluation(sim, after),
+        **evaluation(sim, after),
+        **diagnose(sim, after, pile),
         "uplink_bytes": after.uplink_bytes,
         "downlink_bytes": after.downlink_bytes,
         "sim_seconds": after.sim_seconds,
@@ -69,29 +94,35 @@ def conclude(
     return after._replace(period=sim.strategy.period.observe(state.period, row)), row, record
 
 
-def _served(
-    sim: Simulation, state: RunState, order: Order, answers: Answers
-) -> tuple[RunState, float | None]:
-    """The state after the server's half, and the members' mean loss while they trained."""
+def _pile(sim: Simulation, state: RunState, order: Order, answers: Answers) -> Pile | None:
     if answers.uploads is None:
+        return None
+    members = answers.members
+    info = round_info(sim, state, order, members)
+    return Pile(members, answers.uploads, answers.noise, info, np.zeros_like(members))
+
+
+def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunState, float | None]:
+    """The state after the server's half, and the members' mean loss while they trained."""
+    if pile is None:
         return state._replace(broadcast=()), None
     strategy, like, t = sim.strategy, sim.start, state.round_index
     rows = np.arange(len(state.server.anchor))
-    info = _info(sim, order, answers.members)
     server, broadcast = server_round(
         strategy,
         state.server,
-        answers.uploads,
-        torch.from_numpy(answers.members).to(like.device),
-        answers.noise,
+        pile.uploads,
+        torch.from_numpy(pile.members).to(like.device),
+        pile.noise,
         link_noise(strategy.downlink, Purpose.DOWNLINK, rows, t, sim.seed, like),
-        info,
+        pile.info,
     )
-    loss = float(answers.uploads.loss.double() @ info.weights.double())
+    loss = float(pile.uploads.loss.double() @ pile.info.weights.double())
     return state._replace(server=server, broadcast=broadcast), loss
 
 
-def _info(sim: Simulation, order: Order, members: IntArray) -> Round:
+def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray) -> Round:
+    """What the server half may know of what the members did."""
     like = sim.start
     answered = order.steps[np.isin(order.members, members)]
     steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)
@@ -102,6 +133,7 @@ def _info(sim: Simulation, order: Order, members: IntArray) -> Round:
 
     return Round(
         round_index=order.round_index,
+        read=broadcast_rows(state.server.anchor, torch.from_numpy(members).to(like.device)),
         weights=placed(sim.strategy.mixing.weigh(counts, steps)),
         fraction=len(members) / len(sim.clients),
         lr=placed(rates.mean()),
@@ -118,11 +150,7 @@ def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) ->
     up = np.zeros(len(order.invited), dtype=np.int64)
     if answers.uploads is not None:
         up[answered] = uplink_nbytes(strategy, answers.uploads, like)
-    down = downlink_nbytes(strategy, state.server, order.current)
-    links = strategy.mixing.links(state.round_index, len(sim.clients))
-    if links is not None:
-        # Clients talk to each other: what one sends, its neighbours receive, and nobody else.
-        up, down = links.sum(1) * up, up @ links
+    up, down = traffic(sim, state, order, up)
     return RoundRecord(
         round_index=state.round_index,
         clients=order.invited,
@@ -130,6 +158,7 @@ def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) ->
         uplink_bytes=up,
         downlink_bytes=down,
         overlapped=strategy.timing is Timing.OVERLAPPED,
+        lasts=lasts(order, answers),
     )
 
 
@@ -139,7 +168,7 @@ def _counted(sim: Simulation, state: RunState, record: RoundRecord, reached: Int
     seen[reached] = state.round_index
     return state._replace(
         round_index=state.round_index + 1,
-        steps=state.steps + int(record.steps.max()),
+        steps=state.steps + int(record.steps.max(initial=0)),
         seen=seen,
         uplink_bytes=state.uplink_bytes + int(record.uplink_bytes.sum()),
         downlink_bytes=state.downlink_bytes + int(record.downlink_bytes.sum()),
@@ -147,7 +176,8 @@ def _counted(sim: Simulation, state: RunState, record: RoundRecord, reached: Int
     )
 
 
-def _evaluation(sim: Simulation, state: RunState) -> dict[str, float | None]:
+def evaluation(sim: Simulation, state: RunState) -> dict[str, float | None]:
+    """Losses and accuracy of the consensus model; None in rounds without an evaluation."""
     if not sim.evaluate.due(state.round_index, sim.rounds):
         return {"train_loss": None, "test_loss": None, "test_accuracy": None}
     x, batch = consensus(sim, state), sim.evaluate.batch_size

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedlocal.advance import advance
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
+from fedlocal.deadline import Deadline
+from fedlocal.diagnostics import names_of
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import ParamSpec, assign, flatten
 from fedlocal.in_process import InProcess
@@ -16,10 +19,10 @@ from fedlocal.ledger import Ledger, RoundRecord
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss, Objective
 from fedlocal.participation import DropOut, check_participation
-from fedlocal.round import Row, advance
+from fedlocal.round import Row
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
-from fedlocal.simulation import RunState, Simulation, consensus, initial_state
+from fedlocal.simulation import RunState, Simulation, client_models, consensus, initial_state
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 from fedlocal.wire import DTYPES
@@ -34,7 +37,8 @@ class Result:
             where a quantity is not defined.
         model: The trained module (mean model where clients differ).
         params: Its parameters, [P].
-        client_params: Each client's model after the last synchronisation, [K, P].
+        client_params: Each client's model after the last synchronisation, [K, P]; of an
+            asynchronous run what each would read now.
         server_state: The server's state.
         client_states: The clients' states, every tensor [K, ...].
         ledger: What every round sent and computed.
@@ -66,6 +70,8 @@ def simulate(
     faults: DropOut | None = None,
     evaluate: Evaluate | None = None,
     on_round: Callable[[Row], None] | None = None,
+    deadline: Deadline | None = None,
+    diagnostics: bool | Sequence[str] = (),
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -87,13 +93,15 @@ def simulate(
         faults: Which members of a cohort do not answer.
         evaluate: How often and on how much to evaluate.
         on_round: Called with each finished row.
+        deadline: How long a round waits, and what becomes of late members.
+        diagnostics: Names of further columns (`fedlocal.diagnostics`), or True for all.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
     """
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
-        device, dtype, clock, faults, evaluate,
+        device, dtype, clock, faults, evaluate, deadline, diagnostics,
     )  # fmt: skip
     return finish(sim, *run(sim, initial_state(sim), on_round))
 
@@ -114,9 +122,11 @@ def prepare(
     clock: Clock | None,
     faults: DropOut | None,
     evaluate: Evaluate | None,
+    deadline: Deadline | None = None,
+    diagnostics: bool | Sequence[str] = (),
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
-    _check(strategy, rounds, batch_size, participation, faults)
+    _check(strategy, rounds, batch_size, participation)
     where = pick_device(device)
     spec = ParamSpec.of(model)
     model = deepcopy(model).to(where, dtype)
@@ -129,7 +139,9 @@ def prepare(
     strategy.mixing.init(start[:1], len(pool))
     x, y = (_place(t, start) for t in (pool.x, pool.y))
     l2 = float(getattr(model, "l2", 0.0))
-    measured = evaluate or Evaluate()
+    measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
+    strategy.check_participation(faults.share(len(pool)))
+    deadline.check(strategy, start[:1], len(pool))
     return Simulation(
         objective=Objective(model, loss, x, y, spec, l2),
         clients=pool,
@@ -142,10 +154,12 @@ def prepare(
         runtime=runtime_of(runtime),
         population=InProcess(),
         clock=clock or Clock(),
-        faults=faults or DropOut(),
+        faults=faults,
+        deadline=deadline,
         evaluate=measured,
         train=measured.subset(x, y, pool.held, seed),
         test=None if test is None else Examples(*(_place(t, start) for t in test)),
+        diagnostics=names_of(diagnostics),
     )
 
 
@@ -179,7 +193,7 @@ def finish(sim: Simulation, state: RunState, history: list[Row], ledger: Ledger)
         history=history,
         model=sim.objective.model,
         params=params,
-        client_params=sim.population.models(sim, state),
+        client_params=client_models(sim, state),
         server_state=state.server,
         client_states=state.clients,
         ledger=ledger,
@@ -210,18 +224,10 @@ def _place(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)
 
 
-def _check(
-    strategy: Strategy,
-    rounds: int,
-    batch_size: int | None,
-    participation: float,
-    faults: DropOut | None,
-) -> None:
+def _check(strategy: Strategy, rounds: int, batch_size: int | None, participation: float) -> None:
     if rounds < 1:
         raise ValueError(f"rounds must be >= 1, got {rounds}")
     if batch_size is not None and batch_size < 0:
         raise ValueError(f"batch_size must be >= 1, or 0 for the full batch, got {batch_size}")
     check_participation(participation)
     strategy.check_participation(participation)
-    if faults is not None and faults.probability > 0:
-        strategy.check_participation(1 - faults.probability)

@@ -1,18 +1,22 @@
 """A run: what is fixed in it, what changes from round to round, and where its clients live."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Upload
+from fedlocal.client import Upload, broadcast_rows
 from fedlocal.clients import Clients, IntArray
 from fedlocal.clock import Clock
+from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.objective import Objective
 from fedlocal.participation import DropOut
+from fedlocal.pieces import Timing
 from fedlocal.runtime import Runtime
 from fedlocal.server import ServerState, init_server
 from fedlocal.strategy import Strategy
@@ -36,9 +40,11 @@ class Simulation:
         population: Where the clients live.
         clock: Law of the simulated seconds.
         faults: Which members do not answer.
+        deadline: How long a round waits for them.
         evaluate: How often to evaluate.
         train: Examples that the train loss is measured on; None if they are not here.
         test: Test examples, or None.
+        diagnostics: Names of further columns of the rows.
     """
 
     objective: Objective
@@ -53,9 +59,11 @@ class Simulation:
     population: "Population"
     clock: Clock
     faults: DropOut
+    deadline: Deadline
     evaluate: Evaluate
     train: Examples | None
     test: Examples | None
+    diagnostics: tuple[str, ...] = ()
 
 
 class RunState(NamedTuple):
@@ -67,6 +75,8 @@ class RunState(NamedTuple):
     broadcast: The encoded change that made the anchor, [A, ...]; () before the first.
     seen: Last round whose broadcast each client received, [K]; -1 for none.
     period: The period's state.
+    flight: Who is on the way with what, of an asynchronous run; else ().
+    late: Answers that missed a deadline and count in the next round; () if there are none.
     uplink_bytes, downlink_bytes, sim_seconds, wall_seconds: Totals so far.
     """
 
@@ -81,6 +91,11 @@ class RunState(NamedTuple):
     downlink_bytes: int
     sim_seconds: float
     wall_seconds: float
+    flight: Tree = ()
+    late: Tree = ()
+
+
+NOBODY = np.array([], dtype=np.int64)
 
 
 class Order(NamedTuple):
@@ -91,6 +106,9 @@ class Order(NamedTuple):
     members: Those of them that work and answer, [S].
     steps: Local steps of each member, [S].
     current: Whether each of the invited holds the anchor of the round before, [I].
+    survey: Whether members are only asked for their gradients at the anchor, before the work.
+    late: Those of the members whose answers come after the deadline.
+    lasts: Bounds of the round's length in seconds.
     """
 
     round_index: int
@@ -99,6 +117,9 @@ class Order(NamedTuple):
     members: IntArray
     steps: IntArray
     current: NDArray[np.bool_]
+    survey: bool = False
+    late: IntArray = NOBODY
+    lasts: tuple[float, float] = (0.0, inf)
 
 
 class Answers(NamedTuple):
@@ -125,6 +146,13 @@ class Population(Protocol):
 
     def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Tree, Answers]:
         """Bring the order and the server's broadcast to the cohort, and back what it answers."""
+        ...
+
+    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+        """Ids of the members that answer, [S], and their gradients at the anchor, [S, P].
+
+        Each over all of the client's examples.
+        """
         ...
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
@@ -156,7 +184,25 @@ def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
     return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
 
 
+def has_own_models(sim: Simulation) -> bool:
+    """Whether clients evaluate models of their own, and not what is broadcast to all."""
+    strategy = sim.strategy
+    return strategy.mixing.memory(sim.start) != () or strategy.inner.averages
+
+
 def consensus(sim: Simulation, state: RunState) -> Tensor:
     """The model [P] that is evaluated: the shared anchor, or the mean of the clients' models."""
-    shared = len(state.server.anchor) == 1 and sim.strategy.mixing.memory(sim.start) == ()
-    return state.server.anchor[0] if shared else sim.population.models(sim, state).mean(0)
+    alone = sim.strategy.timing is not Timing.ASYNCHRONOUS and has_own_models(sim)
+    shared = len(state.server.anchor) == 1 and not alone
+    return state.server.anchor[0] if shared else client_models(sim, state).mean(0)
+
+
+def client_models(sim: Simulation, state: RunState) -> Tensor:
+    """Each client's model after the last synchronisation, [K, P].
+
+    Without a barrier clients are in the midst of their work: what each would read now.
+    """
+    if sim.strategy.timing is not Timing.ASYNCHRONOUS:
+        return sim.population.models(sim, state)
+    ids = torch.arange(len(sim.clients), device=sim.start.device)
+    return broadcast_rows(state.server.anchor, ids)

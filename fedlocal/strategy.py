@@ -17,8 +17,13 @@ from fedlocal.pieces import (
     OuterOptimiser,
     Period,
     Piece,
+    Sampling,
     Timing,
 )
+from fedlocal.sampling import UniformSampling
+
+# What a compressor that loses something takes from the others.
+LOSSY = {"uplink": Guarantee.LOSSLESS_UPLINK, "downlink": Guarantee.LOSSLESS_DOWNLINK}
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,17 @@ class Strategy:
     downlink: Compressor = Identity()
     mixing: Mixing = WeightedMean()
     outer: OuterOptimiser = OuterSGD()
+    sampling: Sampling = UniformSampling()
     timing: Timing = Timing.BARRIER
     rounds: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse illegal pairs."""
         for slot, piece in self.pieces():
-            if self.timing is Timing.ASYNCHRONOUS and Guarantee.BARRIER in piece.requires:
+            for broken in sorted(piece.requires & self.timing.breaks, key=str):
                 raise ValueError(
-                    f"{slot}={piece} needs: {Guarantee.BARRIER.value}; the strategy is asynchronous"
+                    f"{slot}={piece} needs: {broken.value}; timing={self.timing.value} breaks that."
+                    f" Change one of the two"
                 )
             for other_slot, other in self.pieces():
                 for broken in sorted(piece.requires & self._breaks(other_slot, other), key=str):
@@ -68,10 +75,17 @@ class Strategy:
     @property
     def needs_everyone(self) -> bool:
         """Whether every client has to take part in every round."""
+        if self.timing is Timing.ASYNCHRONOUS:
+            return True
         return any(Guarantee.FULL_PARTICIPATION in piece.requires for _, piece in self.pieces())
 
     def check_participation(self, fraction: float) -> None:
         """Raise ValueError if the method needs every client and only a share takes part."""
+        if fraction < 1 and self.timing is Timing.ASYNCHRONOUS:
+            raise ValueError(
+                f"an asynchronous strategy has no cohorts to sample; participation is {fraction:g},"
+                " drop-out counted. Use participation=1 without faults"
+            )
         for slot, piece in self.pieces():
             if fraction < 1 and Guarantee.FULL_PARTICIPATION in piece.requires:
                 raise ValueError(
@@ -87,7 +101,5 @@ class Strategy:
 
     @staticmethod
     def _breaks(slot: str, piece: Piece) -> frozenset[Guarantee]:
-        # Lossy is harmless on the way up, where the belief absorbs it, but not on the way down.
-        if slot == "downlink" and isinstance(piece, Compressor) and not piece.lossless:
-            return piece.breaks | {Guarantee.LOSSLESS_DOWNLINK}
-        return piece.breaks
+        lossy = isinstance(piece, Compressor) and not piece.lossless
+        return piece.breaks | {LOSSY[slot]} if lossy else piece.breaks

@@ -55,6 +55,15 @@ def nbytes(layout: Tree, dtype: torch.dtype) -> int:
     return OVERHEAD + _body_bytes(layout, dtype)
 
 
+def optional_nbytes(layout: Tree, dtype: torch.dtype) -> int:
+    """Length of all optional parts of a message of this layout."""
+    if isinstance(layout, Field):
+        return 0
+    if isinstance(layout, Optional):
+        return _body_bytes(layout.body, dtype)
+    return sum(optional_nbytes(part, dtype) for part in layout)
+
+
 def each_nbytes(messages: Tree, layout: Tree, dtype: torch.dtype, count: int) -> NDArray[np.int64]:
     """Length of each of `count` messages, tensors [count, ...]: they may differ in what travels."""
     whole = np.full(count, nbytes(layout, dtype))
@@ -83,7 +92,7 @@ def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]
             checksum.
     """
     longest = nbytes(layout, dtype)
-    shortest = longest - _optional_bytes(layout, dtype)
+    shortest = longest - optional_nbytes(layout, dtype)
     if not shortest <= len(data) <= longest:
         wanted = str(longest) if shortest == longest else f"{shortest} to {longest}"
         raise ValueError(f"a message of {wanted} bytes was expected, got {len(data)}")
@@ -111,14 +120,6 @@ def _body_bytes(layout: Tree, dtype: torch.dtype) -> int:
     if isinstance(layout, Field):
         return _field_bytes(layout, dtype)
     return sum(_body_bytes(part, dtype) for part in layout)
-
-
-def _optional_bytes(layout: Tree, dtype: torch.dtype) -> int:
-    if isinstance(layout, Field):
-        return 0
-    if isinstance(layout, Optional):
-        return _body_bytes(layout.body, dtype)
-    return sum(_optional_bytes(part, dtype) for part in layout)
 
 
 def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int64] | int:

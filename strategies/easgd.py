@@ -10,7 +10,9 @@ and the centre moves towards the clients, so that clients may explore and still 
 Symbol -> name here: alpha -> alpha, z -> centre, x^i -> own, tau -> period.
 Differences from the first paper: the elastic terms are taken after the gradient steps, (X - lr G) W
 as in Cooperative SGD, and the centre's beta is K alpha. The pull of an exchange uses the centre
-from before its own update.
+from before its own update. So what a client receives was made from models of one exchange earlier,
+and what it sends is first needed one exchange later: both may travel while clients compute, and
+nothing but the clock would notice (`timing="overlapped"`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from fedlocal.inner import sgd
 from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round
+from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round, Timing
 from fedlocal.strategy import Strategy
 
 
@@ -51,8 +53,8 @@ class ElasticAveraging(Mixing):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Both sides follow every client's own model."""
-        return frozenset({Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK})
+        """Both sides follow every client's own model; whoever comes may pull."""
+        return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
@@ -71,7 +73,7 @@ class ElasticAveraging(Mixing):
                 f"alpha must be below 2 / (K + 1) = {2 / (num_clients + 1):.4g} or the centre"
                 f" diverges, got {self.alpha}; 2 / (K + 2) mixes fastest"
             )
-        return ElasticState(x.expand(num_clients, -1), x)
+        return ElasticState(x.repeat(num_clients, 1), x)
 
     def begin(self, memory: OwnModel, incoming: Tensor) -> tuple[Tensor, Tensor]:
         start = memory.own + self.alpha * (incoming - memory.own)
@@ -84,9 +86,10 @@ class ElasticAveraging(Mixing):
     def mix(
         self, state: ElasticState, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, ElasticState]:
-        own = state.own + self.alpha * (anchor - state.own) + received
+        before = state.own[clients]
+        own = before + self.alpha * (info.read - before) + received
         centre = state.centre + self.alpha * (own - state.centre).sum(0)
-        return state.centre - anchor, ElasticState(own, centre)
+        return state.centre - anchor, ElasticState(state.own.index_copy(0, clients, own), centre)
 
 
 def easgd(
@@ -96,10 +99,16 @@ def easgd(
     momentum: float = 0.0,
     nesterov: bool = True,
     weight_decay: float = 0.0,
+    timing: str = "barrier",
 ) -> Strategy:
-    """Elastic averaging with `period` local steps per round; with momentum it is EAMSGD."""
+    """Elastic averaging with `period` local steps per round; with momentum it is EAMSGD.
+
+    `timing` is "barrier"; "overlapped", which hides the messages behind the local steps: same
+    models, shorter rounds; or "asynchronous", where each client pulls when it is done.
+    """
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),
         mixing=ElasticAveraging(alpha),
+        timing=Timing(timing),
     )

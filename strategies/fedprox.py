@@ -10,31 +10,12 @@ Paper symbol -> name here: mu -> mu, w^t -> view.start. Weighted by example coun
 authors' code; the paper instead samples in proportion to them and averages plainly.
 """
 
-from dataclasses import dataclass
-
-from torch import Tensor
-
+from fedlocal.correction import Proximal
 from fedlocal.inner import SGD
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Period, Rate, View
+from fedlocal.pieces import Period, Rate
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
-
-
-@dataclass(frozen=True)
-class Proximal(Correction):
-    """Add the gradient of mu / 2 |x - start|^2."""
-
-    mu: float
-
-    def __post_init__(self) -> None:
-        """Refuse a term that pushes away."""
-        if not self.mu >= 0:
-            raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
-
-    def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
-        return grad + self.mu * (x - view.start)
 
 
 def fedprox(

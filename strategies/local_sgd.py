@@ -7,9 +7,13 @@ every step, and costs 1 / period of the communication.
     https://arxiv.org/abs/1805.09767
     Yu, Yang, Zhu. Parallel Restarted SGD (non-IID data). 2019. https://arxiv.org/abs/1807.06629
 
-Paper symbol -> name here: H (or tau, k) -> period, eta -> lr.
+Paper symbol -> name here: H (or tau, k) -> period, eta -> lr, a -> average_shift.
+
+With `average_shift` the run's result is the average of all local iterates that Stich's theorem is
+about, w_t = (a + t)^2; training itself is the same. Its step sizes are `fedlocal.rates.stich_rate`.
 """
 
+from fedlocal.average import WeightedIterate
 from fedlocal.inner import Buffers, sgd
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
@@ -25,10 +29,16 @@ def local_sgd(
     weight_decay: float = 0.0,
     buffers: Buffers = "keep",
     weights: Weights = "uniform",
+    average_shift: float | None = None,
 ) -> Strategy:
     """Local SGD with step size `lr` and `period` local steps per round."""
+    if average_shift is not None and weights != "uniform":
+        raise ValueError(
+            f"average_shift counts all clients alike, got weights={weights!r}; use weights=uniform"
+        )
+    inner = sgd(lr, buffers, momentum, nesterov, weight_decay)
     return Strategy(
-        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
+        inner=inner if average_shift is None else WeightedIterate(inner, average_shift),
         period=period_of(period),
         mixing=WeightedMean(weights),
     )

@@ -9,48 +9,11 @@ Paper symbol -> name here: alpha -> slow_lr, beta -> slow_momentum, u_t -> slow,
 Base buffers are reset at every round, as the paper does with a Nesterov base.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
-
-from fedlocal.inner import Buffers, check_momentum, sgd
+from fedlocal.inner import Buffers, sgd
+from fedlocal.outer import SlowMomentum
 from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
+from fedlocal.pieces import Period, Rate
 from fedlocal.strategy import Strategy
-
-
-class SlowState(NamedTuple):
-    """slow: u_t, in gradient units so that a change of lr does not rescale it, [A, P]."""
-
-    slow: Tensor
-
-
-@dataclass(frozen=True)
-class SlowMomentum(OuterOptimiser):
-    """u <- beta u + (before - after) / gamma, the anchor moves by -alpha gamma u."""
-
-    slow_lr: float = 1.0
-    slow_momentum: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse values that diverge."""
-        check_momentum("slow_momentum", self.slow_momentum)
-        if not self.slow_lr > 0:
-            raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor goes beyond the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
-
-    def init(self, anchor: Tensor) -> SlowState:
-        return SlowState(torch.zeros_like(anchor))
-
-    def step(self, pseudo_grad: Tensor, state: SlowState, info: Round) -> tuple[Tensor, SlowState]:
-        slow = self.slow_momentum * state.slow + pseudo_grad / info.lr
-        return -self.slow_lr * info.lr * slow, SlowState(slow)
 
 
 def slowmo(

@@ -11,7 +11,7 @@ import fedlocal
 import strategies
 from fedlocal.clients import Clients
 from fedlocal.compress import Identity
-from fedlocal.round import advance
+from fedlocal.advance import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import RunState, Simulation, initial_state
 from fedlocal.trees import leaves, tree_map
@@ -87,7 +87,7 @@ def test_loop_and_vmapped_agree_on_sampled_clients(name):
     try:
         strategy_of(name).check_participation(0.5)
     except ValueError as refusal:
-        assert "every client takes part" in str(refusal)
+        assert "every client takes part" in str(refusal) or "no cohorts" in str(refusal)
         return
     both = [final(simulation(name, runtime, participation=0.5)) for runtime in (Vmapped(), Loop())]
     assert largest_difference(*both) < 1e-12

@@ -52,5 +52,14 @@ def test_period_must_be_a_whole_number_of_steps():
 
 def test_pieces_are_listed_by_slot():
     slots = [slot for slot, _ in local_sgd(0.1, 5).pieces()]
-    assert slots == ["inner", "period", "correction", "uplink", "downlink", "mixing", "outer"]
+    assert slots == [
+        "inner",
+        "period",
+        "correction",
+        "uplink",
+        "downlink",
+        "mixing",
+        "outer",
+        "sampling",
+    ]
     assert isinstance(local_sgd(0.1, 5), Strategy)

@@ -110,12 +110,22 @@ class TernGrad(Compressor):
 class ScaledSign(Compressor):
     """(|v|_1 / P) sign(v) with sign(0) = 1. One bit a scalar; contractive.
 
+    Attributes:
+        toss: Draw the sign of a zero. A fixed one is harmless where error feedback takes it back;
+            without, scalars that never change would be sent the same way in every message.
+
     Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
     https://arxiv.org/abs/1901.09847
     """
 
+    toss: bool = False
+
+    def noise_size(self, size: int) -> int:
+        return size if self.toss else 0
+
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        return Quantised(v.abs().mean().unsqueeze(0), (v < 0).long()), state
+        negative = torch.where(v == 0, noise < 0.5, v < 0) if self.toss else v < 0
+        return Quantised(v.abs().mean().unsqueeze(0), negative.long()), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
         return message.scale * (1 - 2 * message.codes.to(message.scale.dtype))

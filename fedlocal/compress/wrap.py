@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.compress.sparse import Sparse, TopK
 from fedlocal.flat import ParamSpec
-from fedlocal.pieces import Compressor
+from fedlocal.pieces import Compressor, Guarantee
 from fedlocal.trees import Tree
 
 
@@ -34,6 +34,11 @@ class ErrorFeedback(Compressor):
     compressor: Compressor
 
     @property
+    def requires(self) -> frozenset[Guarantee]:
+        """A belief that lags behind remembers what was not sent; a residual would add it twice."""
+        return frozenset({Guarantee.FRESH_BELIEF})
+
+    @property
     def lossless(self) -> bool:
         """As the compressor inside."""
         return self.compressor.lossless
@@ -43,6 +48,9 @@ class ErrorFeedback(Compressor):
 
     def init(self, x: Tensor) -> FeedbackState:
         return FeedbackState(torch.zeros_like(x), self.compressor.init(x))
+
+    def observe(self, state: FeedbackState, steps: Tensor, step_sum: Tensor) -> FeedbackState:
+        return state._replace(inner=self.compressor.observe(state.inner, steps, step_sum))
 
     def noise_size(self, size: int) -> int:
         return self.compressor.noise_size(size)
@@ -72,6 +80,11 @@ class PerLayer(Compressor):
     sizes: tuple[int, ...] = ()
 
     @property
+    def requires(self) -> frozenset[Guarantee]:
+        """As the compressor inside."""
+        return self.compressor.requires
+
+    @property
     def lossless(self) -> bool:
         """As the compressor inside."""
         return self.compressor.lossless
@@ -81,6 +94,9 @@ class PerLayer(Compressor):
 
     def init(self, x: Tensor) -> tuple[Tree, ...]:
         return tuple(self.compressor.init(part) for part in self._split(x))
+
+    def observe(self, state: Tree, steps: Tensor, step_sum: Tensor) -> tuple[Tree, ...]:
+        return tuple(self.compressor.observe(each, steps, step_sum) for each in state)
 
     def noise_size(self, size: int) -> int:
         return sum(self.compressor.noise_size(n) for n in self.sizes)

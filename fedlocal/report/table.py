@@ -56,7 +56,9 @@ def short_names(keys: list[str]) -> dict[str, str]:
 def overrides(run: FinishedRun) -> dict[str, str]:
     """What was given on the command line for this run, by key."""
     given = run.summary.get("overrides", [])
-    return dict(override.lstrip("+").split("=", 1) for override in given if "=" in override)
+    # Hydra escapes the colons of a graph's settings.
+    plain = [override.lstrip("+").replace("\\:", ":") for override in given]
+    return dict(override.split("=", 1) for override in plain if "=" in override)
 
 
 def _result(run: FinishedRun, key: str) -> Any:

@@ -6,6 +6,7 @@ from time import perf_counter
 
 from flwr.app import ConfigRecord, ConfigRecordValues, RecordDict
 from omegaconf import open_dict
+from torch import Tensor
 
 from fedlocal.build import build
 from fedlocal.compose import compose
@@ -59,7 +60,9 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
         file = Path(question.state) / f"{letter.run}.npz" if question.state else None
         state = read_state(load_records(file) if file else kept, letter.run, node.init())
         if question.kind == "evaluate":
-            return _models(node, state, letter), kept
+            return _vectors(node, letter, node.models(state, letter.mail)), kept
+        if letter.mail.order.survey:
+            return _vectors(node, letter, node.gradients(letter.mail)), kept
         reply, after = _trained(node, state, letter)
     except StaleError as error:
         return write_refusal(STALE, str(error)), kept
@@ -133,11 +136,10 @@ def _trained(node: Node, state: NodeState, letter: Letter) -> tuple[RecordDict, 
     return write_answer(order.members, payloads, perf_counter() - began), after
 
 
-def _models(node: Node, state: NodeState, letter: Letter) -> RecordDict:
+def _vectors(node: Node, letter: Letter, vectors: Tensor) -> RecordDict:
     order = letter.mail.order
-    models = node.models(state, letter.mail)
     payloads = [
-        pack_model(node.form.model, model, int(client), order.round_index)
-        for client, model in zip(order.members, models, strict=True)
+        pack_model(node.form.model, vector, int(client), order.round_index)
+        for client, vector in zip(order.members, vectors, strict=True)
     ]
     return write_answer(order.members, payloads, 0.0)

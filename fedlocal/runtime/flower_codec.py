@@ -65,6 +65,7 @@ def write_letter(letter: Letter) -> RecordDict:
             "round": order.round_index,
             "first-step": order.first_step,
             "whole": mail.whole,
+            "survey": order.survey,
             "invited": order.invited.tolist(),
             "members": order.members.tolist(),
             "steps": order.steps.tolist(),
@@ -89,10 +90,14 @@ def read_letter(content: RecordDict, form: Formats) -> Letter:
         round_index=int(head["round"]),  # type: ignore[arg-type]
         first_step=int(head["first-step"]),  # type: ignore[arg-type]
         current=np.full(len(ints["invited"]), not head["whole"]),
-        **ints,
+        survey=bool(head["survey"]),
+        invited=ints["invited"],
+        members=ints["members"],
+        steps=ints["steps"],
     )
     rows = np.array(head["rows"], dtype=np.int64)
-    size = (form.whole if head["whole"] else form.change).nbytes
+    broadcast = form.whole if head["whole"] else form.change
+    size = (form.model if order.survey else broadcast).nbytes
     payloads = tuple(array_bytes(arrays[f"row-{row}"], size) for row in rows)
     counted = np.array(head["counted"], dtype=np.int64)
     mail = Mail(order, counted, rows, bool(head["whole"]), payloads)
@@ -137,17 +142,19 @@ def bytes_array(data: bytes) -> Array:
     return Array(dtype="uint8", shape=(len(data),), stype=STYPE, data=data)
 
 
-def array_bytes(array: Array, size: int) -> bytes:
-    """The bytes of such an array, of which `size` are expected.
+def array_bytes(array: Array, size: int, shortest: int | None = None) -> bytes:
+    """The bytes of such an array, of which `size` are expected, or `shortest` to `size`.
 
     Raises:
         ValueError: Another kind, dtype, shape or length. Nothing of its declared size is allocated.
     """
+    length = len(array.data)
+    wanted = min(max(length, size if shortest is None else shortest), size)
     declared = array.stype, array.dtype, tuple(array.shape)
-    if declared != (STYPE, "uint8", (size,)):
-        raise ValueError(f"an array {(STYPE, 'uint8', (size,))} was expected, got {declared}")
-    if len(array.data) != size:
-        raise ValueError(f"an array of {size} bytes was declared, it holds {len(array.data)}")
+    if declared != (STYPE, "uint8", (wanted,)):
+        raise ValueError(f"an array {(STYPE, 'uint8', (wanted,))} was expected, got {declared}")
+    if length != wanted:
+        raise ValueError(f"an array of {wanted} bytes was declared, it holds {length}")
     return array.data
 
 

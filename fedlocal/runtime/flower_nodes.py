@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -18,11 +18,18 @@ from fedlocal.clients import IntArray
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import FRESH, Mail, clients_of
 from fedlocal.noise import link_noise
-from fedlocal.payload import Formats, formats, pack_broadcast, unpack_model
+from fedlocal.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
 from fedlocal.rng import Purpose
 from fedlocal.runtime.flower_codec import Letter, Pact, array_bytes, write_letter
 from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
-from fedlocal.runtime.flower_replies import Read, Request, check_hope, settle, upload_reader
+from fedlocal.runtime.flower_replies import (
+    Read,
+    Request,
+    check_hope,
+    gradient_reader,
+    settle,
+    upload_reader,
+)
 from fedlocal.simulation import Answers, Order, RunState, Simulation
 from fedlocal.trees import stack
 
@@ -71,6 +78,15 @@ class FlowerNodes:
         read, everyone = upload_reader(self.form, sim, order), sim.strategy.needs_everyone
         remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
         return counted(sim, remote, order, uploads, reached)
+
+    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+        """See `Population.gradients`. Who does not answer is not asked to train either."""
+        order = order._replace(survey=True)
+        read, everyone = gradient_reader(self.form, sim, order), sim.strategy.needs_everyone
+        _, found, _ = self._gather("train", sim, state, order, read, everyone)
+        members = order.members[np.isin(order.members, list(found))]
+        none = sim.start.new_zeros(0, len(sim.start))
+        return members, torch.stack([found[int(c)] for c in members]) if found else none
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`. These transfers serve the evaluation, no ledger counts them."""
@@ -154,8 +170,14 @@ class FlowerNodes:
         self, sim: Simulation, state: RunState, remote: Remote, pending: dict[int, Request]
     ) -> dict[int, RecordDict]:
         """The contents of the messages that bring the requests to their machines."""
+
         # Machines whose clients share an anchor are sent the same bytes, packed once.
-        pack = cache(partial(pack_broadcast, self.form, sim, state))
+        @cache
+        def pack(row: int, whole: bool, survey: bool) -> bytes:
+            if not survey:
+                return pack_broadcast(self.form, sim, state, row, whole)
+            return pack_model(self.form.model, state.server.anchor[row], row, state.round_index)
+
         letters = {}
         for partition, request in pending.items():
             order = request.order
@@ -166,7 +188,7 @@ class FlowerNodes:
                 counted=np.full_like(counted, FRESH) if request.afresh else counted,
                 rows=rows,
                 whole=request.whole,
-                payloads=tuple(pack(int(row), request.whole) for row in rows),
+                payloads=tuple(pack(int(row), request.whole, order.survey) for row in rows),
             )
             letters[partition] = write_letter(Letter(remote.run, self.pact, mail))
         return letters

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import Array, RecordDict
+from torch import Tensor
 
 from fedlocal.client import Upload, init_client
 from fedlocal.clients import IntArray
-from fedlocal.payload import Formats, unpack_upload
+from fedlocal.payload import Formats, unpack_model, unpack_upload
 from fedlocal.runtime.flower_codec import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.simulation import Order, Simulation
 from fedlocal.trees import leaves
@@ -42,8 +43,21 @@ def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
     """Reads the members' uploads."""
 
     def read(client: int, array: Array) -> Upload:
-        data = array_bytes(array, form.upload.nbytes)
+        data = array_bytes(array, form.upload.nbytes, form.upload.shortest)
         return unpack_upload(form.upload, data, client, order, sim.start)
+
+    return read
+
+
+def gradient_reader(form: Formats, sim: Simulation, order: Order) -> Read:
+    """Reads the members' gradients."""
+
+    def read(client: int, array: Array) -> Tensor:
+        data = array_bytes(array, form.model.nbytes)
+        gradient = unpack_model(form.model, data, client, order.round_index, sim.start)
+        if not gradient.isfinite().all():
+            raise ValueError("the gradient holds NaN or infinite values: the model diverged")
+        return gradient
 
     return read
 

@@ -21,10 +21,13 @@ from torch import Tensor
 
 from fedlocal.build import build
 from fedlocal.compose import compose
+from fedlocal.pieces import Timing
+from fedlocal.refusal import ConfigError
 from fedlocal.round import Row, conclude, order_of
 from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
 from fedlocal.runtime.flower_replies import Request, settle, upload_reader
 from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
+from fedlocal.strategy import Strategy as FilledSlots
 
 log = getLogger(__name__)
 
@@ -49,6 +52,7 @@ class FedLocal(Strategy):
         """
         self.overrides = overrides
         self.sim: Simulation = build(compose(overrides).cfg).simulation
+        _check_rounds(self.sim.strategy)
         self.patience_seconds = patience_seconds
         self.state: RunState | None = None
         self.history: list[Row] = []
@@ -132,6 +136,14 @@ class FedLocal(Strategy):
     def _named(self, x: Tensor) -> ArrayRecord:
         named = self.sim.objective.spec.named(x)
         return ArrayRecord({key: t.detach().cpu() for key, t in named.items()})
+
+
+def _check_rounds(strategy: FilledSlots) -> None:
+    if strategy.timing is Timing.ASYNCHRONOUS or strategy.correction.surveys:
+        raise ConfigError(
+            "rounds of a Flower Strategy are one exchange with a barrier, and those of this method"
+            " are not; use fedlocal's own ServerApp: fedlocal runtime=flower, or flwr run"
+        )
 
 
 def _nodes(sim: Simulation) -> FlowerNodes:

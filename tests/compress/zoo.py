@@ -1,6 +1,7 @@
 """Every compressor and every way to wrap one, with what theory says about each."""
 
 from collections.abc import Iterator
+from functools import reduce
 from math import prod
 from typing import Any
 
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from fedlocal.compress import (
     QSGD,
+    Contractive,
     ErrorFeedback,
+    ErrorReset,
     Identity,
     Natural,
     PerLayer,
+    PowerSGD,
     QuantisedTopK,
     RandomK,
     ScaledSign,
@@ -46,6 +50,7 @@ BIASED: list[Compressor] = [
     TernGrad(clip=2.5),
     TernGrad(clip=0.5),
     ScaledSign(),
+    ScaledSign(toss=True),
     QuantisedTopK(TopK(0.3), QSGD(4)),
     QuantisedTopK(TopK(0.3), Natural()),
     QuantisedTopK(TopK(0.3), TernGrad()),
@@ -60,6 +65,14 @@ def layered(compressor: Compressor) -> PerLayer:
 
 PLAIN = UNBIASED + BIASED
 LAYERED: list[Compressor] = [layered(c) for c in PLAIN]
+# These know the layers themselves: one vector is all they take.
+LOW_RANK: list[Compressor] = [PowerSGD(rank).bind(SPEC) for rank in (1, 2, 9)]
+# These keep what they have not sent, and say so by themselves.
+RESET: list[Compressor] = [
+    ErrorReset(Contractive(RandomK(0.3)), TopK(0.3), 2).bind(SPEC),
+    ErrorReset(PerLayer(ScaledSign()), PowerSGD(1), 1).bind(SPEC),
+    ErrorReset(Identity(), QSGD(4), 3).bind(SPEC),
+]
 FEEDBACK: list[Compressor] = [
     wrapped
     for c in PLAIN
@@ -68,8 +81,8 @@ FEEDBACK: list[Compressor] = [
         ErrorFeedback(PerLayer(c)).bind(SPEC),
         layered(ErrorFeedback(c)),
     )
-]
-ALL = PLAIN + LAYERED + FEEDBACK
+] + [ErrorFeedback(c) for c in LOW_RANK]
+ALL = PLAIN + LAYERED + LOW_RANK + RESET + FEEDBACK
 
 
 def contraction(compressor: Compressor, size: int) -> float:
@@ -88,6 +101,9 @@ def contraction(compressor: Compressor, size: int) -> float:
             return compressor.kept(size) / size
         case ScaledSign():
             return 1 / size
+        case PowerSGD():
+            # |M Q|^2 is the least that P P^T M keeps, and a Q drawn at random keeps rank / m of M.
+            return min(1.0, compressor.rank / SHAPES[0][1])
         case TernGrad(clip=float(clip)):
             # Where anything is clipped, a coordinate of clip |v| / sqrt(P) is left.
             return scaled * min(1.0, clip**2 / size)
@@ -121,7 +137,8 @@ def residual(state: Any) -> Tensor:
 
 def name(compressor: Compressor) -> str:
     """A short id for pytest: the fields that `bind` fills in say nothing."""
-    return repr(compressor).replace(f", sizes={SIZES}", "").replace(", sizes=()", "")
+    filled = f", sizes={SIZES}", f", shapes={SHAPES}", ", sizes=()"
+    return reduce(lambda text, part: text.replace(part, ""), filled, repr(compressor))
 
 
 def bits(t: Tensor) -> bytes:

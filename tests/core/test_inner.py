@@ -15,6 +15,7 @@ from fedlocal.rates import ConstantRate, StepRate
 SIZE, STEPS = 11, 40
 INFO = Round(
     round_index=0,
+    read=torch.zeros(2, 2),
     weights=torch.tensor([0.25, 0.75], dtype=torch.float64),
     fraction=0.5,
     lr=torch.tensor(0.1),

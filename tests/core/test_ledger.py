@@ -14,9 +14,9 @@ import fedlocal.round
 from fedlocal import DropOut
 from fedlocal.compress import QSGD, Natural, PerLayer, QuantisedTopK, RandomK, ScaledSign, TopK
 from fedlocal.ledger import Ledger, RoundRecord
-from fedlocal.participation import cohort
 from fedlocal.rng import Purpose, generator
 from fedlocal.runtime import Loop
+from fedlocal.sampling import UniformSampling
 from fedlocal.server import server_round
 from fedlocal.trees import take
 from fedlocal.wire import Header, dense_layout, pack, unpack
@@ -200,7 +200,7 @@ def test_who_missed_a_round_is_sent_the_whole_model():
     last: dict[int, int] = {}
     kinds = set()
     for t, record in enumerate(result.ledger.records):
-        assert record.clients.tolist() == cohort(5, 0.4, SEED, t).tolist()
+        assert record.clients.tolist() == UniformSampling().cohort(5, 0.4, SEED, t).tolist()
         for client, got in zip(record.clients.tolist(), record.downlink_bytes, strict=True):
             fresh = last.get(client) == t - 1 and t > 0
             assert got == (76 if fresh else 224)

@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import DropOut
-from fedlocal.participation import check_participation, cohort
+from fedlocal.participation import check_participation
 from fedlocal.rng import Purpose, client_keys
+from fedlocal.sampling import UniformSampling
+
+cohort = UniformSampling().cohort
 
 SEEDS = st.integers(-(2**63), 2**64 - 1)
 
@@ -170,3 +173,37 @@ def test_nobody_or_everybody():
 def test_no_probability_is_refused(probability):
     with pytest.raises(ValueError, match=r"faults.probability must be in \[0, 1\], got"):
         DropOut(probability)
+
+
+def silent(outages, rounds=range(6), clients=4):
+    faults, everyone = DropOut(outages=outages), np.arange(clients)
+    return [sorted(set(range(clients)) - set(faults.answering(everyone, 0, t))) for t in rounds]
+
+
+def test_outages_by_hand():
+    assert silent([[1, 2, 4]]) == [[], [], [1], [1], [], []]
+    assert silent([[3, 4]]) == [[], [], [], [], [3], [3]]
+    assert silent([[0, 1, 2], [0, 3, 5], [2, 0]]) == [[2], [0, 2], [2], [0, 2], [0, 2], [2]]
+
+
+def test_outages_and_chance_combine():
+    both = DropOut(0.5, [[1, 0]])
+    for t in range(20):
+        lucky = DropOut(0.5).answering(np.arange(5), 3, t)
+        assert both.answering(np.arange(5), 3, t).tolist() == [c for c in lucky if c != 1]
+
+
+def test_the_share_that_can_be_counted_on():
+    assert DropOut().share(4) == 1
+    assert DropOut(0.25).share(4) == 0.75
+    assert DropOut(0.5, [[3, 10], [3, 2, 4], [1, 0, 1]]).share(4) == 0.25
+    with pytest.raises(ValueError, match="names client 4, and the clients are 0 to 3"):
+        DropOut(outages=[[1, 0], [4, 2]]).share(4)
+
+
+@pytest.mark.parametrize(
+    "outage", [[], [3], [-1, 2], [1, -2], [1, 5, 5], [1, 5, 4], [1, 2, 3, 4]], ids=str
+)
+def test_no_outage_is_refused(outage):
+    with pytest.raises(ValueError, match=r"faults.outages must hold \[client, first round\] or"):
+        DropOut(outages=[outage])

@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, MetricRecord
 from fedlocal.clients import IntArray
 from fedlocal.participation import DropOut
 from fedlocal.trees import leaves
-from strategies import double_compression, easgd, local_sgd, vrl_sgd
+from strategies import double_compression, local_sgd, squarm_sgd, vrl_sgd
 from tests.flower.rig import Rig, in_process
 from tests.ragged import simulation
 
@@ -76,7 +76,7 @@ def test_a_lost_reply_is_a_client_that_did_not_answer(strategy, caplog):
     assert "has not answered" in caplog.text
 
 
-@pytest.mark.parametrize("strategy", [vrl_sgd(0.1, 3), easgd(0.1, 3, 0.2)])
+@pytest.mark.parametrize("strategy", [vrl_sgd(0.1, 3), squarm_sgd(0.1, 3)])
 def test_a_method_that_needs_everyone_asks_again(strategy, caplog):
     sim = simulation(strategy, rounds=5)
     here = in_process(sim)
@@ -133,7 +133,7 @@ def test_a_restarted_node_that_keeps_nothing(caplog):
     assert answered == [NODES] * 6
 
 
-@pytest.mark.parametrize("strategy", [vrl_sgd(0.1, 3), easgd(0.1, 3, 0.2)])
+@pytest.mark.parametrize("strategy", [vrl_sgd(0.1, 3), squarm_sgd(0.1, 3)])
 def test_half_of_a_pair_is_not_invented(strategy):
     rig = Rig(simulation(strategy), NODES)
     rig.carry = forgetful(rig, partition=3, after_round=1)

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+import torch
 
+from fedlocal.clock import Clock
 from strategies.easgd import easgd
 from tests.oracles import easgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
+from tests.timing import CLOCKS, away
 
 PROBLEM = least_squares()
 K = len(PROBLEM.sizes)
@@ -46,6 +49,41 @@ def test_alpha_beyond_stability_is_refused_once_k_is_known():
         simulate(PROBLEM, easgd(0.1, 4, 0.34), 1, runtime="loop")
 
 
-def test_sampled_clients_are_refused():
-    with pytest.raises(ValueError, match="every client takes part"):
-        simulate(PROBLEM, easgd(0.1, 4, 0.1), 1, participation=0.5)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("clock", CLOCKS, ids=["constant", "exponential"])
+def test_asynchronous_clients_pull_when_they_are_done(runtime, clock):
+    strategy = easgd(0.02, 4, 0.1, timing="asynchronous")
+    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime, clock=clock)
+    x, read, centre = oracle.async_easgd(
+        PROBLEM.gradients, PROBLEM.start, 0.02, 4, 0.1, away(clock, PROBLEM, 4), ROUNDS * K
+    )
+    assert distance(result.server_state.mixing.centre, centre) < 1e-12
+    own = result.server_state.mixing.own
+    # The server follows what clients sent; they have been pulled since.
+    assert distance(own + 0.1 * (torch.from_numpy(read) - own), x) < 1e-12
+
+
+def test_sampled_clients_pull_and_the_others_keep_their_models():
+    result = simulate(PROBLEM, easgd(0.02, 4, 0.1), 1, participation=0.4)
+    members = result.ledger.records[0].clients
+    moved = (result.client_params - torch.from_numpy(PROBLEM.start)).abs().sum(1) > 1e-9
+    assert moved.nonzero().reshape(-1).tolist() == members.tolist()
+
+
+def test_unknown_timing():
+    with pytest.raises(ValueError, match="timing must be one of barrier, overlapped, asynchronous"):
+        easgd(timing="late")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_overlap_hides_messages_and_changes_no_model(runtime):
+    clock = Clock(seconds_per_step=0.01, latency_seconds=0.05, bandwidth_bytes=float("inf"))
+    plain, hidden = (
+        simulate(PROBLEM, easgd(0.02, 4, 0.1, timing=timing), 3, runtime=runtime, clock=clock)
+        for timing in ("barrier", "overlapped")
+    )
+    assert distance(plain.client_params, hidden.client_params) == 0
+    assert plain.ledger.uplink_bytes == hidden.ledger.uplink_bytes
+    # 4 steps of 10 ms and twice 50 ms, one after the other or at once.
+    assert plain.history[-1]["sim_seconds"] == pytest.approx(3 * 0.14)
+    assert hidden.history[-1]["sim_seconds"] == pytest.approx(3 * 0.1)

@@ -1,5 +1,6 @@
-"""Periods: how many local steps the clients take between two synchronisations."""
+"""Periods that are known before the run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +62,67 @@ class Epochs(Period):
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
         # The small allowance keeps 1.1 * 50 = 55.00000000000001 from becoming 56.
         return np.maximum(1, np.ceil(self.epochs * epoch - 1e-9)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class StepPeriod(Period):
+    """The first of `periods`, and the next one from every round of `at` (counted from 0) on.
+
+    >>> StepPeriod(periods=(20, 10, 40), at=(5, 8)).steps((), 7, np.ones(2))
+    array([10, 10])
+    """
+
+    periods: tuple[int, ...]
+    at: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse a round without a step, and changes that do not follow each other."""
+        # A configuration has lists, which have no hash.
+        object.__setattr__(self, "periods", tuple(self.periods))
+        object.__setattr__(self, "at", tuple(self.at))
+        for period in self.periods:
+            check_period("each of periods", period)
+        if len(self.periods) != len(self.at) + 1 or list(self.at) != sorted(set(self.at)):
+            raise ValueError(
+                "at must hold growing rounds, one less than there are periods, got"
+                f" periods={list(self.periods)} and at={list(self.at)}"
+            )
+
+    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
+        begun = int(np.searchsorted(self.at, round_index, side="right"))
+        return np.full(len(epoch), self.periods[begun])
+
+
+@dataclass(frozen=True)
+class GapSet(Period):
+    """Gaps of one's choice between synchronisations, one a round; the last one goes on.
+
+    Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019 (the set I_T).
+    https://arxiv.org/abs/1805.09767
+    """
+
+    gaps: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse no gap at all, and a round without a step."""
+        # A configuration has lists, which have no hash.
+        object.__setattr__(self, "gaps", tuple(self.gaps))
+        if not self.gaps:
+            raise ValueError("gaps must hold at least one number of local steps, got none")
+        for gap in self.gaps:
+            check_period("each of gaps", gap)
+
+    @classmethod
+    def at_steps(cls, steps: Sequence[int]) -> "GapSet":
+        """Synchronise after these local steps, counted from 1.
+
+        >>> GapSet.at_steps([1, 4, 10])
+        GapSet(gaps=(1, 3, 6))
+        """
+        return cls(tuple(np.diff([0, *steps]).tolist()))
+
+    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.full(len(epoch), self.gaps[min(round_index, len(self.gaps) - 1)])
 
 
 def check_period(name: str, value: int) -> None:

@@ -1,0 +1,23 @@
+"""One round of a run, whatever its timing."""
+
+from time import perf_counter
+
+from fedlocal.asynchronous import exchanges_round
+from fedlocal.ledger import RoundRecord
+from fedlocal.pieces import Timing
+from fedlocal.round import Row, barrier_round
+from fedlocal.simulation import RunState, Simulation
+
+ROUNDS = {
+    Timing.BARRIER: barrier_round,
+    Timing.OVERLAPPED: barrier_round,
+    Timing.ASYNCHRONOUS: exchanges_round,
+}
+
+
+def advance(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
+    """The next state, the round's row of metrics, and what it sent and computed."""
+    began = perf_counter()
+    after, row, record = ROUNDS[sim.strategy.timing](sim, state)
+    row["wall_seconds"] = state.wall_seconds + perf_counter() - began
+    return after._replace(wall_seconds=row["wall_seconds"]), row, record

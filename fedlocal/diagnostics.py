@@ -1,0 +1,103 @@
+"""Heterogeneity in numbers: further columns of the rows, for those who ask for them.
+
+Columns of a run are the same in every round; None stands where a quantity is not defined or, for
+those that need every client, in rounds without an evaluation.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.in_process import gradients_at
+from fedlocal.late import Pile
+from fedlocal.pieces import Timing
+from fedlocal.simulation import Order, RunState, Simulation, consensus
+
+# What each column holds. g_i is client i's gradient over all of its data at the consensus model,
+# x_i the model it starts the next round from, u_i what its message tells the server to add.
+NAMES = {
+    "gradient_diversity": "sum |g_i|^2 / |sum g_i|^2 (Yin et al. 2018, arXiv 1706.05699)",
+    "gradient_variance": "zeta^2 = mean |g_i - mean g|^2",
+    "consensus_distance": "mean |x_i - mean x|^2",
+    "drift_norm": "mean |u_i| of the members",
+    "update_cosine": "mean cosine of the members' u_i with the mean of u_i",
+    "staleness": "rounds since the members were asked, on average",
+}
+OF_GRADIENTS = {"gradient_diversity", "gradient_variance"}
+
+
+def names_of(given: bool | str | Sequence[str]) -> tuple[str, ...]:
+    """The columns that were asked for; true stands for all, false for none.
+
+    Raises:
+        ValueError: There is no such column.
+    """
+    if isinstance(given, bool):
+        return tuple(NAMES) if given else ()
+    names = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    for name in names:
+        if name not in NAMES:
+            near = get_close_matches(str(name), NAMES, n=1)
+            raise ValueError(
+                f"there is no diagnostic {name}{f' (did you mean {near[0]}?)' if near else ''};"
+                f" diagnostics is true, false or a list of {', '.join(NAMES)}"
+            )
+    return tuple(dict.fromkeys(names))
+
+
+def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, float | None]:
+    """The columns that the run asked for.
+
+    Args:
+        sim: The run.
+        state: After the round.
+        pile: What the server counted in it; None for nothing.
+    """
+    asked, found = set(sim.diagnostics), {}
+    due = sim.evaluate.due(state.round_index, sim.rounds)
+    if due and asked & OF_GRADIENTS and sim.train is not None:
+        found |= _of_gradients(_gradients(sim, consensus(sim, state)))
+    if due and "consensus_distance" in asked:
+        found["consensus_distance"] = _spread(sim.population.models(sim, state))
+    if asked and pile is not None:
+        # Overlapped, all that is received was known a round ago.
+        found["staleness"] = float(pile.ages.mean()) + (sim.strategy.timing is Timing.OVERLAPPED)
+        found |= _of_updates(_updates(sim, pile))
+    return {name: found.get(name) for name in sim.diagnostics}
+
+
+def _gradients(sim: Simulation, x: Tensor) -> Tensor:
+    """Every client's gradient over all of its examples at x [P], [K, P]."""
+    clients = np.arange(len(sim.clients))
+    nothing = np.zeros_like(clients)
+    order = Order(0, 0, clients, clients, nothing, nothing > 0)
+    return gradients_at(sim, order, x.expand(len(clients), -1))
+
+
+def _updates(sim: Simulation, pile: Pile) -> Tensor:
+    """What the messages tell the server to add to its beliefs, [S, P]."""
+    decode = partial(sim.strategy.uplink.decode, size=len(sim.start))
+    return torch.vmap(decode)(pile.uploads.message, pile.noise)
+
+
+def _of_gradients(gradients: Tensor) -> dict[str, float | None]:
+    total = float(gradients.sum(0).square().sum())
+    diversity = float(gradients.square().sum()) / total if total else None
+    return {"gradient_diversity": diversity, "gradient_variance": _spread(gradients)}
+
+
+def _of_updates(updates: Tensor) -> dict[str, float | None]:
+    cosines = torch.cosine_similarity(updates, updates.mean(0, keepdim=True))
+    return {
+        "drift_norm": float(updates.norm(dim=1).mean()),
+        "update_cosine": float(cosines.mean()),
+    }
+
+
+def _spread(rows: Tensor) -> float:
+    """Mean squared distance of the rows to their mean."""
+    return float((rows - rows.mean(0)).square().sum(1).mean())

@@ -1,0 +1,107 @@
+"""Answers that come after their round's deadline and count in the next round."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.client import Upload
+from fedlocal.clients import IntArray
+from fedlocal.ledger import RoundRecord
+from fedlocal.pieces import Round
+from fedlocal.simulation import Order, RunState, Simulation
+from fedlocal.trees import Tree, concatenate, take
+
+
+class Pile(NamedTuple):
+    """What the server counts in one round.
+
+    members: Ids of those who sent the uploads, [S].
+    uploads: Every tensor [S, ...].
+    noise: The uniforms that they were encoded with, [S, n].
+    info: What the members did.
+    ages: Rounds since each of them was asked, [S].
+    """
+
+    members: IntArray
+    uploads: Upload
+    noise: Tensor
+    info: Round
+    ages: IntArray
+
+
+class Late(NamedTuple):
+    """What came after its round's deadline, the last of it `seconds` into the next round."""
+
+    pile: Pile
+    seconds: float
+
+
+def idle(state: RunState, clients: IntArray) -> IntArray:
+    """Those of the clients that are not still busy with the round before."""
+    busy = () if state.late == () else state.late.pile.members
+    return clients[~np.isin(clients, busy)]
+
+
+def sort_out(
+    sim: Simulation, before: Tree, order: Order, record: RoundRecord, pile: Pile | None
+) -> tuple[Pile | None, Tree]:
+    """What the server counts in this round, and what it keeps for the next.
+
+    Args:
+        sim: The run.
+        before: The `Late` of the round before; () for nothing.
+        order: The round's.
+        record: The round's.
+        pile: What the members answered; None if nobody did.
+    """
+    if before == () and len(order.late) == 0:
+        return pile, ()
+    counted, kept = [] if before == () else [before.pile], ()
+    if pile is not None:
+        tardy = np.isin(pile.members, order.late)
+        if tardy.any():
+            kept = Late(_part(pile, tardy, age=1), _overdue(sim, record, order))
+        if not tardy.all():
+            counted.append(_part(pile, ~tardy))
+    return _joined(sim, order.round_index, counted), kept
+
+
+def _overdue(sim: Simulation, record: RoundRecord, order: Order) -> float:
+    seconds = sim.clock.client_seconds(record, sim.seed)
+    return float(seconds[np.isin(record.clients, order.late)].max()) - sim.deadline.limit
+
+
+def _part(pile: Pile, rows: NDArray[np.bool_], age: int = 0) -> Pile:
+    """The given rows; their weights are yet to be settled."""
+    ids = torch.from_numpy(rows).to(pile.noise.device)
+    uploads, noise, read, steps, sums = take(_tensors(pile), ids)
+    info = pile.info._replace(read=read, steps=steps, step_sums=sums)
+    return Pile(pile.members[rows], uploads, noise, info, pile.ages[rows] + age)
+
+
+def _joined(sim: Simulation, round_index: int, piles: list[Pile]) -> Pile | None:
+    """All of them as one pile of this round."""
+    if not piles:
+        return None
+    last = piles[-1].info
+    members = np.concatenate([pile.members for pile in piles])
+    uploads, noise, read, steps, sums = concatenate([_tensors(pile) for pile in piles])
+    counts = torch.from_numpy(sim.clients.counts[members])
+    weights = sim.strategy.mixing.weigh(counts, steps.cpu().double())
+    info = Round(
+        round_index=round_index,
+        read=read,
+        weights=weights.to(last.weights),
+        fraction=len(members) / len(sim.clients),
+        lr=last.lr,
+        steps=steps,
+        step_sums=sums,
+    )
+    return Pile(members, uploads, noise, info, np.concatenate([pile.ages for pile in piles]))
+
+
+def _tensors(pile: Pile) -> Tree:
+    return pile.uploads, pile.noise, pile.info.read, pile.info.steps, pile.info.step_sums

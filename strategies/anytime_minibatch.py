@@ -1,0 +1,102 @@
+"""Anytime Minibatch: every round lasts equally long, and slow clients simply bring fewer gradients.
+
+Each client adds up gradients at the round's start for a fixed compute time, on as many mini-batches
+as it manages; nobody is waited for, and no work is lost. The mean over all these mini-batches moves
+the model by dual averaging.
+
+    Ferdinand, Al-Lawati, Draper, Nokleby. Anytime Minibatch: Exploiting Stragglers in Online
+    Distributed Optimization. ICLR 2019. https://arxiv.org/abs/2006.05752
+
+Paper symbol -> name here: T -> seconds, b_i -> steps, z -> dual, beta(t) = K + sqrt(t / mu) -> with
+1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2.
+Differences from the paper: a server averages exactly in the place of rounds of consensus, and
+b_i counts mini-batches, not examples; both agree where clients have equal batches.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.deadline import FixedTime
+from fedlocal.inner import SGD
+from fedlocal.pieces import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
+from fedlocal.strategy import Strategy
+from fedlocal.trees import Tree, weighted_mean
+
+
+@dataclass(frozen=True)
+class GradientAtStart(Correction):
+    """Step along the mini-batch's gradient at the round's start, wherever the steps have led."""
+
+    def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
+        return view.gradient(view.start)
+
+
+@dataclass(frozen=True)
+class MeanGradient(Mixing):
+    """Minus the mean of all mini-batch gradients, whoever computed them."""
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Gradients are averaged, and not models."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
+        return steps / steps.sum()
+
+    def mix(
+        self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, Tree]:
+        per_step = received / info.step_sums.unsqueeze(1)
+        return weighted_mean(per_step, info.weights).unsqueeze(0), state
+
+
+class DualState(NamedTuple):
+    """dual: z, the sum of mean gradients, [A, P]. moved: w(t) - w(1), [A, P]."""
+
+    dual: Tensor
+    moved: Tensor
+
+
+@dataclass(frozen=True)
+class DualAveraging(OuterOptimiser):
+    """z <- z + g, w(t+1) = w(1) - z / beta(t+1), with t counted from 1."""
+
+    lr: float
+    expected_examples: float
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that grows."""
+        if not self.expected_examples > 0:
+            raise ValueError(
+                f"expected_examples must be positive, got {self.expected_examples}; inf"
+                " (.inf in a yaml file) keeps the step size constant"
+            )
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor does not go to the mean."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
+    def init(self, anchor: Tensor) -> DualState:
+        return DualState(torch.zeros_like(anchor), torch.zeros_like(anchor))
+
+    def step(self, pseudo_grad: Tensor, state: DualState, info: Round) -> tuple[Tensor, DualState]:
+        beta = 1 / self.lr + ((info.round_index + 2) / self.expected_examples) ** 0.5
+        dual = state.dual + pseudo_grad
+        return -dual / beta - state.moved, DualState(dual, -dual / beta)
+
+
+def anytime_minibatch(
+    lr: float = 0.1, seconds: float = 0.1, expected_examples: float = 2500.0, most: int = 1000
+) -> Strategy:
+    """Anytime Minibatch with `seconds` of computing a round, and at most `most` mini-batches."""
+    return Strategy(
+        inner=SGD(lr),
+        correction=GradientAtStart(),
+        period=FixedTime(seconds, most),
+        mixing=MeanGradient(),
+        outer=DualAveraging(lr, expected_examples),
+    )

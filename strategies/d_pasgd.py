@@ -1,0 +1,30 @@
+"""Decentralised periodic averaging: local steps, then one mean over the neighbours in a graph.
+
+It saves twice: a client talks to its few neighbours only, and to them only once in a while.
+
+    Wang, Joshi. Cooperative SGD: A Unified Framework for the Design and Analysis of
+    Local-Update SGD Algorithms. 2018. https://arxiv.org/abs/1808.07576
+
+Paper symbol -> name here: tau -> period, W -> graph.
+Differences from the paper: none in the rule. Graphs may be directed or change from round to round,
+as long as rows and columns of every W sum to 1.
+"""
+
+from fedlocal.mixing.cooperative import CombineOrder
+from fedlocal.mixing.graph import GraphLike
+from fedlocal.pieces import Period, Rate
+from fedlocal.strategy import Strategy
+from strategies.cooperative_sgd import cooperative_sgd
+
+
+def d_pasgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 10,
+    graph: GraphLike = "ring",
+    order: CombineOrder = "adapt_then_combine",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> Strategy:
+    """`period` local steps per round, then a weighted mean over the neighbours in `graph`."""
+    return cooperative_sgd(lr, period, graph, 0, order, momentum, nesterov, weight_decay)

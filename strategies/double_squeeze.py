@@ -1,0 +1,29 @@
+"""DoubleSqueeze: synchronise at every step, compressed and error-compensated in both directions.
+
+Clients compress their gradients and the server compresses the mean of what it received; each keeps
+what its own message left out and adds it to the next one.
+
+    Tang, Lian, Yu, Zhang, Liu. DoubleSqueeze: Parallel Stochastic Gradient Descent with Double-Pass
+    Error-Compensated Compression. 2019. https://arxiv.org/abs/1905.05957
+
+Paper symbol -> name here: delta^(i) -> the uplink's residual, delta -> the downlink's residual,
+Q -> uplink, downlink, gamma -> lr.
+
+Differences from the paper: residuals are in model units, gamma delta, and not in those of a
+gradient. The two are the same while lr is constant; when it drops, what was left out before is
+sent here at the old lr and in the paper at the new one.
+"""
+
+from fedlocal.compress import PerLayer, ScaledSign
+from fedlocal.pieces import Compressor, Rate
+from fedlocal.strategy import Strategy
+from strategies.double_compression import double_compression
+
+
+def double_squeeze(
+    lr: float | Rate = 0.1,
+    uplink: Compressor = PerLayer(ScaledSign()),
+    downlink: Compressor = PerLayer(ScaledSign()),
+) -> Strategy:
+    """DoubleSqueeze, one bit a scalar each way; both compressors are wrapped in error feedback."""
+    return double_compression(lr, 1, uplink, downlink)

@@ -1,0 +1,40 @@
+"""PowerSGD: gradients sent as low-rank matrices, with error feedback, and momentum on the server.
+
+The matrix of a layer's gradient is close to one of low rank, and one step of power iteration a
+round, begun where the last one ended, follows it cheaply.
+
+    Vogels, Karimireddy, Jaggi. PowerSGD: Practical Low-Rank Gradient Compression for Distributed
+    Optimization. 2019. https://arxiv.org/abs/1905.13727
+
+Paper symbol -> name here: r -> rank, Q -> the compressor's state, e_w -> the uplink's residual,
+lambda -> momentum, gamma -> lr.
+
+Differences from the paper: each client compresses its own vector (see `PowerSGD`), and its residual
+is what its own message left out; the authors' code subtracts what all messages together say.
+Momentum is Nesterov's as in PyTorch, g + lambda m, where the paper steps along g + m. Residual and
+momentum are in model units, so a drop of lr leaves them as they are. With period > 1 the change of
+the local steps is compressed. The broadcast is a model in full unless `downlink` compresses it.
+"""
+
+from fedlocal.compress import PowerSGD, error_feedback
+from fedlocal.inner import SGD
+from fedlocal.outer import OuterSGD
+from fedlocal.period import period_of
+from fedlocal.pieces import Compressor, Period, Rate
+from fedlocal.strategy import Strategy
+
+
+def power_sgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 1,
+    uplink: Compressor = PowerSGD(2),
+    momentum: float = 0.9,
+    weight_decay: float = 0.0,
+) -> Strategy:
+    """PowerSGD; `uplink` is wrapped in error feedback, `momentum` acts after the mean."""
+    return Strategy(
+        inner=SGD(lr, weight_decay=weight_decay),
+        period=period_of(period),
+        uplink=error_feedback(uplink),
+        outer=OuterSGD(1.0, momentum, nesterov=True),
+    )

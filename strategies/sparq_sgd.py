@@ -1,0 +1,45 @@
+"""SPARQ-SGD: gossip with local steps, compressed messages, and silence while little has changed.
+
+Between two synchronisations clients take local steps. Then only those whose model has moved far
+enough from what the neighbours believe send a compressed difference; the others send one flag.
+
+    Singh, Data, George, Diggavi. SPARQ-SGD: Event-Triggered and Compressed Communication in
+    Decentralized Stochastic Optimization. 2019. https://arxiv.org/abs/1910.14280
+
+Paper symbol -> name here: gamma -> gossip_step, C -> compressor, H -> period, w_ij -> graph, x-hat
+-> belief, c_t -> threshold t^threshold_exponent (t counts local steps), eta_t -> lr.
+Differences from the paper: the eta_t of the trigger is the mean step size of the round's steps.
+Unbiased compressors are scaled by 1 / (1 + omega).
+"""
+
+from fedlocal.compress import QuantisedTopK, ScaledSign, TopK, Triggered
+from fedlocal.inner import sgd
+from fedlocal.mixing import as_graph
+from fedlocal.mixing.gossip import CompressedGossip, gossip_link, gossip_step_of
+from fedlocal.mixing.gossip_step import GossipStep, SparqStep
+from fedlocal.mixing.graph import GraphLike
+from fedlocal.period import period_of
+from fedlocal.pieces import Compressor, Period, Rate
+from fedlocal.strategy import Strategy
+
+SIGN_TOP_K = QuantisedTopK(TopK(0.1), ScaledSign())
+
+
+def sparq_sgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 10,
+    graph: GraphLike = "ring",
+    gossip_step: GossipStep = 0.5,
+    compressor: Compressor = SIGN_TOP_K,
+    threshold: float = 100.0,
+    threshold_exponent: float = 0.0,
+    weight_decay: float = 0.0,
+) -> Strategy:
+    """SPARQ-SGD with step size `lr` and `period` local steps between two synchronisations."""
+    step = gossip_step_of(gossip_step, SparqStep, compressor)
+    return Strategy(
+        inner=sgd(lr, weight_decay=weight_decay),
+        period=period_of(period),
+        uplink=Triggered(gossip_link(compressor), threshold, threshold_exponent),
+        mixing=CompressedGossip(as_graph(graph), step),
+    )

@@ -1,0 +1,36 @@
+"""SQuARM-SGD: SPARQ-SGD with Nesterov momentum on every client.
+
+As in SPARQ-SGD clients take local steps, and then send compressed differences to their neighbours
+if they have moved far enough; the momentum is a client's own, and is not touched by the mixing.
+
+    Singh, Data, George, Diggavi. SQuARM-SGD: Communication-Efficient Momentum SGD for
+    Decentralized Optimization. 2021. https://arxiv.org/abs/2005.07041
+
+Paper symbol -> name here: beta -> momentum, v_i -> velocity, the others as in `sparq_sgd`.
+Differences from the paper: as in `sparq_sgd`.
+"""
+
+from dataclasses import replace
+
+from fedlocal.inner import sgd
+from fedlocal.mixing.gossip_step import GossipStep
+from fedlocal.mixing.graph import GraphLike
+from fedlocal.pieces import Compressor, Period, Rate
+from fedlocal.strategy import Strategy
+from strategies.sparq_sgd import SIGN_TOP_K, sparq_sgd
+
+
+def squarm_sgd(
+    lr: float | Rate = 0.1,
+    period: int | Period = 10,
+    graph: GraphLike = "ring",
+    gossip_step: GossipStep = 0.5,
+    compressor: Compressor = SIGN_TOP_K,
+    momentum: float = 0.9,
+    threshold: float = 0.0,
+    threshold_exponent: float = 0.0,
+    weight_decay: float = 0.0,
+) -> Strategy:
+    """SQuARM-SGD with step size `lr` and `period` local steps between two synchronisations."""
+    without = sparq_sgd(lr, period, graph, gossip_step, compressor, threshold, threshold_exponent)
+    return replace(without, inner=sgd(lr, "keep", momentum, True, weight_decay))
