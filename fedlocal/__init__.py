@@ -9,16 +9,27 @@ from fedlocal.lazy import lazy
 if TYPE_CHECKING:
     from fedlocal.clients import Clients
     from fedlocal.clock import Clock
+    from fedlocal.deadline import Deadline
     from fedlocal.evaluate import Evaluate
     from fedlocal.participation import DropOut
     from fedlocal.simulate import Result, simulate
     from fedlocal.strategy import Strategy
 
-__all__ = ["Clients", "Clock", "DropOut", "Evaluate", "Result", "Strategy", "simulate"]
+__all__ = [
+    "Clients",
+    "Clock",
+    "Deadline",
+    "DropOut",
+    "Evaluate",
+    "Result",
+    "Strategy",
+    "simulate",
+]
 
 HOMES = {
     "Clients": "clients",
     "Clock": "clock",
+    "Deadline": "deadline",
     "DropOut": "participation",
     "Evaluate": "evaluate",
     "Result": "simulate",

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from fedlocal.client import Upload, broadcast_rows
 from fedlocal.clients import IntArray
+from fedlocal.diagnostics import diagnose
+from fedlocal.late import Pile
 from fedlocal.ledger import RoundRecord, downlink_layouts, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round
@@ -23,7 +25,7 @@ from fedlocal.rng import Purpose
 from fedlocal.round import Row, evaluation, round_info
 from fedlocal.server import server_round
 from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.trees import Tree, put, take, tree_map
+from fedlocal.trees import Tree, concatenate, put, take, tree_map
 from fedlocal.wire import nbytes
 
 
@@ -54,7 +56,7 @@ class Flight(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One line of a round's record: who, how many steps, bytes both ways, staleness, loss, lr.
+    """One line of a round's record: who, how many steps, bytes both ways, staleness, what was sent.
 
     downlink_bytes: Of the model that it had read when it began.
     """
@@ -64,8 +66,9 @@ class Exchange(NamedTuple):
     uplink_bytes: int
     downlink_bytes: int
     staleness: int
-    loss: float
-    lr: float
+    upload: Upload
+    noise: Tensor
+    info: Round
 
 
 def exchanges_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
@@ -119,8 +122,9 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
         uplink_bytes=int(uplink_nbytes(sim.strategy, upload, sim.start)[0]),
         downlink_bytes=_whole_nbytes(sim, state),
         staleness=flight.exchanges - int(flight.read[who]),
-        loss=float(upload.loss[0]),
-        lr=float(info.lr),
+        upload=upload,
+        noise=noise,
+        info=info,
     )
     landed = _landed(state._replace(server=server), who)
     after = _departed(sim, landed, landed.flight, who)
@@ -253,12 +257,24 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
         "round": state.round_index,
         "local_steps": state.steps,
         "period": round(mean([e.steps for e in exchanges])),
-        "lr": mean([e.lr for e in exchanges]),
+        "lr": mean([float(e.info.lr) for e in exchanges]),
         "answered": len({e.client for e in exchanges}),
-        "local_loss": mean([e.loss for e in exchanges]),
+        "local_loss": mean([float(e.upload.loss[0]) for e in exchanges]),
         **evaluation(sim, state),
+        **diagnose(sim, state, _pile(exchanges)),
         "uplink_bytes": state.uplink_bytes,
         "downlink_bytes": state.downlink_bytes,
         "sim_seconds": state.sim_seconds,
         "staleness": mean([e.staleness for e in exchanges]),
     }
+
+
+def _pile(exchanges: list[Exchange]) -> Pile:
+    """All that was sent, for the diagnostics."""
+    return Pile(
+        members=np.array([e.client for e in exchanges]),
+        uploads=concatenate([e.upload for e in exchanges]),
+        noise=torch.cat([e.noise for e in exchanges]),
+        info=exchanges[-1].info,
+        ages=np.array([e.staleness for e in exchanges]),
+    )

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from pydoc import locate
-from typing import Any, Protocol, get_args, get_type_hints, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,18 +21,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from fedlocal.chosen import strategy_of
 from fedlocal.clients import Clients, IntArray
-from fedlocal.compress import Identity
 from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
-from fedlocal.pieces import Period, Piece, Rate
+from fedlocal.payload import formats
 from fedlocal.refusal import ConfigError, one_line
 from fedlocal.round import Row
 from fedlocal.runtime import Runtime
 from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
-from fedlocal.strategy import Strategy
 from fedlocal.tracking import Tracker
 
 OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
@@ -128,6 +126,9 @@ def build(cfg: DictConfig) -> Job:
             seed=cfg.seed,
             device=cfg.device,
         )
+        if engine is not None:
+            # Refuses what no message between machines holds.
+            formats(simulation)
         if dataset.elsewhere:
             simulation = replace(simulation, train=None)
         return Job(simulation, partition, labels, instantiate(cfg.tracking), engine)
@@ -143,52 +144,6 @@ def _one_line() -> Iterator[None]:
         raise ConfigError(one_line(error)) from error
     except (ValueError, OSError, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error)) from error
-
-
-def strategy_of(cfg: DictConfig) -> Strategy:
-    """The strategy, on the schedules and links that were chosen unless it chose them itself."""
-    make = instantiate(cfg.strategy, _convert_="all", _partial_=True)
-    schedules = _schedules(cfg)
-    strategy: Strategy = make(**schedules)
-    _check_period(cfg, strategy, schedules.get("period"))
-    # A strategy that makes its link from the chosen one, as gossip does, keeps what it made.
-    free = [slot for slot in ("uplink", "downlink") if slot not in cfg.strategy]
-    chosen = [slot for slot in free if getattr(strategy, slot) == Identity()]
-    links = {slot: instantiate(cfg[slot]) for slot in chosen}
-    return replace(strategy, **links)
-
-
-def _schedules(cfg: DictConfig) -> dict[str, Piece]:
-    """What the groups period and rate put in the place of the strategy's numbers."""
-    hints = get_type_hints(locate(cfg.strategy._target_))
-    given: dict[str, Piece] = {}
-    for group, setting, kind in (("period", "period", Period), ("rate", "lr", Rate)):
-        if cfg.get(group) is None:
-            continue
-        if kind not in get_args(hints.get(setting)):
-            raise ValueError(
-                f"the {group} of {cfg.strategy._target_} cannot be chosen: its {setting} is part"
-                f" of the method. Leave {group}= out, or take a strategy that has none of its own,"
-                " for example strategy=local_sgd"
-            )
-        given[setting] = instantiate(cfg[group], _convert_="all")
-    return given
-
-
-def _check_period(cfg: DictConfig, strategy: Strategy, given: Piece | None) -> None:
-    """Refuse a period that the strategy would leave aside."""
-    if given is None:
-        return
-    if strategy.rounds is not None:
-        raise ValueError(
-            f"{cfg.strategy._target_} ends after {strategy.rounds} round by definition, so there is"
-            " no period to choose; its local steps are strategy.period"
-        )
-    if strategy.period is not given:
-        raise ValueError(
-            f"{cfg.strategy._target_} has {strategy.period}, which goes before period={given};"
-            " leave one of the two out"
-        )
 
 
 def _labels(dataset: Dataset) -> NDArray[np.int64]:

@@ -52,7 +52,7 @@ class Deadline:
         """The seconds; infinite for none."""
         return inf if self.seconds is None else self.seconds
 
-    def check(self, strategy: Strategy, x: Tensor, num_clients: int) -> None:
+    def check(self, strategy: Strategy, x: Tensor) -> None:
         """Raise ValueError if the strategy relies on what late members make untrue."""
         if self.seconds is None:
             return
@@ -66,14 +66,14 @@ class Deadline:
                     " or a method that allows it (local_sgd, fedavg, fednova)"
                 )
         if self.late == "next_round":
-            self._check_changes(strategy, x, num_clients)
+            self._check_changes(strategy, x)
 
-    def _check_changes(self, strategy: Strategy, x: Tensor, num_clients: int) -> None:
+    def _check_changes(self, strategy: Strategy, x: Tensor) -> None:
         """What counts a round late must be a change that any anchor can take."""
         mixing, correction = strategy.mixing, strategy.correction
         kept = {
             "correction": (correction, (correction.init(x), correction.control(x))),
-            "mixing": (mixing, (mixing.memory(x), mixing.links(0, num_clients) or ())),
+            "mixing": (mixing, (mixing.memory(x),)),
         }
         for slot, (piece, states) in kept.items():
             if any(state != () for state in states):

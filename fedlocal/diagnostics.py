@@ -15,7 +15,7 @@ from torch import Tensor
 from fedlocal.in_process import gradients_at
 from fedlocal.late import Pile
 from fedlocal.pieces import Timing
-from fedlocal.simulation import Order, RunState, Simulation, consensus
+from fedlocal.simulation import Order, RunState, Simulation, client_models, consensus
 
 # What each column holds. g_i is client i's gradient over all of its data at the consensus model,
 # x_i the model it starts the next round from, u_i what its message tells the server to add.
@@ -62,7 +62,7 @@ def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, f
     if due and asked & OF_GRADIENTS and sim.train is not None:
         found |= _of_gradients(_gradients(sim, consensus(sim, state)))
     if due and "consensus_distance" in asked:
-        found["consensus_distance"] = _spread(sim.population.models(sim, state))
+        found["consensus_distance"] = _spread(client_models(sim, state))
     if asked and pile is not None:
         # Overlapped, all that is received was known a round ago.
         found["staleness"] = float(pile.ages.mean()) + (sim.strategy.timing is Timing.OVERLAPPED)

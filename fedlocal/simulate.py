@@ -141,7 +141,7 @@ def prepare(
     l2 = float(getattr(model, "l2", 0.0))
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
-    deadline.check(strategy, start[:1], len(pool))
+    deadline.check(strategy, start[:1])
     return Simulation(
         objective=Objective(model, loss, x, y, spec, l2),
         clients=pool,

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-import fedlocal.build as build
+from fedlocal import chosen
 from fedlocal.strategy import Strategy
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -24,4 +24,4 @@ def strategy_of(name: str, *overrides: str) -> Strategy:
         inside = link.compressor.get("sparsifier", link.compressor)
         if "ratio" in inside:
             inside.ratio = 0.3
-    return build.strategy_of(cfg)
+    return chosen.strategy_of(cfg)

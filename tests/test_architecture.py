@@ -33,6 +33,7 @@ LAYERS = (
     {"refusal", "settings"},
     {"payload", "fingerprint", "compose", "checkpoint"},
     {"node"},
+    {"chosen"},
     {"build"},
     {"job"},
     {"flower", "deploy"},
@@ -74,6 +75,7 @@ def test_heavy_libraries_stay_in_their_rooms(file):
     assert "hydra" not in found or file in (
         "fedlocal/main.py",
         "fedlocal/build.py",
+        "fedlocal/chosen.py",
         "fedlocal/compose.py",
         "fedlocal/refusal.py",
         "fedlocal/report/sweep.py",

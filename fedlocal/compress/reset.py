@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.compress.contractive import remembers
 from fedlocal.flat import ParamSpec
-from fedlocal.pieces import Compressor, Field, Optional
+from fedlocal.pieces import Compressor, Field, Guarantee, Optional
 from fedlocal.trees import Tree, select, tree_map
 
 
@@ -51,6 +51,11 @@ class ErrorReset(Compressor):
                     f"CSER keeps the error itself, got {each}; give it the compressor without"
                     " error feedback (uplink.error_feedback=false)"
                 )
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """A belief that lags behind remembers the error, too."""
+        return frozenset({Guarantee.FRESH_BELIEF})
 
     @property
     def lossless(self) -> bool:

@@ -78,9 +78,7 @@ class CompressedGossip(Mixing):
     @property
     def breaks(self) -> frozenset[Guarantee]:
         """There is no server: every node has its own model, and beliefs lag behind."""
-        return frozenset(
-            {Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER, Guarantee.FRESH_BELIEF}
-        )
+        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER, Guarantee.FRESH_BELIEF})
 
     def bind(self, spec: ParamSpec) -> "CompressedGossip":
         step = self.step.bind(spec) if isinstance(self.step, SafeStep) else self.step

@@ -30,7 +30,7 @@ from fedlocal.runtime.flower_replies import (
     settle,
     upload_reader,
 )
-from fedlocal.simulation import Answers, Order, RunState, Simulation
+from fedlocal.simulation import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.trees import stack
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class FlowerNodes:
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`. These transfers serve the evaluation, no ledger counts them."""
         everyone = np.arange(len(sim.clients))
-        if sim.strategy.mixing.memory(sim.start) == ():
+        if not has_own_models(sim):
             # Where clients remember nothing of their own they start from what is broadcast.
             ids = torch.from_numpy(everyone).to(sim.start.device)
             return broadcast_rows(state.server.anchor, ids)

@@ -87,6 +87,7 @@ def test_the_streams_of_a_run_never_change():
         "EVALUATION": 6,
         "MODEL": 7,
         "FAULTS": 8,
+        "NEIGHBOUR": 9,
     }
 
 

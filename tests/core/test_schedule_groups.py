@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from fedlocal.build import build, strategy_of
+from fedlocal.build import build
+from fedlocal.chosen import strategy_of
 from fedlocal.period import (
     AdaComm,
     ConstantPeriod,

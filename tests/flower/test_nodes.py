@@ -57,6 +57,14 @@ def test_each_client_its_own_row():
     assert torch.equal(rig.models(*over[:2]), sim.population.models(sim, here[1]))
 
 
+def test_averaged_iterates_come_from_the_clients():
+    sim = simulation(local_sgd(0.1, 3, average_shift=2.0))
+    rig = Rig(sim, 3)
+    over, here = rig.run(), in_process(sim)
+    assert_same(over, here)
+    assert torch.equal(rig.models(*over[:2]), sim.population.models(sim, here[1]))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_vmapped_on_every_node(name):
     sim = simulation(strategy_of(name), runtime=Vmapped())
