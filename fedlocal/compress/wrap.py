@@ -90,7 +90,10 @@ class PerLayer(Compressor):
         return self.compressor.lossless
 
     def bind(self, spec: ParamSpec) -> "PerLayer":
-        return replace(self, compressor=self.compressor.bind(spec), sizes=spec.sizes)
+        bound = replace(self, compressor=self.compressor.bind(spec), sizes=spec.sizes)
+        # A compressor that does not fit a layer by itself says so now.
+        bound.layout(spec.size)
+        return bound
 
     def init(self, x: Tensor) -> tuple[Tree, ...]:
         return tuple(self.compressor.init(part) for part in self._split(x))
