@@ -17,7 +17,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
@@ -33,11 +33,6 @@ from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
 from fedlocal.tracking import Tracker
-
-OmegaConf.register_new_resolver("mul", lambda a, b: a * b, replace=True)
-OmegaConf.register_new_resolver("add", lambda a, b: a + b, replace=True)
-OmegaConf.register_new_resolver("div", lambda a, b: a / b, replace=True)
-OmegaConf.register_new_resolver("ceil_div", lambda a, b: -(-a // max(b, 1)), replace=True)
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -342,9 +343,9 @@ class Mixing(Piece):
         """One that is at ease with whoever arrives says so by leaving this out."""
         return frozenset({Guarantee.BARRIER})
 
-    @abstractmethod
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         """Weights [S] that sum to 1, from the cohort's example counts and local steps, [S]."""
+        return torch.full_like(counts, 1 / len(counts))
 
     def describe(self, num_clients: int) -> str:
         """A line that a user should read before a run with so many clients; "" for none."""

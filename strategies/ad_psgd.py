@@ -51,9 +51,6 @@ class PairAverage(Mixing):
         """Every client has a model of its own."""
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
-
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
 

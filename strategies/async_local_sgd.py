@@ -14,7 +14,6 @@ gives to the message, and the simulated order of arrivals decides who is stale b
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fedlocal.inner import sgd
@@ -37,9 +36,6 @@ class OnArrival(Mixing):
     def breaks(self) -> frozenset[Guarantee]:
         """The anchor has moved on since the others read it."""
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round

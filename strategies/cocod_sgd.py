@@ -22,11 +22,12 @@ from torch import Tensor, zeros_like
 
 from fedlocal.compress.dense import Identity
 from fedlocal.inner import sgd
-from fedlocal.mixing import WeightedMean
+from fedlocal.mixing import OwnModels
 from fedlocal.mixing.gossip import gossip_link
 from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Guarantee, Period, Rate, Timing
+from fedlocal.pieces import Compressor, Period, Rate, Round, Timing
 from fedlocal.strategy import Strategy
+from fedlocal.trees import Tree, weighted_mean
 
 
 class Progress(NamedTuple):
@@ -36,19 +37,8 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MeanOfStarts(WeightedMean):
+class MeanOfStarts(OwnModels):
     """x_i <- mean_j (x_j at the start of the last round) + own progress of that round."""
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """The mean of the progress is right when everybody's is in it, and arrives as it is."""
-        both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | both_ends
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor is a mean of one round ago, and clients start from models of their own."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
     def memory(self, x: Tensor) -> Progress:
         return Progress(zeros_like(x))
@@ -61,6 +51,11 @@ class MeanOfStarts(WeightedMean):
 
     def end(self, memory: Progress, x: Tensor, belief: Tensor) -> Progress:
         return Progress(x - belief)
+
+    def mix(
+        self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, Tree]:
+        return weighted_mean(received, info.weights).unsqueeze(0), state
 
 
 def cocod_sgd(

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from fedlocal.compress.dense import Identity
 from fedlocal.inner import sgd
+from fedlocal.mixing import OwnModels
 from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Guarantee, Legs, Mixing, Period, Rate, Round
+from fedlocal.pieces import Compressor, Legs, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 
@@ -44,7 +45,7 @@ class DynamicState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AverageOnAlarm(Mixing):
+class AverageOnAlarm(OwnModels):
     """Everybody's model becomes the mean if |x_i - r|^2 > threshold for anybody, else stays."""
 
     threshold: float
@@ -56,20 +57,6 @@ class AverageOnAlarm(Mixing):
             raise ValueError(
                 f"threshold must be >= 0, got {self.threshold}; 0 averages always, inf never"
             )
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """All models are in an average, and arrive as they are."""
-        both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | both_ends
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Clients keep their own models between averages."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)

@@ -18,7 +18,6 @@ nothing but the clock would notice (`timing="overlapped"`).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from fedlocal.inner import sgd
@@ -60,9 +59,6 @@ class ElasticAveraging(Mixing):
     def breaks(self) -> frozenset[Guarantee]:
         """The anchor is the centre, and clients keep their own models."""
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def memory(self, x: Tensor) -> OwnModel:
         return OwnModel(x)

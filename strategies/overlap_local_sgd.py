@@ -26,9 +26,10 @@ from torch import Tensor
 
 from fedlocal.compress.dense import Identity
 from fedlocal.inner import check_momentum, sgd
+from fedlocal.mixing import OwnModels
 from fedlocal.mixing.gossip import gossip_link
 from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Guarantee, Mixing, Period, Rate, Round, Timing
+from fedlocal.pieces import Compressor, Period, Rate, Round, Timing
 from fedlocal.strategy import Strategy
 
 
@@ -47,7 +48,7 @@ class AnchorState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LateAnchor(Mixing):
+class LateAnchor(OwnModels):
     """x_i <- (1 - alpha) x_i + alpha z; v <- beta v + (mean - z), z <- z + v, one round late."""
 
     alpha: float
@@ -61,20 +62,6 @@ class LateAnchor(Mixing):
                 f"alpha must be in [0, 1], got {self.alpha}; the paper uses 0.6, 0 never meets and"
                 " 1 never leaves the start"
             )
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """The anchor is the mean of everybody, and both ends know it."""
-        both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | both_ends
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor is a mean of one round ago, and clients keep their own models."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def memory(self, x: Tensor) -> OwnAndBelief:
         return OwnAndBelief(x, x)

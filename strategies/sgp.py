@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.inner import sgd
-from fedlocal.mixing import Graph, as_graph, check_graph, describe
+from fedlocal.mixing import Graph, OwnModels, as_graph, check_graph, describe
 from fedlocal.mixing.graph import GraphLike
 from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round
+from fedlocal.pieces import Guarantee, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 
@@ -38,31 +38,21 @@ class Pushed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class PushSum(Mixing):
+class PushSum(OwnModels):
     """x <- P (x + progress) and w <- P w, one row a client; clients go on from x / w."""
 
     graph: Graph
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Every row of P stands for a client that is there and holds its own model."""
-        # Neighbours do not know what a change is a change of: models must travel whole.
-        lossless = {Guarantee.LOSSLESS_UPLINK, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | lossless | {Guarantee.FULL_PARTICIPATION}
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Clients go on from their own models."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
+        """Models travel whole: neighbours do not know what a change is a change of."""
+        return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def describe(self, num_clients: int) -> str:
         return describe(self.graph, num_clients)
 
     def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_]:
         return self.graph.links(round_index, num_clients)
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)

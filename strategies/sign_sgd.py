@@ -42,9 +42,6 @@ class MajorityVote(Mixing):
         """The anchor goes where the majority points, not to the mean."""
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
-
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Tree]:

@@ -33,6 +33,7 @@ LAYERS = (
     {"refusal", "settings"},
     {"payload", "fingerprint", "compose", "checkpoint"},
     {"node"},
+    {"resolvers"},
     {"chosen"},
     {"build"},
     {"job"},

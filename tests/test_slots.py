@@ -39,9 +39,6 @@ class MedianInTurn(Mixing):
     def breaks(self) -> frozenset[Guarantee]:
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
-
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
 

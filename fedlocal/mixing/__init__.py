@@ -5,6 +5,7 @@ from fedlocal.mixing.gossip import CompressedGossip
 from fedlocal.mixing.graph import as_graph, check_graph, describe, spectral_gap
 from fedlocal.mixing.kinds import ErdosRenyi, Given, Graph
 from fedlocal.mixing.mean import WeightedMean, Weights
+from fedlocal.mixing.own import OwnModels
 
 __all__ = [
     "CompressedGossip",
@@ -12,6 +13,7 @@ __all__ = [
     "ErdosRenyi",
     "Given",
     "Graph",
+    "OwnModels",
     "WeightedMean",
     "Weights",
     "as_graph",

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from fedlocal.mixing.graph import ROUNDING, check_graph, describe
 from fedlocal.mixing.kinds import Graph
+from fedlocal.mixing.own import OwnModels
 from fedlocal.mixing.topology import Matrix
-from fedlocal.pieces import Guarantee, Mixing, Round
+from fedlocal.pieces import Guarantee, Round
 
 CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]
 
@@ -30,7 +31,7 @@ class Auxiliary(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cooperative(Mixing):
+class Cooperative(OwnModels):
     """X <- (X - lr G) W^T over the K clients' models and v auxiliary ones.
 
     Each client has its own anchor row, the model that it starts the next round from. A message is
@@ -59,15 +60,8 @@ class Cooperative(Mixing):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Every row of W stands for a client that is there and holds its own model."""
-        # Neighbours do not know what a change is a change of: models must travel whole.
-        lossless = {Guarantee.LOSSLESS_UPLINK, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | lossless | {Guarantee.FULL_PARTICIPATION}
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Clients go on from their own models."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
+        """Models travel whole: neighbours do not know what a change is a change of."""
+        return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def describe(self, num_clients: int) -> str:
         line = describe(self.graph, num_clients + self.auxiliary)
@@ -78,9 +72,6 @@ class Cooperative(Mixing):
     def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
         # Auxiliary variables live on a server, which then does all of the mixing.
         return None if self.auxiliary else self.graph.links(round_index, num_clients)
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)

@@ -23,7 +23,8 @@ from fedlocal.flat import ParamSpec
 from fedlocal.mixing.gossip_step import GossipStep, SafeStep
 from fedlocal.mixing.graph import check_graph, describe
 from fedlocal.mixing.kinds import Graph
-from fedlocal.pieces import Compressor, Guarantee, Mixing, Round
+from fedlocal.mixing.own import OwnModels
+from fedlocal.pieces import Compressor, Round
 
 Order = Literal["compress_first", "mix_first"]
 
@@ -42,7 +43,7 @@ class Beliefs(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CompressedGossip(Mixing):
+class CompressedGossip(OwnModels):
     """x_i <- x_i + gamma sum_j w_ij (x-hat_j - x-hat_i), one row a node, beliefs starting at 0.
 
     Attributes:
@@ -69,23 +70,9 @@ class CompressedGossip(Mixing):
                 " more a compressor leaves out the smaller it must be"
             )
 
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """Neighbours follow every node's belief, message by message."""
-        both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
-        return super().requires | both_ends
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """There is no server: every node has its own model, and beliefs lag behind."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER, Guarantee.FRESH_BELIEF})
-
     def bind(self, spec: ParamSpec) -> "CompressedGossip":
         step = self.step.bind(spec) if isinstance(self.step, SafeStep) else self.step
         return replace(self, step=step)
-
-    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        return torch.full_like(counts, 1 / len(counts))
 
     def describe(self, num_clients: int) -> str:
         return f"{describe(self.graph, num_clients)}, gossip step {self._step(num_clients):.3g}"

@@ -1,0 +1,21 @@
+"""What mixings have in common in which clients keep models of their own."""
+
+from dataclasses import dataclass
+
+from fedlocal.pieces import Guarantee, Mixing
+
+
+@dataclass(frozen=True)
+class OwnModels(Mixing):
+    """Clients go on from models of their own, which both ends follow from message to message."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nobody may miss a message, in either direction."""
+        both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
+        return super().requires | both_ends
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """There is no anchor that all start from; what messages leave out is remembered already."""
+        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER, Guarantee.FRESH_BELIEF})
