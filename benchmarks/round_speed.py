@@ -22,12 +22,12 @@ from time import perf_counter
 import torch
 from torch import nn
 
-from fedlocal.advance import advance
 from fedlocal.clients import Clients
 from fedlocal.data import digits
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
 from fedlocal.models import mlp
+from fedlocal.rounds.advance import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulate import prepare
 from fedlocal.simulation import initial_state

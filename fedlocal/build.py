@@ -27,7 +27,7 @@ from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.payload import formats
 from fedlocal.refusal import ConfigError, one_line
-from fedlocal.round import Row
+from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime
 from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from fedlocal.ledger import RoundRecord
-from fedlocal.round import Row
+from fedlocal.rounds.barrier import Row
 from fedlocal.simulation import RunState
 
 FILE = "state.pt"

@@ -18,7 +18,7 @@ from fedlocal.ledger import Ledger
 from fedlocal.progress import Progress
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun
-from fedlocal.round import Row
+from fedlocal.rounds.barrier import Row
 from fedlocal.simulate import Result, finish, rounds_of
 from fedlocal.simulation import initial_state
 from fedlocal.tracking import CsvTracker

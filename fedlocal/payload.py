@@ -11,9 +11,9 @@ from fedlocal.ledger import downlink_layouts, uplink_layout
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Timing
 from fedlocal.rng import Purpose
+from fedlocal.rounds.traffic import sample_upload
 from fedlocal.server import init_server
 from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.traffic import sample_upload
 from fedlocal.trees import Tree, leaves, take, tree_map
 from fedlocal.wire import Header, dense_layout, nbytes, optional_nbytes, pack, unpack
 

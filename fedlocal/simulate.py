@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedlocal.advance import advance
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
-from fedlocal.diagnostics import names_of
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import ParamSpec, assign, flatten
 from fedlocal.in_process import InProcess
@@ -19,7 +17,9 @@ from fedlocal.ledger import Ledger, RoundRecord
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss, Objective
 from fedlocal.participation import DropOut, check_participation
-from fedlocal.round import Row
+from fedlocal.rounds.advance import advance
+from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
 from fedlocal.simulation import RunState, Simulation, client_models, consensus, initial_state
@@ -94,7 +94,7 @@ def simulate(
         evaluate: How often and on how much to evaluate.
         on_round: Called with each finished row.
         deadline: How long a round waits, and what becomes of late members.
-        diagnostics: Names of further columns (`fedlocal.diagnostics`), or True for all.
+        diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.

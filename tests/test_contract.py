@@ -9,9 +9,9 @@ from torch import nn
 
 import fedlocal
 import strategies
-from fedlocal.advance import advance
 from fedlocal.clients import Clients
 from fedlocal.compress import Identity
+from fedlocal.rounds.advance import advance
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import RunState, Simulation, initial_state
 from fedlocal.trees import leaves, tree_map

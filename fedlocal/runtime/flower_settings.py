@@ -8,7 +8,7 @@ from typing import Any
 
 from fedlocal.build import Job
 from fedlocal.report.runs import read_rows
-from fedlocal.round import Row
+from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime, Vmapped
 from fedlocal.runtime.flower_bundle import write_app
 from fedlocal.runtime.flower_engine import Engine, run_app

@@ -23,7 +23,7 @@ from fedlocal.build import build
 from fedlocal.compose import compose
 from fedlocal.pieces import Timing
 from fedlocal.refusal import ConfigError
-from fedlocal.round import Row, conclude, order_of
+from fedlocal.rounds.barrier import Row, conclude, order_of
 from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
 from fedlocal.runtime.flower_replies import Request, settle, upload_reader
 from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state

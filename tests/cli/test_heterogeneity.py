@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from fedlocal.diagnostics import NAMES
+from fedlocal.rounds.diagnostics import NAMES
 
 QUICK = ("dataset=quadratic", "rounds=4", "H=5")
 

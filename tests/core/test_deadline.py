@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.advance import advance
 from fedlocal.compress import ErrorFeedback, TopK
 from fedlocal.deadline import Deadline, FixedTime
 from fedlocal.pieces import Timing
+from fedlocal.rounds.advance import advance
 from fedlocal.simulation import initial_state
 from strategies.async_local_sgd import async_local_sgd
 from strategies.d_psgd import d_psgd

@@ -6,8 +6,8 @@ import pytest
 from fedlocal import Clock, DropOut
 from fedlocal.compress import TopK
 from fedlocal.deadline import Deadline
-from fedlocal.diagnostics import NAMES, names_of
 from fedlocal.evaluate import Evaluate
+from fedlocal.rounds.diagnostics import NAMES, names_of
 from strategies.double_compression import double_compression
 from strategies.easgd import easgd
 from strategies.local_sgd import local_sgd

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.round
+import fedlocal.rounds.barrier
 from fedlocal import DropOut
 from fedlocal.compress import QSGD, Natural, PerLayer, QuantisedTopK, RandomK, ScaledSign, TopK
 from fedlocal.ledger import Ledger, RoundRecord
@@ -56,7 +56,7 @@ class Wire:
 
 def run(monkeypatch, strategy, dtype, **options):
     wire = Wire()
-    monkeypatch.setattr(fedlocal.round, "server_round", wire.server_round)
+    monkeypatch.setattr(fedlocal.rounds.barrier, "server_round", wire.server_round)
     problem = two_layers()
     result = fedlocal.simulate(
         problem.model(),

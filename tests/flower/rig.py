@@ -7,11 +7,11 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedlocal.advance import advance
 from fedlocal.fingerprint import run_digest
 from fedlocal.ledger import Ledger
 from fedlocal.node import FRESH, Node, clients_of
 from fedlocal.payload import formats
+from fedlocal.rounds.advance import advance
 from fedlocal.runtime.flower_answers import answer_as
 from fedlocal.runtime.flower_codec import Pact
 from fedlocal.runtime.flower_exchange import meet

@@ -6,7 +6,7 @@ import pytest
 
 from fedlocal import Clock, DropOut
 from fedlocal.deadline import Deadline
-from fedlocal.diagnostics import NAMES
+from fedlocal.rounds.diagnostics import NAMES
 from fedlocal.simulate import run
 from fedlocal.simulation import initial_state
 from strategies import anytime_minibatch, double_compression, local_sgd, overlap_local_sgd

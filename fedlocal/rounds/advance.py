@@ -2,10 +2,10 @@
 
 from time import perf_counter
 
-from fedlocal.asynchronous import exchanges_round
 from fedlocal.ledger import RoundRecord
 from fedlocal.pieces import Timing
-from fedlocal.round import Row, barrier_round
+from fedlocal.rounds.asynchronous import exchanges_round
+from fedlocal.rounds.barrier import Row, barrier_round
 from fedlocal.simulation import RunState, Simulation
 
 ROUNDS = {

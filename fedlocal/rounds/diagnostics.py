@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fedlocal.in_process import gradients_at
-from fedlocal.late import Pile
 from fedlocal.pieces import Timing
+from fedlocal.rounds.late import Pile
 from fedlocal.simulation import Order, RunState, Simulation, client_models, consensus
 
 # What each column holds. g_i is client i's gradient over all of its data at the consensus model,

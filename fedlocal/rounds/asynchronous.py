@@ -16,13 +16,13 @@ from torch import Tensor
 
 from fedlocal.client import Upload, broadcast_rows
 from fedlocal.clients import IntArray
-from fedlocal.diagnostics import diagnose
-from fedlocal.late import Pile
 from fedlocal.ledger import RoundRecord, downlink_layouts, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round
 from fedlocal.rng import Purpose
-from fedlocal.round import Row, evaluation, round_info
+from fedlocal.rounds.barrier import Row, evaluation, round_info
+from fedlocal.rounds.diagnostics import diagnose
+from fedlocal.rounds.late import Pile
 from fedlocal.server import server_round
 from fedlocal.simulation import Order, RunState, Simulation
 from fedlocal.trees import Tree, concatenate, put, take, tree_map

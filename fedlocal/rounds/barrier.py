@@ -8,17 +8,17 @@ from torch import Tensor
 
 from fedlocal.client import broadcast_rows
 from fedlocal.clients import IntArray
-from fedlocal.diagnostics import diagnose
 from fedlocal.evaluate import mean_accuracy, mean_loss
-from fedlocal.late import Pile, idle, sort_out
 from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round, Timing
 from fedlocal.rng import Purpose
+from fedlocal.rounds.diagnostics import diagnose
+from fedlocal.rounds.late import Pile, idle, sort_out
+from fedlocal.rounds.time_limit import in_time, lasts
+from fedlocal.rounds.traffic import polled, traffic
 from fedlocal.server import server_round
 from fedlocal.simulation import Answers, Order, RunState, Simulation, consensus, step_sizes
-from fedlocal.time_limit import in_time, lasts
-from fedlocal.traffic import polled, traffic
 from fedlocal.trees import Tree
 
 Row = dict[str, Any]

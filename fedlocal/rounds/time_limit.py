@@ -7,8 +7,8 @@ import numpy as np
 from fedlocal.clock import FloatArray, together
 from fedlocal.deadline import computing_limit
 from fedlocal.pieces import Timing
+from fedlocal.rounds.traffic import largest_upload, traffic
 from fedlocal.simulation import Answers, Order, RunState, Simulation
-from fedlocal.traffic import largest_upload, traffic
 
 # Sums of times are exact to fewer digits than the times.
 ALLOWANCE = 1 + 1e-9

@@ -1,0 +1,28 @@
+"""The slot of the server's step."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedlocal.pieces.piece import Piece
+from fedlocal.pieces.terms import Guarantee, Round
+from fedlocal.trees import Tree
+
+
+@dataclass(frozen=True)
+class OuterOptimiser(Piece):
+    """Turns the pseudo-gradient (before - after) into the move of the anchor."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """A pseudo-gradient is what an averaging server sees."""
+        return frozenset({Guarantee.AVERAGING_SERVER})
+
+    def init(self, anchor: Tensor) -> Tree:
+        """State before the first round; anchor [A, P]."""
+        return ()
+
+    @abstractmethod
+    def step(self, pseudo_grad: Tensor, state: Tree, info: Round) -> tuple[Tensor, Tree]:
+        """The move to add to the anchor, [A, P], and the next state."""
