@@ -28,7 +28,8 @@ def test_every_message_survives_the_trip(compressor, dtype):
         noise = uniforms(compressor.noise_size(SIZE), seed=t, dtype=dtype)
         message, state = compressor.encode(v, state, noise)
         data = pack(HEADER, message, layout, dtype)
-        assert len(data) == nbytes(layout, dtype)
+        one = tree_map(lambda t: t.unsqueeze(0), message)
+        assert [len(data)] == each_nbytes(one, layout, dtype, 1).tolist()
         header, arrived = unpack(data, layout, dtype)
         assert header == HEADER
         assert type(arrived) is type(message)
