@@ -1,7 +1,7 @@
 """A run: what is fixed in it, what changes from round to round, and where its clients live."""
 
 from dataclasses import dataclass
-from math import inf
+from math import fsum, inf
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -182,6 +182,12 @@ def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
     """Step sizes of the cohort's longest member, [max steps]; the others use the first few."""
     longest = int(order.steps.max())
     return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
+
+
+def mean_step_size(sim: Simulation, order: Order) -> float:
+    """Mean of these step sizes; of equal ones exactly theirs."""
+    rates = step_sizes(sim, order)
+    return fsum(rates) / len(rates)
 
 
 def has_own_models(sim: Simulation) -> bool:

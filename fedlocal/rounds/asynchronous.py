@@ -24,7 +24,7 @@ from fedlocal.rounds.barrier import Row, evaluation, round_info
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.late import Pile
 from fedlocal.server import server_round
-from fedlocal.simulation import Order, RunState, Simulation
+from fedlocal.simulation import Order, RunState, Simulation, mean_step_size
 from fedlocal.trees import Tree, concatenate, put, take, tree_map
 from fedlocal.wire import nbytes
 
@@ -56,7 +56,7 @@ class Flight(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """One line of a round's record: who, how many steps, bytes both ways, staleness, what was sent.
+    """One line of a round's record: who, how many steps, bytes both ways, and so on.
 
     downlink_bytes: Of the model that it had read when it began.
     """
@@ -66,6 +66,7 @@ class Exchange(NamedTuple):
     uplink_bytes: int
     downlink_bytes: int
     staleness: int
+    lr: float
     upload: Upload
     noise: Tensor
     info: Round
@@ -122,6 +123,7 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
         uplink_bytes=int(uplink_nbytes(sim.strategy, upload, sim.start)[0]),
         downlink_bytes=_whole_nbytes(sim, state),
         staleness=flight.exchanges - int(flight.read[who]),
+        lr=mean_step_size(sim, _order(flight, np.array([who]))),
         upload=upload,
         noise=noise,
         info=info,
@@ -257,7 +259,7 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
         "round": state.round_index,
         "local_steps": state.steps,
         "period": round(mean([e.steps for e in exchanges])),
-        "lr": mean([float(e.info.lr) for e in exchanges]),
+        "lr": mean([e.lr for e in exchanges]),
         "answered": len({e.client for e in exchanges}),
         "local_loss": mean([float(e.upload.loss[0]) for e in exchanges]),
         **evaluation(sim, state),

@@ -18,7 +18,15 @@ from fedlocal.rounds.late import Pile, idle, sort_out
 from fedlocal.rounds.time_limit import in_time, lasts
 from fedlocal.rounds.traffic import polled, traffic
 from fedlocal.server import server_round
-from fedlocal.simulation import Answers, Order, RunState, Simulation, consensus, step_sizes
+from fedlocal.simulation import (
+    Answers,
+    Order,
+    RunState,
+    Simulation,
+    consensus,
+    mean_step_size,
+    step_sizes,
+)
 from fedlocal.trees import Tree
 
 Row = dict[str, Any]
@@ -82,7 +90,7 @@ def conclude(
         "round": after.round_index,
         "local_steps": after.steps,
         "period": after.steps - state.steps,
-        "lr": None if answers.uploads is None else float(step_sizes(sim, order).mean()),
+        "lr": None if answers.uploads is None else mean_step_size(sim, order),
         "answered": 0 if pile is None else len(pile.members),
         "local_loss": local_loss,
         **evaluation(sim, after),
@@ -136,7 +144,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
         read=broadcast_rows(state.server.anchor, torch.from_numpy(members).to(like.device)),
         weights=placed(sim.strategy.mixing.weigh(counts, steps)),
         fraction=len(members) / len(sim.clients),
-        lr=placed(rates.mean()),
+        lr=placed(mean_step_size(sim, order)),
         steps=placed(steps),
         step_sums=placed(np.cumsum(rates)[answered - 1]),
     )
