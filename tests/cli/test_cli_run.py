@@ -170,11 +170,22 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 BUILT = [group for group in GROUPS if group not in ("dataset", "experiment", "model", "partition")]
 
 
+# What these options cannot do without.
+GIVEN = {
+    "clock=trace": ["clock.law.path=trace.csv"],
+    "period=gaps": ["period.gaps=[1,2]"],
+    "rate=stich": ["rate.strong_convexity=0.1", "rate.shift=200"],
+}
+
+
 @pytest.mark.parametrize("option", options(*BUILT))
-def test_every_option_builds(option):
+def test_every_option_builds(option, tmp_path, monkeypatch):
     from fedlocal.build import build
 
-    job = build(composed("dataset=quadratic", "K=4", "H=2", "rounds=2", option))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace.csv").write_text("0.1,0.2\n0.3,0.1\n")
+    given = GIVEN.get(option, [])
+    job = build(composed("dataset=quadratic", "K=4", "H=2", "rounds=2", option, *given))
     assert len(job.simulation.clients) == 4
 
 

@@ -23,10 +23,15 @@ STRATEGIES = (
     "strategy=double_compression",
     # Each client starts from its own model.
     "strategy=easgd",
+    # Nobody waits.
+    "strategy=async_local_sgd",
+    # Messages between neighbours, some of them a byte; and a round of two exchanges.
+    "strategy=squarm_sgd strategy.threshold=100",
+    "strategy=mime",
 )
 JOBS = [f"{COMMON} {each} dtype={dtype}" for dtype in ("float32", "float64") for each in STRATEGIES]
-# A round among real processes takes seconds: there, every strategy in float64 and one in float32.
-DEPLOYED = [1, 5, 6, 7, 8, 9]
+# A round among real processes takes seconds: there, most strategies in float64 and one in float32.
+DEPLOYED = [1, *range(len(STRATEGIES), 2 * len(STRATEGIES) - 2)]
 COUNTED = ("uplink_bytes", "downlink_bytes", "local_steps", "sim_seconds", "answered")
 
 
