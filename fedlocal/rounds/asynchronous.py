@@ -11,48 +11,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Upload, broadcast_rows
-from fedlocal.clients import IntArray
-from fedlocal.ledger import RoundRecord, downlink_layouts, uplink_nbytes
+from fedlocal.client import Upload
+from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round
 from fedlocal.rng import Purpose
 from fedlocal.rounds.barrier import Row, evaluation, round_info
 from fedlocal.rounds.diagnostics import diagnose
+from fedlocal.rounds.flight import (
+    Flight,
+    computed,
+    departed,
+    landed,
+    order_for,
+    take_off,
+    whole_nbytes,
+)
 from fedlocal.rounds.late import Pile
 from fedlocal.server import server_round
-from fedlocal.simulation import Order, RunState, Simulation, mean_step_size
-from fedlocal.trees import Tree, concatenate, put, take, tree_map
-from fedlocal.wire import nbytes
-
-
-class Flight(NamedTuple):
-    """Who is on the way with what; every array is [K].
-
-    arrives: Simulated second at which each client's message arrives.
-    exchanges: Exchanges in all, [].
-    read: How many of them the server had seen when each client read its model.
-    done, taken: Exchanges and local steps that each client has behind it.
-    steps: Local steps that it is taking.
-    models: The models that they read, [K, P].
-    computed: Whether a client's message is known already.
-    uploads, noise: The messages, and the uniforms they were encoded with, every tensor [K, ...];
-        () before the first.
-    """
-
-    arrives: NDArray[np.float64]
-    exchanges: int
-    read: IntArray
-    done: IntArray
-    taken: IntArray
-    steps: IntArray
-    models: Tensor
-    computed: NDArray[np.bool_]
-    uploads: Tree
-    noise: Tree
+from fedlocal.simulation import RunState, Simulation, mean_step_size
+from fedlocal.trees import concatenate, take
 
 
 class Exchange(NamedTuple):
@@ -86,32 +66,10 @@ def exchanges_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, Ro
     return state._replace(period=sim.strategy.period.observe(state.period, row)), row, record
 
 
-def take_off(sim: Simulation, state: RunState) -> RunState:
-    """Everybody reads the first anchor and begins."""
-    count = len(sim.clients)
-    zeros, everyone = np.zeros(count, dtype=np.int64), np.arange(count)
-    rows = broadcast_rows(state.server.anchor, torch.from_numpy(everyone).to(sim.start.device))
-    flight = Flight(
-        arrives=np.zeros(count),
-        exchanges=0,
-        read=zeros,
-        done=zeros,
-        taken=zeros,
-        steps=zeros,
-        models=rows.clone(),
-        computed=np.zeros(count, dtype=bool),
-        uploads=(),
-        noise=(),
-    )
-    for client in everyone:
-        flight = _departed(sim, state, flight, int(client))
-    return state._replace(flight=flight)
-
-
 def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
     who = int(np.argmin(state.flight.arrives))
     if not state.flight.computed[who]:
-        state = _computed(sim, state)
+        state = computed(sim, state)
     flight: Flight = state.flight
     ids = torch.tensor([who], device=sim.start.device)
     upload, noise = take((flight.uploads, flight.noise), ids)
@@ -121,16 +79,15 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
         client=who,
         steps=int(flight.steps[who]),
         uplink_bytes=int(uplink_nbytes(sim.strategy, upload, sim.start)[0]),
-        downlink_bytes=_whole_nbytes(sim, state),
+        downlink_bytes=whole_nbytes(sim, state),
         staleness=flight.exchanges - int(flight.read[who]),
-        lr=mean_step_size(sim, _order(flight, np.array([who]))),
+        lr=mean_step_size(sim, order_for(flight, np.array([who]))),
         upload=upload,
         noise=noise,
         info=info,
     )
-    landed = _landed(state._replace(server=server), who)
-    after = _departed(sim, landed, landed.flight, who)
-    return landed._replace(flight=after, sim_seconds=float(flight.arrives[who])), exchange
+    here = state._replace(server=server, sim_seconds=float(flight.arrives[who]))
+    return departed(sim, landed(here, who), who), exchange
 
 
 def _served(
@@ -144,92 +101,8 @@ def _served(
 def _info(sim: Simulation, state: RunState, who: int) -> Round:
     flight: Flight = state.flight
     members = np.array([who])
-    info = round_info(sim, state, _order(flight, members), members)
+    info = round_info(sim, state, order_for(flight, members), members)
     return info._replace(round_index=flight.exchanges, read=flight.models[who : who + 1])
-
-
-def _order(flight: Flight, members: IntArray) -> Order:
-    """What members do that have the same numbers of exchanges and steps behind them."""
-    return Order(
-        round_index=int(flight.done[members[0]]),
-        first_step=int(flight.taken[members[0]]),
-        invited=members,
-        members=members,
-        steps=flight.steps[members],
-        current=np.zeros(len(members), dtype=bool),
-    )
-
-
-def _computed(sim: Simulation, state: RunState) -> RunState:
-    """Compute all messages that are on the way and not known yet."""
-    flight: Flight = state.flight
-    waiting = np.flatnonzero(~flight.computed)
-    behind = np.stack([flight.done[waiting], flight.taken[waiting]], axis=1)
-    _, group = np.unique(behind, axis=0, return_inverse=True)
-    for number in range(group.max() + 1):
-        state = _trained(sim, state, waiting[group.reshape(-1) == number])
-    flight = state.flight
-    return state._replace(flight=flight._replace(computed=np.ones_like(flight.computed)))
-
-
-def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
-    flight: Flight = state.flight
-    # Each client works on the model that it read, whatever the server has by now.
-    order = _order(flight, members)
-    as_read = state._replace(
-        round_index=order.round_index, server=state.server._replace(anchor=flight.models)
-    )
-    clients, answers = sim.population.train(sim, as_read, order)
-    fresh = answers.uploads, answers.noise
-    ids = torch.from_numpy(members).to(sim.start.device)
-    count = len(sim.clients)
-    known = flight.uploads, flight.noise
-    if flight.uploads == ():
-        known = tree_map(lambda t: t.new_zeros(count, *t.shape[1:]), fresh)
-    uploads, noise = put(known, ids, fresh)
-    flight = flight._replace(uploads=uploads, noise=noise)
-    return state._replace(clients=clients, flight=flight)
-
-
-def _landed(state: RunState, who: int) -> RunState:
-    """One exchange more, and one more that this client has behind it."""
-    flight: Flight = state.flight
-    one = np.arange(len(flight.done)) == who
-    after = flight._replace(
-        exchanges=flight.exchanges + 1,
-        done=flight.done + one,
-        taken=flight.taken + one * flight.steps,
-    )
-    return state._replace(flight=after)
-
-
-def _departed(sim: Simulation, state: RunState, flight: Flight, who: int) -> Flight:
-    """The client reads the server's model and begins."""
-    one = np.arange(len(flight.done)) == who
-    ids = torch.tensor([who], device=sim.start.device)
-    epoch = np.array([sim.clients.epoch(who, sim.batch_size)])
-    steps = int(sim.strategy.period.steps(state.period, int(flight.done[who]), epoch)[0])
-    row = broadcast_rows(state.server.anchor, ids)
-    return flight._replace(
-        arrives=flight.arrives + one * _away(sim, state, flight, who, steps),
-        read=np.where(one, flight.exchanges, flight.read),
-        steps=np.where(one, steps, flight.steps),
-        models=flight.models.index_copy(0, ids, row),
-        computed=flight.computed & ~one,
-    )
-
-
-def _away(sim: Simulation, state: RunState, flight: Flight, who: int, steps: int) -> float:
-    """Seconds until its message is here: the model down, the steps, the message up."""
-    ids, up = np.array([who]), nbytes(sim.strategy.uplink.layout(len(sim.start)), sim.start.dtype)
-    down = _whole_nbytes(sim, state)
-    travel = sum(sim.clock.travel_seconds(ids, np.array([n]))[0] for n in (down, up))
-    done = int(flight.done[who])
-    return float(travel + sim.clock.compute_seconds(ids, np.array([steps]), done, sim.seed)[0])
-
-
-def _whole_nbytes(sim: Simulation, state: RunState) -> int:
-    return nbytes(downlink_layouts(sim.strategy, state.server)[1], sim.start.dtype)
 
 
 def _record(state: RunState, exchanges: list[Exchange]) -> RoundRecord:

@@ -14,6 +14,7 @@ from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_bundle import write_app
 from fedlocal.runtime.flower_engine import Engine, run_app
 from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
+from tests.strategies_in_conf import NAMES
 
 COMMON = "K=3 H=3 rounds=3 partition=label_blocks model.hidden=[8] device=cpu evaluate.every=3"
 STRATEGIES = (
@@ -79,6 +80,25 @@ def test_simulation_engine(folder):
     place = folder / "simulation"
     run_app(app(place, JOBS), Engine(supernodes=2))
     assert_same([place / str(i) for i in range(len(JOBS))], here(folder, "vmapped"))
+
+
+@pytest.mark.slow
+@pytest.mark.flower
+def test_every_strategy_on_the_simulation_engine(tmp_path):
+    # Left out: its messages do not fit into a round of Flower's, where it is refused.
+    jobs = [
+        f"{COMMON} strategy={name} rounds=2 dtype=float64"
+        for name in NAMES
+        if name != "dynamic_averaging"
+    ]
+    place, expected = tmp_path / "simulation", []
+    run_app(app(place, jobs), Engine(supernodes=2))
+    for index, line in enumerate(jobs):
+        composed = compose(line)
+        expected.append(tmp_path / "here" / str(index))
+        expected[-1].mkdir(parents=True)
+        run_job(build(composed.cfg), expected[-1], about(composed), None)
+    assert_same([place / str(i) for i in range(len(jobs))], expected, jobs)
 
 
 @pytest.mark.flower

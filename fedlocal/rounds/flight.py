@@ -1,0 +1,155 @@
+"""Who is on the way with what, in a run without a barrier.
+
+What a client computes depends on what it read and on its own count of exchanges, not on company. So
+messages that are on the way are computed together, and only when the first of them arrives.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.client import broadcast_rows
+from fedlocal.clients import IntArray
+from fedlocal.ledger import downlink_layouts
+from fedlocal.simulation import Order, RunState, Simulation
+from fedlocal.trees import Tree, put, tree_map
+from fedlocal.wire import nbytes
+
+
+class Flight(NamedTuple):
+    """Who is on the way with what; every array is [K].
+
+    arrives: Simulated second at which each client's message arrives.
+    exchanges: Exchanges in all, [].
+    read: How many of them the server had seen when each client read its model.
+    done, taken: Exchanges and local steps that each client has behind it.
+    steps: Local steps that it is taking.
+    models: The models that they read, [K, P].
+    computed: Whether a client's message is known already.
+    uploads, noise: The messages, and the uniforms they were encoded with, every tensor [K, ...];
+        () before the first.
+    """
+
+    arrives: NDArray[np.float64]
+    exchanges: int
+    read: IntArray
+    done: IntArray
+    taken: IntArray
+    steps: IntArray
+    models: Tensor
+    computed: NDArray[np.bool_]
+    uploads: Tree
+    noise: Tree
+
+
+def take_off(sim: Simulation, state: RunState) -> RunState:
+    """Everybody reads the first anchor and begins."""
+    count = len(sim.clients)
+    zeros, everyone = np.zeros(count, dtype=np.int64), np.arange(count)
+    rows = broadcast_rows(state.server.anchor, torch.from_numpy(everyone).to(sim.start.device))
+    flight = Flight(
+        arrives=np.zeros(count),
+        exchanges=0,
+        read=zeros,
+        done=zeros,
+        taken=zeros,
+        steps=zeros,
+        models=rows.clone(),
+        computed=np.zeros(count, dtype=bool),
+        uploads=(),
+        noise=(),
+    )
+    state = state._replace(flight=flight)
+    for client in everyone:
+        state = departed(sim, state, int(client))
+    return state
+
+
+def order_for(flight: Flight, members: IntArray) -> Order:
+    """What members do that have the same numbers of exchanges and steps behind them."""
+    return Order(
+        round_index=int(flight.done[members[0]]),
+        first_step=int(flight.taken[members[0]]),
+        invited=members,
+        members=members,
+        steps=flight.steps[members],
+        current=np.zeros(len(members), dtype=bool),
+    )
+
+
+def computed(sim: Simulation, state: RunState) -> RunState:
+    """Compute all messages that are on the way and not known yet."""
+    flight: Flight = state.flight
+    waiting = np.flatnonzero(~flight.computed)
+    behind = np.stack([flight.done[waiting], flight.taken[waiting]], axis=1)
+    _, group = np.unique(behind, axis=0, return_inverse=True)
+    for number in range(group.max() + 1):
+        state = _trained(sim, state, waiting[group.reshape(-1) == number])
+    flight = state.flight
+    return state._replace(flight=flight._replace(computed=np.ones_like(flight.computed)))
+
+
+def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
+    flight: Flight = state.flight
+    # Each client works on the model that it read, whatever the server has by now.
+    order = order_for(flight, members)
+    as_read = state._replace(
+        round_index=order.round_index, server=state.server._replace(anchor=flight.models)
+    )
+    clients, answers = sim.population.train(sim, as_read, order)
+    fresh = answers.uploads, answers.noise
+    ids = torch.from_numpy(members).to(sim.start.device)
+    count = len(sim.clients)
+    known = flight.uploads, flight.noise
+    if flight.uploads == ():
+        known = tree_map(lambda t: t.new_zeros(count, *t.shape[1:]), fresh)
+    uploads, noise = put(known, ids, fresh)
+    flight = flight._replace(uploads=uploads, noise=noise)
+    return state._replace(clients=clients, flight=flight)
+
+
+def landed(state: RunState, who: int) -> RunState:
+    """One exchange more, and one more that this client has behind it."""
+    flight: Flight = state.flight
+    one = np.arange(len(flight.done)) == who
+    after = flight._replace(
+        exchanges=flight.exchanges + 1,
+        done=flight.done + one,
+        taken=flight.taken + one * flight.steps,
+    )
+    return state._replace(flight=after)
+
+
+def departed(sim: Simulation, state: RunState, who: int) -> RunState:
+    """The client reads the server's model and begins."""
+    flight: Flight = state.flight
+    one = np.arange(len(flight.done)) == who
+    ids = torch.tensor([who], device=sim.start.device)
+    epoch = np.array([sim.clients.epoch(who, sim.batch_size)])
+    steps = int(sim.strategy.period.steps(state.period, int(flight.done[who]), epoch)[0])
+    row = broadcast_rows(state.server.anchor, ids)
+    after = flight._replace(
+        arrives=flight.arrives + one * _away(sim, state, who, steps),
+        read=np.where(one, flight.exchanges, flight.read),
+        steps=np.where(one, steps, flight.steps),
+        models=flight.models.index_copy(0, ids, row),
+        computed=flight.computed & ~one,
+    )
+    return state._replace(flight=after)
+
+
+def _away(sim: Simulation, state: RunState, who: int, steps: int) -> float:
+    """Seconds until its message is here: the model down, the steps, the message up."""
+    ids, up = np.array([who]), nbytes(sim.strategy.uplink.layout(len(sim.start)), sim.start.dtype)
+    down = whole_nbytes(sim, state)
+    travel = sum(sim.clock.travel_seconds(ids, np.array([n]))[0] for n in (down, up))
+    done = int(state.flight.done[who])
+    return float(travel + sim.clock.compute_seconds(ids, np.array([steps]), done, sim.seed)[0])
+
+
+def whole_nbytes(sim: Simulation, state: RunState) -> int:
+    """Length of a message that brings a client the server's model."""
+    return nbytes(downlink_layouts(sim.strategy, state.server)[1], sim.start.dtype)
