@@ -1,0 +1,80 @@
+"""Every choice beside every strategy: it runs, or it is refused with a reason before it runs."""
+
+import math
+import traceback
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from fedlocal.chosen import strategy_of
+from fedlocal.evaluate import Evaluate
+from fedlocal.losses import cross_entropy
+from fedlocal.rounds.advance import advance
+from fedlocal.simulate import prepare
+from fedlocal.simulation import initial_state
+from tests.ragged import ragged_clients, small_model
+from tests.strategies_in_conf import CONF, NAMES, composed
+
+GIVEN = {
+    "period=gaps": ["period.gaps=[1,2]"],
+    "rate=stich": ["rate.strong_convexity=1", "rate.shift=50"],
+}
+GROUPS = ("uplink", "downlink", "period", "rate", "deadline", "faults")
+OPTIONS = [f"{g}={path.stem}" for g in GROUPS for path in sorted((CONF / g).glob("*.yaml"))]
+
+
+@cache
+def chosen(option: str) -> DictConfig:
+    return composed("K=5", "H=2", "rounds=3", option, *GIVEN.get(option, []))
+
+
+def settings(name: str, option: str) -> DictConfig:
+    """As composed together, but for the time that takes."""
+    cfg = composed_strategy(name).copy()
+    group = option.partition("=")[0]
+    with open_dict(cfg):
+        OmegaConf.update(cfg, group, chosen(option)[group], merge=False, force_add=True)
+    return cfg
+
+
+@cache
+def composed_strategy(name: str) -> DictConfig:
+    return composed("K=5", "H=2", "rounds=3", f"strategy={name}")
+
+
+def run(cfg: DictConfig, participation: float = 1.0) -> list[dict]:
+    sim = prepare(
+        model=small_model(), clients=ragged_clients(), strategy=strategy_of(cfg), rounds=3,
+        batch_size=6, loss=cross_entropy, test=None, participation=participation, seed=0,
+        runtime="vmapped", device="cpu", dtype=torch.float32, clock=instantiate(cfg.clock),
+        faults=instantiate(cfg.faults), evaluate=Evaluate(), deadline=instantiate(cfg.deadline),
+        diagnostics=True,
+    )  # fmt: skip
+    state, rows = initial_state(sim), []
+    while state.round_index < sim.rounds:
+        state, row, _ = advance(sim, state)
+        rows.append(row)
+    return rows
+
+
+def assert_runs_or_is_refused(*args) -> None:
+    try:
+        rows = run(*args)
+    except ValueError as refusal:
+        # By us, and not a library's complaint about a shape or a truth value.
+        place = traceback.extract_tb(refusal.__traceback__)[-1].filename
+        assert Path(place).relative_to(CONF.parent).parts[0] in ("fedlocal", "strategies"), refusal
+        return
+    assert all(math.isfinite(row["train_loss"]) for row in rows)
+    assert rows[-1]["uplink_bytes"] > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_choices(name):
+    for option in OPTIONS:
+        assert_runs_or_is_refused(settings(name, option))
+    assert_runs_or_is_refused(composed_strategy(name), 0.4)
