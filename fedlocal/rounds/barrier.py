@@ -137,7 +137,8 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
     counts = torch.from_numpy(sim.clients.counts[members])
 
     def placed(value: Any) -> Tensor:
-        return torch.as_tensor(value).to(like.dtype).to(like.device)
+        # The dtype at once: a Python number would go through float32.
+        return torch.as_tensor(value, dtype=like.dtype).to(like.device)
 
     return Round(
         round_index=order.round_index,

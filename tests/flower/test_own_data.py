@@ -74,7 +74,7 @@ def test_same_as_in_one_place(tmp_path, machines):
 
 def test_every_machine_needs_data(tmp_path, machines, caplog):
     paths, _ = machines
-    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=6"
     with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
         run(tmp_path, overrides, [*paths[:2], {}])
     assert "dataset=on_nodes needs that of every SuperNode" in caplog.text
@@ -83,7 +83,7 @@ def test_every_machine_needs_data(tmp_path, machines, caplog):
 def test_a_label_out_of_range_is_said_by_the_machine(tmp_path, machines, caplog):
     paths, held = machines
     np.savez(tmp_path / "bad.npz", x=held[0][0].numpy(), y=np.full(9, 7))
-    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=6"
     with pytest.raises(Exception, match=r"partitions \[0\] of 3"):
         run(tmp_path, overrides, [{"data": str(tmp_path / "bad.npz")}, *paths[1:]])
     assert "7" in caplog.text and "this machine cannot build the run" in caplog.text
@@ -118,7 +118,7 @@ def test_names_of_classes_are_the_same_everywhere(tmp_path, machines, caplog):
 
 def test_two_machines_with_one_partition(tmp_path, machines, caplog):
     configs = [*machines[0][:2], machines[0][2] | {"partition-id": 0}]
-    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=1"
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=6"
     with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
         run(tmp_path, overrides, configs)
     assert "partition 0 is on node" in caplog.text
