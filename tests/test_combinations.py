@@ -73,6 +73,7 @@ def assert_runs_or_is_refused(*args) -> None:
     assert rows[-1]["uplink_bytes"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_choices(name):
     for option in OPTIONS:
