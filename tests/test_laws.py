@@ -37,11 +37,11 @@ from strategies.post_local_sgd import post_local_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
+from tests.gaps import DIFFERENT, EXACT, gap
 from tests.oracles.lookahead import lookahead
 from tests.oracles.scaffold import scaffold
 from tests.problems import (
     RUNTIMES,
-    Problem,
     constant_gradients,
     distance,
     identical_clients,
@@ -53,8 +53,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=10, deadline=None, derandomize=True, database=None)
 
@@ -80,15 +78,6 @@ equal_sizes = st.builds(
     st.integers(2, 5),
     seeds,
 )
-
-
-def gap(problem: Problem, one, other, rounds=ROUNDS, **options) -> float:
-    """How far apart two strategies end that see the same mini-batches."""
-    options = {"batch_size": 2, **options}
-    ends = [simulate(problem, strategy, rounds, **options).params for strategy in (one, other)]
-    # A run that does not move, or blows up, would satisfy any law.
-    assert 1e-6 < distance(ends[0], problem.start) < 1e3
-    return distance(*ends)
 
 
 # Rows 1 to 4: one local step.

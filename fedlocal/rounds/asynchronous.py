@@ -30,7 +30,7 @@ from fedlocal.rounds.flight import (
     whole_nbytes,
 )
 from fedlocal.rounds.late import Pile
-from fedlocal.server import server_round
+from fedlocal.server import ServerState, server_round
 from fedlocal.simulation import RunState, Simulation, mean_step_size
 from fedlocal.trees import concatenate, take
 
@@ -92,7 +92,7 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
 
 def _served(
     sim: Simulation, state: RunState, upload: Upload, ids: Tensor, noise: Tensor, info: Round
-):
+) -> ServerState:
     rows, t = np.arange(len(state.server.anchor)), state.flight.exchanges
     down = link_noise(sim.strategy.downlink, Purpose.DOWNLINK, rows, t, sim.seed, sim.start)
     return server_round(sim.strategy, state.server, upload, ids, noise, down, info)[0]

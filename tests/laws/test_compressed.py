@@ -27,10 +27,10 @@ from strategies.minibatch_sgd import minibatch_sgd
 from strategies.power_sgd import power_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from strategies.sign_sgd import sign_sgd
+from tests.gaps import DIFFERENT, EXACT, gap
 from tests.matrices import many_outputs
 from tests.problems import (
     RUNTIMES,
-    Problem,
     constant_gradients,
     distance,
     identical_clients,
@@ -41,8 +41,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
@@ -56,15 +54,6 @@ crowds = st.builds(
     st.lists(st.integers(4, 9), min_size=3, max_size=5),
     seeds,
 )
-
-
-def gap(problem: Problem, one, other, rounds=ROUNDS, **options) -> float:
-    """How far apart two strategies end that see the same mini-batches."""
-    options = {"batch_size": 2, **options}
-    ends = [simulate(problem, strategy, rounds, **options).params for strategy in (one, other)]
-    # A run that does not move, or blows up, would satisfy any law.
-    assert 1e-6 < distance(ends[0], problem.start) < 1e3
-    return distance(*ends)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from strategies.minibatch_sgd import minibatch_sgd
 from strategies.scaffold import scaffold
 from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
+from tests.gaps import DIFFERENT, EXACT, gap
 from tests.problems import (
     RUNTIMES,
     Problem,
@@ -39,8 +40,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
@@ -56,15 +55,6 @@ crowds = st.builds(
     seeds,
 )
 any_weights = st.sampled_from(["uniform", "examples"])
-
-
-def gap(problem: Problem, one, other, rounds=ROUNDS, **options) -> float:
-    """How far apart two strategies end that see the same mini-batches."""
-    options = {"batch_size": 2, **options}
-    ends = [simulate(problem, strategy, rounds, **options).params for strategy in (one, other)]
-    # A run that does not move, or blows up, would satisfy any law.
-    assert 1e-6 < distance(ends[0], problem.start) < 1e3
-    return distance(*ends)
 
 
 # SCAFFOLD.

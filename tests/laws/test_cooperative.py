@@ -21,6 +21,7 @@ from strategies.easgd import easgd
 from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.sgp import sgp
+from tests.gaps import DIFFERENT, EXACT
 from tests.problems import (
     RUNTIMES,
     constant_gradients,
@@ -31,8 +32,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 

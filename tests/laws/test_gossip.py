@@ -24,6 +24,7 @@ from strategies.local_sgd import local_sgd
 from strategies.sparq_sgd import sparq_sgd
 from strategies.squarm_sgd import squarm_sgd
 from tests.compress.zoo import sent, uniforms
+from tests.gaps import DIFFERENT, EXACT
 from tests.problems import (
     Problem,
     constant_gradients,
@@ -35,8 +36,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 

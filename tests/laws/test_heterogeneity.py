@@ -26,6 +26,7 @@ from strategies.fedprox import fedprox
 from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.slowmo import slowmo
+from tests.gaps import DIFFERENT, EXACT
 from tests.problems import (
     Problem,
     constant_gradients,
@@ -38,8 +39,6 @@ from tests.problems import (
     simulate,
 )
 
-EXACT = 1e-12
-DIFFERENT = 1e-4
 FREE = {"latency_seconds": 0.0, "bandwidth_bytes": float("inf")}
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)

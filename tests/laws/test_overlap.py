@@ -15,6 +15,7 @@ from strategies.cocod_sgd import cocod_sgd
 from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.overlap_local_sgd import overlap_local_sgd
+from tests.gaps import DIFFERENT, EXACT
 from tests.oracles.overlap_local_sgd import anchor_matrix
 from tests.problems import (
     RUNTIMES,
@@ -26,8 +27,6 @@ from tests.problems import (
 )
 
 ROUNDS = 5
-EXACT = 1e-12
-DIFFERENT = 1e-4
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 periods = st.sampled_from([1, 2, 5])

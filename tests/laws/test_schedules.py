@@ -1,6 +1,7 @@
 """Laws of periods, step sizes and averaged iterates, and what periods do to the clock."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ from strategies.one_shot import one_shot
 from strategies.post_local_sgd import post_local_sgd
 from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
+from tests import gaps
+from tests.gaps import DIFFERENT, EXACT
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
 ROUNDS = 6
-EXACT = 1e-12
-DIFFERENT = 1e-4
+gap = partial(gaps.gap, rounds=ROUNDS)
 
 law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 rates = st.floats(0.01, 0.05)
@@ -38,12 +40,6 @@ problems = st.builds(
     st.lists(st.integers(4, 9), min_size=2, max_size=4),
     seeds,
 )
-
-
-def gap(problem, one, other, rounds=ROUNDS, **options):
-    ends = [simulate(problem, s, rounds, batch_size=2, **options).params for s in (one, other)]
-    assert 1e-6 < distance(ends[0], problem.start) < 1e3
-    return distance(*ends)
 
 
 # AdaComm.
