@@ -4,13 +4,18 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlocal.pieces import Correction, View
+from fedlocal.pieces import Correction, Guarantee, View
 from fedlocal.trees import Tree
 
 
 @dataclass(frozen=True)
 class NoCorrection(Correction):
     """Step along the mini-batch gradient as it is."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing: at home in every method."""
+        return frozenset()
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,11 @@ class Proximal(Correction):
         """Refuse a term that pushes away."""
         if not self.mu >= 0:
             raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing: a client may start from anything."""
+        return frozenset()
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
         return grad + self.mu * (x - view.start)

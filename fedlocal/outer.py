@@ -46,7 +46,7 @@ class OuterSGD(OuterOptimiser):
     @property
     def breaks(self) -> frozenset[Guarantee]:
         """Only lr 1 without momentum puts the anchor on the mean."""
-        return frozenset() if self.plain else frozenset({Guarantee.PLAIN_MEAN})
+        return frozenset() if self.plain else super().breaks
 
     def init(self, anchor: Tensor) -> OuterState:
         return OuterState(torch.zeros_like(anchor))
@@ -80,11 +80,6 @@ class SlowMomentum(OuterOptimiser):
         check_momentum("slow_momentum", self.slow_momentum)
         if not self.slow_lr > 0:
             raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor goes beyond the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> SlowState:
         return SlowState(torch.zeros_like(anchor))

@@ -46,11 +46,6 @@ class PairAverage(Mixing):
         """Each client is sent its own row."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Every client has a model of its own."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
 

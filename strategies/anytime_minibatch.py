@@ -75,11 +75,6 @@ class DualAveraging(OuterOptimiser):
                 " (.inf in a yaml file) keeps the step size constant"
             )
 
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor does not go to the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
-
     def init(self, anchor: Tensor) -> DualState:
         return DualState(torch.zeros_like(anchor), torch.zeros_like(anchor))
 

@@ -32,11 +32,6 @@ class OnArrival(Mixing):
         """Whoever arrives is welcome, but has read a version of its own."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor has moved on since the others read it."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Tree]:

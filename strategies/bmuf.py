@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fedlocal.inner import SGD, check_momentum
 from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
+from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 
@@ -41,11 +41,6 @@ class BlockMomentum(OuterOptimiser):
         check_momentum("block_momentum", self.block_momentum)
         if not self.block_lr > 0:
             raise ValueError(f"block_lr must be positive, got {self.block_lr}; 1 is usual")
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor goes beyond the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> BlockState:
         return BlockState(torch.zeros_like(anchor))

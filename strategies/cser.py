@@ -43,11 +43,6 @@ class Bifurcated(WeightedMean):
         """The mean of all models follows SGD only if all of them send."""
         return super().requires | {Guarantee.FULL_PARTICIPATION}
 
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Clients do not start from the anchor, nor is it the mean of their models."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
     def memory(self, x: Tensor) -> LocalError:
         return LocalError(torch.zeros_like(x))
 

@@ -24,11 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.compress.dense import Identity
 from fedlocal.inner import sgd
 from fedlocal.mixing import OwnModels
 from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Legs, Period, Rate, Round
+from fedlocal.pieces import Guarantee, Legs, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 
@@ -57,6 +56,11 @@ class AverageOnAlarm(OwnModels):
             raise ValueError(
                 f"threshold must be >= 0, got {self.threshold}; 0 averages always, inf never"
             )
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Models are sent as they are or not at all."""
+        return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
@@ -93,17 +97,10 @@ def dynamic_averaging(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
-    uplink: Compressor = Identity(),
 ) -> Strategy:
     """Local SGD that looks every `period` local steps whether to average."""
-    if not uplink.lossless:
-        raise ValueError(
-            f"dynamic averaging sends models as they are or not at all, got uplink={uplink}; leave"
-            " uplink out, or take local_sgd"
-        )
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),
-        uplink=uplink,
         mixing=AverageOnAlarm(threshold),
     )

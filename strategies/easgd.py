@@ -55,11 +55,6 @@ class ElasticAveraging(Mixing):
         """Both sides follow every client's own model; whoever comes may pull."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor is the centre, and clients keep their own models."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
-
     def memory(self, x: Tensor) -> OwnModel:
         return OwnModel(x)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedlocal.inner import SGD
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Guarantee, OuterOptimiser, Period, Rate, Round, View
+from fedlocal.pieces import Correction, OuterOptimiser, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 
@@ -51,11 +51,6 @@ class DynamicRegulariser(Correction):
                 f"alpha must be positive and finite, got {self.alpha}; the paper tries 0.001 to 0.1"
             )
 
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """Client and server add up the same moves, each from the common anchor."""
-        return frozenset({Guarantee.AVERAGING_SERVER, Guarantee.BARRIER})
-
     def init(self, x: Tensor) -> Own:
         return Own(torch.zeros_like(x))
 
@@ -72,11 +67,6 @@ class DynamicRegulariser(Correction):
 @dataclass(frozen=True)
 class Leading(OuterOptimiser):
     """The anchor goes to mean theta_k - h / alpha, with h / alpha <- h / alpha - sum / K."""
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor goes beyond the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> Lead:
         return Lead(torch.zeros_like(anchor))

@@ -21,7 +21,7 @@ from fedlocal.inner import SGD, check_momentum
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, OuterOptimiser, Period, Rate, Round
+from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 Rule = Literal["adam", "yogi", "adagrad"]
@@ -56,11 +56,6 @@ class Adaptive(OuterOptimiser):
                 "tau and server_lr must be positive and initial_accumulator >= 0, got"
                 f" {self.tau}, {self.server_lr}, {self.initial_accumulator}"
             )
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor does not go to the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> AdaptiveState:
         return AdaptiveState(

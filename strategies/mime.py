@@ -25,7 +25,7 @@ from fedlocal.inner import SGD, check_momentum
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Guarantee, Period, Rate, Round, View
+from fedlocal.pieces import Correction, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, weighted_mean
 
@@ -47,11 +47,6 @@ class FrozenMomentum(Correction):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("momentum", self.momentum)
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """Gradients are taken at the anchor that everybody starts from."""
-        return frozenset({Guarantee.AVERAGING_SERVER, Guarantee.BARRIER})
 
     def control(self, x: Tensor) -> Frozen:
         return Frozen(torch.zeros_like(x), ())

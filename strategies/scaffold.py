@@ -23,7 +23,7 @@ from torch import Tensor
 from fedlocal.inner import SGD
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Guarantee, Period, Rate, Round, View
+from fedlocal.pieces import Correction, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 
@@ -50,11 +50,6 @@ class Renewed(NamedTuple):
 @dataclass(frozen=True)
 class ControlVariates(Correction):
     """Step along g - c_i + c. Option II: c_i becomes the mean gradient of the round's steps."""
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """The server reads c_i out of messages that began at one anchor, with one c."""
-        return frozenset({Guarantee.AVERAGING_SERVER, Guarantee.BARRIER})
 
     def init(self, x: Tensor) -> Own:
         return Own(torch.zeros_like(x))

@@ -28,7 +28,7 @@ from torch import Tensor
 from fedlocal.compress import ScaledSign, TernGrad
 from fedlocal.inner import sgd
 from fedlocal.period import ConstantPeriod
-from fedlocal.pieces import Compressor, Guarantee, Mixing, Rate, Round
+from fedlocal.pieces import Compressor, Mixing, Rate, Round
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 
@@ -36,11 +36,6 @@ from fedlocal.trees import Tree
 @dataclass(frozen=True)
 class MajorityVote(Mixing):
     """Move every coordinate by lr in the direction that most of the cohort's messages have."""
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """The anchor goes where the majority points, not to the mean."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round

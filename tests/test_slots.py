@@ -56,6 +56,10 @@ class MedianInTurn(Mixing):
 class Clipped(Correction):
     longest: float
 
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        return frozenset()
+
     def correct(self, grad: Tensor, x: Tensor, state: tuple[()], view: View) -> Tensor:
         return grad * (self.longest / grad.norm()).clamp(max=1)
 

@@ -1,13 +1,15 @@
 """Which slots do not go together, and how the refusal reads."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from fedlocal.compress import QSGD, ErrorFeedback, TopK
 from fedlocal.outer import OuterSGD
 from fedlocal.period import ConstantPeriod, Epochs
+from fedlocal.pieces import Correction, OuterOptimiser, Timing
 from fedlocal.strategy import Strategy
+from strategies.d_pasgd import d_pasgd
 from strategies.local_sgd import local_sgd
 from strategies.slowmo import SlowMomentum
 from strategies.vrl_sgd import DriftCorrection, vrl_sgd
@@ -35,6 +37,27 @@ def test_drift_correction_refuses_what_breaks_its_sum(slot, piece, reason):
 def test_drift_correction_allows_what_does_not():
     kept = replace(vrl_sgd(0.1, 5), uplink=ErrorFeedback(TopK(0.1)), downlink=TopK(1.0))
     assert isinstance(kept.correction, DriftCorrection)
+
+
+@dataclass(frozen=True)
+class Silent(Correction):
+    """Says nothing of what it needs."""
+
+
+@dataclass(frozen=True)
+class Mute(OuterSGD):
+    breaks = OuterOptimiser.breaks
+
+
+def test_a_piece_that_says_nothing_is_not_trusted_with_more_than_it_needs():
+    plain = local_sgd(0.1, 5)
+    with pytest.raises(ValueError, match=r"Silent.*needs: a server averages the models"):
+        replace(d_pasgd(0.1, 5), correction=Silent())
+    with pytest.raises(ValueError, match=r"Silent.*needs: a round begins when"):
+        replace(plain, correction=Silent(), timing=Timing.ASYNCHRONOUS)
+    with pytest.raises(ValueError, match=r"needs: the next anchor.*outer=Mute"):
+        replace(vrl_sgd(0.1, 5), outer=Mute())
+    assert replace(plain, correction=Silent(), outer=Mute()).outer == Mute()
 
 
 def test_drift_correction_refuses_sampling():

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedlocal.pieces import Mixing, Round
+from fedlocal.pieces import Guarantee, Mixing, Round
 from fedlocal.trees import Tree, weighted_mean
 
 Weights = Literal["uniform", "examples"]
@@ -22,6 +22,11 @@ class WeightedMean(Mixing):
         """Refuse an unknown weighing."""
         if self.weights not in ("uniform", "examples"):
             raise ValueError(f"weights must be uniform or examples, got {self.weights!r}")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Nothing: this is the mean that others rely on."""
+        return frozenset()
 
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         shares = counts if self.weights == "examples" else torch.ones_like(counts)

@@ -17,5 +17,5 @@ class OwnModels(Mixing):
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """There is no anchor that all start from; what messages leave out is remembered already."""
-        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER, Guarantee.FRESH_BELIEF})
+        """What messages leave out is remembered already."""
+        return super().breaks | {Guarantee.FRESH_BELIEF}

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedlocal.pieces.piece import Piece
-from fedlocal.pieces.terms import Round, View
+from fedlocal.pieces.terms import Guarantee, Round, View
 from fedlocal.trees import Tree
 
 
@@ -21,6 +21,11 @@ class Correction(Piece):
 
     reads_all_data: ClassVar[bool] = False
     surveys: ClassVar[bool] = False
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """All start from one anchor and end together. One that needs less says so."""
+        return frozenset({Guarantee.AVERAGING_SERVER, Guarantee.BARRIER})
 
     def init(self, x: Tensor) -> Tree:
         """State of a client that has not taken part yet."""

@@ -40,6 +40,11 @@ class Mixing(Piece):
         """One that is at ease with whoever arrives says so by leaving this out."""
         return frozenset({Guarantee.BARRIER})
 
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """One that takes the mean of models that all started from the anchor says so."""
+        return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
+
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         """Weights [S] that sum to 1, from the cohort's example counts and local steps, [S]."""
         return torch.full_like(counts, 1 / len(counts))

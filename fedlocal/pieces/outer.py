@@ -19,6 +19,11 @@ class OuterOptimiser(Piece):
         """A pseudo-gradient is what an averaging server sees."""
         return frozenset({Guarantee.AVERAGING_SERVER})
 
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """The anchor does not go to the mean. One that brings it there says so."""
+        return frozenset({Guarantee.PLAIN_MEAN})
+
     def init(self, anchor: Tensor) -> Tree:
         """State before the first round; anchor [A, P]."""
         return ()

@@ -76,9 +76,9 @@ def test_a_threshold_is_a_bound(threshold):
 
 
 def test_what_is_lossy_is_refused():
-    with pytest.raises(ValueError, match="as they are or not at all, got uplink=TopK"):
-        dynamic_averaging(0.1, 4, uplink=TopK(0.1))
     plain = dynamic_averaging(0.1, 4)
+    with pytest.raises(ValueError, match="what a client sends is read exactly"):
+        Strategy(plain.inner, plain.period, uplink=TopK(0.1), mixing=plain.mixing)
     with pytest.raises(ValueError, match="every client receives the anchor exactly"):
         Strategy(plain.inner, plain.period, downlink=TopK(0.1), mixing=plain.mixing)
 
