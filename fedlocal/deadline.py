@@ -113,6 +113,10 @@ class FixedTime(Period):
             )
 
     @property
+    def reads_clock(self) -> bool:
+        return True
+
+    @property
     def requires(self) -> frozenset[Guarantee]:
         """A time limit ends a round for all."""
         return frozenset({Guarantee.BARRIER})

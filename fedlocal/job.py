@@ -15,7 +15,9 @@ from fedlocal.build import Job
 from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.fingerprint import params_sha256, run_digest
 from fedlocal.ledger import Ledger
+from fedlocal.ledger_file import save_ledger
 from fedlocal.progress import Progress
+from fedlocal.replay import clock_decided
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun
 from fedlocal.rounds.barrier import Row
@@ -39,8 +41,8 @@ def run_job(
 
     Args:
         job: What to run; its tracker gets every row and the summary, besides the files.
-        folder: Exists; gets metrics.csv, summary.json, partition.npz, model.safetensors and
-            curves.png.
+        folder: Exists; gets metrics.csv, summary.json, partition.npz, ledger.npz,
+            model.safetensors and curves.png.
         about: Goes into the summary as it is: name, overrides, choices, config.
         sweep: Name of the sweep that the job belongs to, if any.
         resumable: Leave a checkpoint after every round, and go on from the one that is there.
@@ -86,6 +88,7 @@ def _write(result: Result, summary: dict[str, Any], folder: Path) -> None:
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
+    save_ledger(result.ledger, folder / "ledger.npz")
     draw([FinishedRun(folder, summary["name"], result.history, summary)], folder / "curves.png")
 
 
@@ -99,6 +102,8 @@ def _summary(job: Job, result: Result) -> dict[str, Any]:
         "partition_sha256": job.partition.digest(),
         # Not zero only where examples are held by several clients; weights count each once.
         "redundant_examples": job.copies,
+        # Why the run's seconds cannot be had again under another clock; "" if they can.
+        "clock_decided": clock_decided(job.simulation),
         "client_weights": np.round(job.partition.credit(), 6).tolist(),
         "device": str(result.params.device),
         "versions": {name: version(name) for name in packages}

@@ -65,6 +65,10 @@ class AdaComm(Period):
         if self.loss not in ("local_loss", "train_loss"):
             raise ValueError(f"loss must be local_loss or train_loss, got {self.loss!r}")
 
+    @property
+    def reads_clock(self) -> bool:
+        return self.unit == "seconds"
+
     def init(self) -> Block:
         return Block(self.initial_period)
 

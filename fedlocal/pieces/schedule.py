@@ -14,6 +14,11 @@ from fedlocal.trees import Tree
 class Period(Piece):
     """How many local steps the clients take in a round."""
 
+    @property
+    def reads_clock(self) -> bool:
+        """Whether that depends on the simulated seconds."""
+        return False
+
     def init(self) -> Tree:
         """State before the first round."""
         return ()
