@@ -1,6 +1,7 @@
 """A ledger in a file: what every round sent and computed, for a clock to read again."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +18,14 @@ def save_ledger(ledger: Ledger, path: Path) -> None:
     Rounds may have different cohorts; `members` [R] says how long each round's part is.
     """
     records = ledger.records
-    np.savez_compressed(
-        path,
-        round_index=np.array([one.round_index for one in records], dtype=np.int64),
-        members=np.array([len(one.clients) for one in records], dtype=np.int64),
-        overlapped=np.array([one.overlapped for one in records], dtype=np.bool_),
-        lasts=np.array([one.lasts for one in records], dtype=np.float64).reshape(-1, 2),
-        **{key: _joined([getattr(one, key) for one in records]) for key in BY_MEMBER},
-    )
+    columns: dict[str, Any] = {
+        "round_index": np.array([one.round_index for one in records], dtype=np.int64),
+        "members": np.array([len(one.clients) for one in records], dtype=np.int64),
+        "overlapped": np.array([one.overlapped for one in records], dtype=np.bool_),
+        "lasts": np.array([one.lasts for one in records], dtype=np.float64).reshape(-1, 2),
+    }
+    columns |= {key: _joined([getattr(one, key) for one in records]) for key in BY_MEMBER}
+    np.savez_compressed(path, **columns)
 
 
 def load_ledger(path: Path) -> Ledger:
