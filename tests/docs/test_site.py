@@ -1,6 +1,7 @@
 """The site, built as a reader gets it: no warning, no dead link, nothing fetched elsewhere."""
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -98,8 +99,14 @@ def test_every_strategy_and_partition_is_in_the_reference(site, pages):
 
 
 def test_examples_of_docstrings_are_code(site):
-    page = (site / "reference/partitions.html").read_text()
-    assert "<blockquote>" not in page and page.count('class="gp">&gt;&gt;&gt;') > 10
+    page, prompt = (site / "reference/partitions.html").read_text(), "&gt;&gt;&gt;"
+    assert page.count(f'class="gp">{prompt}') == page.count(prompt) > 10
+    assert not re.search(r"<blockquote>\s*<blockquote>", page)
+
+
+def test_papers_of_strategies_are_links(site, pages):
+    page = pages[site / "reference/strategies.html"]
+    assert "https://arxiv.org/abs/1912.12844" in page.links
 
 
 def test_links_lead_somewhere(site, pages):
