@@ -101,6 +101,13 @@ def simulate(
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
+
+    >>> from strategies import local_sgd
+    >>> clients = [(torch.randn(20, 2), torch.randint(0, 3, (20,))) for _ in range(4)]
+    >>> model = nn.Linear(2, 3)
+    >>> result = simulate(model, clients, local_sgd(lr=0.1, period=5), rounds=2, device="cpu")
+    >>> result.history[-1]["local_steps"], result.params.shape, result.ledger.uplink_bytes
+    (10, torch.Size([9]), 544)
     """
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
