@@ -47,7 +47,7 @@ def run_job(
         sweep: Name of the sweep that the job belongs to, if any.
         resumable: Leave a checkpoint after every round, and go on from the one that is there.
     """
-    job.tracker.start(folder, about["config"], about["name"], sweep)
+    job.tracker.start(folder, about["config"], about["name"], sweep, resumed=0)
     try:
         result = _run(job, folder, about["name"], resumable)
         summary = _finite(_summary(job, result)) | about
