@@ -15,11 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedlocal.build import build
 from fedlocal.compose import Composed, about, group_choices
+from fedlocal.interrupt import Interrupted, held_signals
 from fedlocal.job import run_job
+from fedlocal.outcome import SUMMARY
 from fedlocal.progress import status
 from fedlocal.refusal import ConfigError, one_line
 from fedlocal.report.show import show_rounds
 from fedlocal.report.sweep import SweepReport
+from fedlocal.resume import resumed
 
 # What Hydra itself leaves in a folder before a job begins.
 RECORDS = (".hydra", "multirun.yaml")
@@ -38,12 +41,17 @@ def main() -> None:
 
     # Hydra would print its own abridged traceback and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Its parser takes a flag only before or after all the overrides.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda given: given not in ("-m", "--multirun"))
     try:
+        # Its parser takes a flag only before or after all the overrides.
+        arguments = resumed(sys.argv[1:])
+        sys.argv[1:] = sorted(arguments, key=lambda given: given not in ("-m", "--multirun"))
         app()
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except (HydraException, OmegaConfBaseException, ConfigError, ValueError, OSError) as error:
         codes.append(_refuse(error))
+    except Interrupted as stop:
+        place = SweepReport.folder or stop.folder
+        print(f"fedlocal: interrupted {stop}; fedlocal resume={place} goes on", file=sys.stderr)
+        sys.exit(stop.code)
     except KeyboardInterrupt:
         print("fedlocal: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -72,11 +80,16 @@ def run(cfg: DictConfig) -> None:
     mixing = job.simulation.strategy.mixing.describe(len(job.simulation.clients))
     if mixing and sweep is None:
         print(mixing)
-    run_somewhere = run_job if job.engine is None else job.engine.run_job
-    history = run_somewhere(job, folder, told, sweep)
+    finished = (folder / SUMMARY).exists()
+    if job.engine is not None:
+        history = job.engine.run_job(job, folder, told, sweep)
+    else:
+        with held_signals() as held:
+            history = run_job(job, folder, told, sweep, held)
     if sweep is None:
         show_rounds(history)
-    print(f"{told['name']}  {status(history[-1])} -> {folder}")
+    before = " (finished before)" if finished else ""
+    print(f"{told['name']}  {status(history[-1])} -> {folder}{before}")
 
 
 def _attempt(cfg: DictConfig) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedlocal.tracking.flattened import flattened
+from fedlocal.flattened import flattened
 from fedlocal.tracking.identity import recall, remember
 
 # What MLflow takes at once, and of the text of a value.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedlocal.tracking.flattened import flattened
+from fedlocal.flattened import flattened
 
 FOLDER = "tensorboard"
 

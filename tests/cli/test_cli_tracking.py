@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+import fedlocal.course
 from fedlocal.tracking import WandbTracker
 
 SMALL = ("dataset=quadratic", "K=2", "H=2", "rounds=2")
@@ -187,6 +188,30 @@ def test_a_run_of_an_agent_has_the_id_that_the_agent_gives(cli, here, home, monk
     assert sweep["metric"]["name"] in history_in(written)[0]
 
 
+def test_a_run_that_was_cut_goes_on_in_its_own(cli, here, home, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def dying(sim, state, _advance=fedlocal.course.advance):
+        if state.round_index == 5:
+            raise RuntimeError("cut")
+        return _advance(sim, state)
+
+    chosen = ("tracking=several", "tracking.wandb.mode=offline", "checkpoint.every=3", "rounds=7")
+    with monkeypatch.context() as patch:
+        patch.setattr("fedlocal.course.advance", dying)
+        assert cli(*SMALL, *chosen, "hydra.run.dir=cut").code == 1
+    assert cli("resume=cut").code == 0
+    first, second = written_in(here / "cut")
+    assert run_in(first).run_id == run_in(second).run_id
+    assert [row["round"] for row in history_in(first)] == ["1", "2", "3", "4", "5"]
+    assert [row["round"] for row in history_in(second)] == ["4", "5", "6", "7"]
+    events = EventAccumulator(str(here / "cut/tensorboard")).Reload()
+    drawn = [(event.step, event.value) for event in events.Scalars("train_loss")]
+    told = metrics_in(here / "cut")
+    assert drawn == [(int(row["round"]), np.float32(row["train_loss"])) for row in told]
+    assert len(drawn) == 7
+
+
 def test_a_resumed_run_is_the_same_and_a_new_one_is_not(here, home):
     def process(*rounds: int, resumed: int) -> None:
         tracker = WandbTracker(mode="offline")
@@ -265,7 +290,7 @@ def test_a_run_that_broke_off_is_closed_as_failed(cli, monkeypatch):
     in_place_of_wandb(
         monkeypatch, SimpleNamespace(finish=lambda exit_code: codes.append(exit_code))
     )
-    monkeypatch.setattr("fedlocal.job.rounds_of", buggy)
+    monkeypatch.setattr("fedlocal.course.advance", buggy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cli(*QUICK).code == 1

@@ -1,9 +1,10 @@
-"""A nested configuration as one level, for services whose settings have no levels."""
+"""A nested configuration as one level."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
-def flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The values that are no mappings, under the keys that the command line gives them.
 
     >>> flattened({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
@@ -11,7 +12,7 @@ def flattened(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             flat |= flattened(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
