@@ -40,6 +40,11 @@ def write_outcome(
     return summary
 
 
+def last(history: list[Row], key: str) -> Any:
+    """The last defined value of a column, None if there is none."""
+    return next((row[key] for row in reversed(history) if row[key] is not None), None)
+
+
 def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
     return {
         **_final(result.history),
@@ -69,7 +74,4 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 def _final(history: list[Row]) -> Row:
     """The last row; what was not evaluated in it, from the last row in which it was."""
-    final = dict(history[-1])
-    for row in history:
-        final |= {key: value for key, value in row.items() if value is not None}
-    return final
+    return {key: last(history, key) for key in history[-1]}

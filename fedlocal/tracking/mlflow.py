@@ -4,7 +4,9 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from getpass import getuser
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, ClassVar
 
 from fedlocal.flattened import flattened
@@ -86,8 +88,7 @@ class MlflowTracker:
         """Make the run, and the experiment if need be; the run's id."""
         from mlflow.entities import Param
 
-        found = self._client.get_experiment_by_name(self.experiment)
-        place = found.experiment_id if found else self._client.create_experiment(self.experiment)
+        place = _experiment(self._client, self.experiment)
         tags = {} if group is None else {"group": group}
         run_id = self._client.create_run(place, tags=tags, run_name=name).info.run_id
         for some in _portions(flattened(config), LONGEST_PARAM):
@@ -106,6 +107,23 @@ class MlflowTracker:
             self._client.log_artifact(self._id, str(self._folder / name))
 
 
+def _experiment(client: Any, name: str) -> str:
+    """The id of the experiment, which is made if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        # Another job of the sweep, in another process, may have been faster.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
 def _portions(values: dict[str, Any], longest: int) -> Iterator[list[tuple[str, str]]]:
     """The values as text, as many at a time and as much of each as MLflow takes."""
     texts = [(key, str(value)[:longest]) for key, value in values.items()]
@@ -117,7 +135,10 @@ def _client(uri: str | None) -> Any:
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
     try:
+        from filelock import FileLock
         from mlflow import MlflowClient
     except ImportError as error:
         raise RuntimeError("not installed; pip install 'fedlocal[mlflow]'") from error
-    return MlflowClient(uri)
+    # A new store is made in steps, which two jobs of a sweep must not take at once.
+    with FileLock(Path(gettempdir()) / f"fedlocal-mlflow-{getuser()}.lock", timeout=120):
+        return MlflowClient(uri)

@@ -1,11 +1,14 @@
 import os
 from math import isnan
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
 from fedlocal.tracking import MlflowTracker
 from fedlocal.tracking.identity import recall
+from fedlocal.tracking.mlflow import _experiment
 
 # MLflow's store uses what SQLAlchemy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -83,6 +86,24 @@ def test_a_run_its_crash_and_what_follows(tmp_path, store):
     assert other not in (None, run_id)
     assert client.get_run(other).info.status == "FAILED"
     assert client.list_artifacts(other) == []
+
+
+def test_two_jobs_that_make_the_experiment_at_once(store):
+    from mlflow.exceptions import MlflowException
+
+    class Raced:
+        known: ClassVar[list] = [None, SimpleNamespace(experiment_id="7")]
+
+        def get_experiment_by_name(self, name):
+            return self.known.pop(0) if self.known else None
+
+        def create_experiment(self, name):
+            raise MlflowException("it is there already")
+
+    raced = Raced()
+    assert _experiment(raced, "drift") == "7"
+    with pytest.raises(MlflowException, match="there already"):
+        _experiment(raced, "drift")
 
 
 def test_a_server_that_is_not_there(tmp_path, store):
