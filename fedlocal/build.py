@@ -33,7 +33,7 @@ from fedlocal.runtime import Runtime
 from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
-from fedlocal.tracking import Tracker
+from fedlocal.tracking import Guarded, Service, Tracker
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -133,7 +133,7 @@ def build(cfg: DictConfig) -> Job:
             simulation,
             partition,
             labels,
-            instantiate(cfg.tracking),
+            _tracker(cfg),
             engine,
             instantiate(cfg.checkpoint),
         )
@@ -190,6 +190,12 @@ def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
     if dataset.x_test is None or dataset.y_test is None:
         return None
     return dataset.x_test, dataset.y_test
+
+
+def _tracker(cfg: DictConfig) -> Tracker:
+    """What was chosen, one or several, so that none of it can stop the run."""
+    made: Service | list[Service] = instantiate(cfg.tracking)
+    return Guarded(made if isinstance(made, list) else [made])
 
 
 def _dtype(name: str) -> torch.dtype:

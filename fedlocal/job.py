@@ -56,7 +56,8 @@ def run_job(
         return read_rows(folder)
     save_origin(folder, origin)
     job.partition.save(str(folder / "partition.npz"), job.labels)
-    job.tracker.start(folder, about["config"], about["name"], sweep)
+    resumed = len(course.history)
+    job.tracker.start(folder, about["config"], about["name"], sweep, resumed)
     try:
         course = _run(job, folder, about["name"], course, held)
         result = finish(job.simulation, course)
