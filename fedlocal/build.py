@@ -181,9 +181,27 @@ def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
 
 def _model(cfg: DictConfig, dataset: Dataset) -> nn.Module:
     make = instantiate(cfg.model, _convert_="all")
+    given: list[Any] = [dataset.input_shape, dataset.num_outputs]
+    _check_kind("num_tokens" in inspect.signature(make).parameters, dataset)
+    if dataset.num_tokens is not None:
+        given.append(dataset.num_tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
-        return make(dataset.input_shape, dataset.num_outputs)
+        return make(*given)
+
+
+def _check_kind(takes_tokens: bool, dataset: Dataset) -> None:
+    """Refuse numbers for a model of tokens, and tokens for a model of numbers."""
+    if takes_tokens and dataset.num_tokens is None:
+        raise ValueError(
+            f"the model reads token indices, and dataset {dataset.name} has numbers; use another"
+            " model, for example model=mlp, or dataset=text or dataset=text_csv"
+        )
+    if not takes_tokens and dataset.num_tokens is not None:
+        raise ValueError(
+            f"dataset {dataset.name} has token indices, and the model reads numbers; use"
+            " model=char_gru, model=char_transformer or model=text_cnn"
+        )
 
 
 def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
