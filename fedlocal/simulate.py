@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedlocal.augment import Augment, NoAugment
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
@@ -15,7 +16,7 @@ from fedlocal.flat import ParamSpec, assign, flatten
 from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger, RoundRecord
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, Objective
+from fedlocal.objective import Loss, Objective, Precision
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.rounds.advance import advance
 from fedlocal.rounds.barrier import Row
@@ -72,6 +73,9 @@ def simulate(
     on_round: Callable[[Row], None] | None = None,
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -95,13 +99,17 @@ def simulate(
         on_round: Called with each finished row.
         deadline: How long a round waits, and what becomes of late members.
         diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
+        augment: Changes the pictures of every local step (`fedlocal.augment`).
+        precision: Of forward and backward passes: "full", or "bf16" for autocast to bfloat16.
+        clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
     """
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
-        device, dtype, clock, faults, evaluate, deadline, diagnostics,
+        device, dtype, clock, faults, evaluate, deadline, diagnostics, augment, precision,
+        clip_norm,
     )  # fmt: skip
     return finish(sim, *run(sim, initial_state(sim), on_round))
 
@@ -124,6 +132,9 @@ def prepare(
     evaluate: Evaluate | None,
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
     _check(strategy, rounds, batch_size, participation)
@@ -139,11 +150,15 @@ def prepare(
     strategy.mixing.init(start[:1], len(pool))
     x, y = (_place(t, start) for t in (pool.x, pool.y))
     l2 = float(getattr(model, "l2", 0.0))
+    scale = None if pool.pixels is None else pool.pixels.scale(start)
+    augment = augment or NoAugment()
+    objective = Objective(model, loss, x, y, spec, l2, scale, augment, precision, clip_norm)
+    objective.check(start.dtype)
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
     return Simulation(
-        objective=Objective(model, loss, x, y, spec, l2),
+        objective=objective,
         clients=pool,
         strategy=strategy.bind(spec),
         start=start,
