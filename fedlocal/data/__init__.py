@@ -15,6 +15,7 @@ from fedlocal.data.image_folder import imagefolder
 from fedlocal.data.least_squares import quadratic
 from fedlocal.data.scikit import digits
 from fedlocal.data.svmlight import libsvm
+from fedlocal.data.wordnet_folders import imagenet, tiny_imagenet
 
 __all__ = [
     "Dataset",
@@ -24,6 +25,7 @@ __all__ = [
     "emnist",
     "fashion_mnist",
     "imagefolder",
+    "imagenet",
     "kmnist",
     "libsvm",
     "mnist",
@@ -32,4 +34,5 @@ __all__ = [
     "quadratic",
     "svhn",
     "synthetic",
+    "tiny_imagenet",
 ]
