@@ -120,7 +120,8 @@ class Objective:
 def clipped(grad: Tensor, norm: float) -> Tensor:
     """`grad` [P], scaled down to the length `norm` if it is longer.
 
-    A gradient of zeros stays one, and norm = inf changes nothing.
+    A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
+    NaN: as zeros a run that diverges would look like one that stands still.
 
     Reference: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural networks.
     2013. https://arxiv.org/abs/1211.5063
@@ -128,4 +129,5 @@ def clipped(grad: Tensor, norm: float) -> Tensor:
     >>> clipped(torch.tensor([3.0, 4.0]), 1.0), clipped(torch.zeros(2), 1.0)
     (tensor([0.6000, 0.8000]), tensor([0., 0.]))
     """
-    return grad * torch.clamp(norm / grad.norm(), max=1.0)
+    length = grad.norm()
+    return grad * torch.where(length.isinf(), torch.nan, torch.clamp(norm / length, max=1.0))

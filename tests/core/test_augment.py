@@ -105,6 +105,12 @@ def test_draws_are_keyed_and_more_steps_begin_with_the_same(augment):
     assert (long[0] != long[1]).any()
 
 
+def test_the_draws_of_a_run_never_change():
+    """They are part of a run's identity. A failure here belongs into the changelog's Numerics."""
+    assert drawn(CropFlip(4), 1, 3, key=(0, 0, 0)).tolist() == FROZEN[0]
+    assert drawn(ResizedCrop(), 1, 3, (32, 32), key=(5, 2, 7)).tolist() == FROZEN[1]
+
+
 def test_a_run_sees_crops_of_its_own_pictures():
     """The gradient is minus the picture that was seen, so the model's path shows them all."""
     picture = RNG.standard_normal((1, *SHAPE))
@@ -220,3 +226,9 @@ def test_refusals():
     for share in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"least_area must be in \(0, 1\]"):
             ResizedCrop(share)
+
+
+FROZEN = (
+    [[[3, 5, 0], [8, 5, 1], [0, 0, 0]]],
+    [[[9, 9, 21, 20, 1], [13, 14, 11, 13, 1], [1, 15, 11, 11, 0]]],
+)

@@ -76,6 +76,8 @@ def test_gradients_of_zeros_stay_zeros(runtime):
 def test_what_is_not_finite_is_not_hidden():
     for bad in (math.inf, math.nan):
         assert clipped(torch.tensor([1.0, bad]), 1.0).isnan().any()
+    # Its square overflows.
+    assert clipped(torch.tensor([1e30, 0.0]), 1.0).isnan().any()
 
 
 def test_both_gradients_of_a_step_are_clipped():
