@@ -106,7 +106,7 @@ def build(cfg: DictConfig) -> Job:
         partition = _partition(cfg, dataset, labels)
         simulation = prepare(
             model=_model(cfg, dataset),
-            clients=Clients(dataset.x_train, dataset.y_train, partition.chunks, partition.credit()),
+            clients=_clients(dataset, partition),
             strategy=strategy,
             loss=squared_error if dataset.num_classes is None else cross_entropy,
             test=_test(dataset),
@@ -118,6 +118,9 @@ def build(cfg: DictConfig) -> Job:
             evaluate=instantiate(cfg.evaluate),
             diagnostics=cfg.diagnostics,
             goal=instantiate(cfg.goal),
+            augment=instantiate(cfg.augment),
+            precision=cfg.precision,
+            clip_norm=cfg.clip_norm,
             rounds=cfg.rounds,
             batch_size=cfg.batch_size,
             participation=cfg.participation,
@@ -169,6 +172,11 @@ def _partition(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> 
         return scheme(column, cfg.K, seed=cfg.seed)
     except ValueError as error:
         raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
+
+
+def _clients(dataset: Dataset, partition: Partition) -> Clients:
+    x, y = dataset.x_train, dataset.y_train
+    return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels)
 
 
 def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:

@@ -21,6 +21,7 @@ from fedlocal.data.least_squares import quadratic
 from fedlocal.data.scikit import digits
 from fedlocal.data.svmlight import libsvm
 from fedlocal.data.word_csv import text_csv
+from fedlocal.data.wordnet_folders import imagenet, tiny_imagenet
 
 __all__ = [
     "Dataset",
@@ -32,6 +33,7 @@ __all__ = [
     "fashion_mnist",
     "heart_disease",
     "imagefolder",
+    "imagenet",
     "kmnist",
     "libsvm",
     "mnist",
@@ -42,5 +44,6 @@ __all__ = [
     "synthetic",
     "text",
     "text_csv",
+    "tiny_imagenet",
     "tiny_shakespeare",
 ]

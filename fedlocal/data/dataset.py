@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.data.pixels import Pixels
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -28,6 +30,7 @@ class Dataset:
         optimum: Exact minimiser, flat [P], where it is known; else None.
         elsewhere: The train set is held by other machines, and this one has placeholders.
         num_tokens: Inputs are token indices 0..num_tokens-1; None where they are numbers.
+        pixels: What the bytes of the inputs mean; None where inputs are numbers.
 
     Raises:
         ValueError: NaN or inf, lengths or shapes that do not fit, a label or token out of range,
@@ -44,6 +47,7 @@ class Dataset:
     optimum: Tensor | None = None
     elsewhere: bool = False
     num_tokens: int | None = None
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):
@@ -65,6 +69,9 @@ class Dataset:
             raise ValueError(f"dataset {self.name}: the train set is empty")
         if self.num_classes is not None and self.num_classes < 2:
             raise ValueError(f"dataset {self.name}: {self.num_classes} class; at least 2 needed")
+        for x in (self.x_train, self.x_test):
+            if self.pixels is not None and x is not None:
+                self.pixels.check(x)
         self._check("train", self.x_train, self.y_train)
         if self.x_test is not None and self.y_test is not None:
             self._check("test", self.x_test, self.y_test)
@@ -168,6 +175,8 @@ def _as_ids(name: str, ids: NDArray[np.int64] | Tensor) -> NDArray[np.int64]:
 
 
 def _check_finite(name: str, label: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        return
     bad = ~torch.isfinite(x)
     if bad.any():
         row = int(bad.flatten(1).any(1).nonzero()[0])
