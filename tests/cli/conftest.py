@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,8 @@ def summary(cli, here):
     """Run into a folder of a given name and read the summary."""
 
     def run(*overrides: str, name: str = "run") -> dict:
+        # A folder that holds another run would be refused.
+        shutil.rmtree(here / name, ignore_errors=True)
         outcome = cli(*overrides, f"hydra.run.dir={name}")
         assert outcome.code == 0, outcome.err
         return json.loads((here / name / "summary.json").read_text())
