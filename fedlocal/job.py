@@ -19,6 +19,7 @@ from fedlocal.ledger_file import save_ledger
 from fedlocal.progress import Progress
 from fedlocal.replay import clock_decided
 from fedlocal.report.curves import draw
+from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import FinishedRun
 from fedlocal.rounds.barrier import Row
 from fedlocal.simulate import Result, finish, rounds_of
@@ -89,7 +90,8 @@ def _write(result: Result, summary: dict[str, Any], folder: Path) -> None:
     tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors")
     save_ledger(result.ledger, folder / "ledger.npz")
-    draw([FinishedRun(folder, summary["name"], result.history, summary)], folder / "curves.png")
+    run = FinishedRun(folder, summary["name"], result.history, summary)
+    draw(groups_of([run]), folder / "curves.png")
 
 
 def _summary(job: Job, result: Result) -> dict[str, Any]:
