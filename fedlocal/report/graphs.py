@@ -13,7 +13,7 @@ from fedlocal.report.groups import Group
 from fedlocal.report.holdings import evenly
 
 # More lines than this cannot be told apart.
-MOST_LINKS = 1500
+MOST_LINKS = 4000
 
 
 class GraphPicture(NamedTuple):
@@ -76,7 +76,7 @@ def _picture(graph: Graph, count: int, auxiliary: int, groups: list[str]) -> Gra
     pairs = np.argwhere(links if directed else np.triu(links))
     some = _thinned(pairs, count)
     notes = [
-        f"all {len(turns)} rounds of the graph together" if len(turns) > 1 else "",
+        f"The links of all {len(turns)} rounds together" if len(turns) > 1 else "",
         f"{len(some)} of {len(pairs)} links are shown, those of evenly spaced nodes"
         if len(some) < len(pairs)
         else "",

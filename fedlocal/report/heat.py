@@ -107,7 +107,8 @@ def _cell(group: Group, metric: str) -> Cell | None:
         return None
     spread = found["value" + SPREAD]
     about = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}, n={group.size}"
-    return Cell(value, "diverged" if isnan(value) else f"{value:.3g}", f"{group.label}: {about}")
+    text = "diverged" if isnan(value) else f"{value:#.3g}".rstrip(".")
+    return Cell(value, text, f"{group.label}: {about}")
 
 
 def _in_order(values: list[str]) -> list[str]:

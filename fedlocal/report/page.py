@@ -5,11 +5,12 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from fedlocal.report.graphs import graphs_of
+from fedlocal.report.groups import varied
 from fedlocal.report.page_curves import curves_data
 from fedlocal.report.page_data import finite, graph_data, heat_data, partition_data, target_data
 from fedlocal.report.page_table import table_data
 from fedlocal.report.report import Report
-from fedlocal.report.settings import differing
 
 PARTS = Path(__file__).with_name("page")
 # In the order in which they are read: page.js begins.
@@ -44,17 +45,20 @@ def write_page(report: Report, path: Path) -> None:
 
 def page_data(report: Report) -> dict[str, Any]:
     """What the page's scripts draw, as plain values."""
+    graphs = graphs_of(report.groups)
+    lost = [f"the graph of {label} is not drawn: {why}" for label, why in graphs.lost.items()]
+    alike = [key for key in report.groups[0].settings if key not in varied(report.groups)]
     return {
         "about": _about(report),
-        "shared": _shared(report),
-        "notes": report.notes,
+        "shared": _shared(report, alike),
+        "notes": report.notes + lost,
         "curves": curves_data(report.groups),
-        "target": target_data(report),
+        "target": target_data(report, alike),
         "heat": heat_data(report),
         "partitions": partition_data(report.runs),
-        "graphs": graph_data(report.graphs.pictures),
-        "groups": table_data(report.group_table) | {"caption": _caption(report)},
-        "runs": table_data(report.run_table),
+        "graphs": graph_data(graphs.pictures),
+        "groups": table_data(report.group_table, alike) | {"caption": _caption(report)},
+        "runs": table_data(report.run_table, alike),
     }
 
 
@@ -64,11 +68,10 @@ def _about(report: Report) -> str:
     return f"{runs} run{'s' * (runs > 1)}{settings}"
 
 
-def _shared(report: Report) -> str:
+def _shared(report: Report, alike: list[str]) -> str:
     """What all groups were told."""
-    rows = [group.settings for group in report.groups]
-    varied = differing(rows)
-    same = [f"{key}={value}" for key, value in rows[0].items() if key not in varied and value]
+    settings = report.groups[0].settings
+    same = [f"{key}={settings[key]}" for key in alike if settings[key]]
     return ("alike in all: " + "  ".join(same)) if same else ""
 
 

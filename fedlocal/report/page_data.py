@@ -21,7 +21,7 @@ GAP = (
 )
 
 
-def target_data(report: Report) -> dict[str, Any] | None:
+def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
     """Bars and table; None without a test accuracy."""
     if report.target is None:
         return None
@@ -38,7 +38,7 @@ def target_data(report: Report) -> dict[str, Any] | None:
     return {
         "groups": named,
         "costs": [{"key": key, "label": label} for key, label in NAMES.items()],
-        "table": table_data(report.target_table),
+        "table": table_data(report.target_table, [*alike, "target"]),
         "caption": (
             f"Until the end of the first evaluated round with a test accuracy of"
             f" {report.target:g} ({why}). Mean over the seeds that reach it, with their standard"
@@ -118,6 +118,7 @@ def _partition(one: Holdings, more: str) -> dict[str, Any]:
     return {
         "label": one.label,
         "clients": one.clients.tolist(),
+        "total": one.total,
         "counts": one.counts.tolist(),
         "shared": shared,
         "caption": f"{one.total} clients. {several}{note}{more}",

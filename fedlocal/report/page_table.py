@@ -7,10 +7,15 @@ from fedlocal.report.latex import is_numeric
 from fedlocal.report.settings import short_names
 
 
-def table_data(table: list[dict[str, Any]]) -> dict[str, Any]:
-    """Columns, and rows of cells: what is shown, and what the column is sorted by."""
+def table_data(table: list[dict[str, Any]], said: list[str]) -> dict[str, Any]:
+    """Columns, and rows of cells: what is shown, and what the column is sorted by.
+
+    Args:
+        table: A dict per row.
+        said: Columns that are left out, since the page says elsewhere what is in them.
+    """
     read = for_reading(table)
-    columns = list(read[0])
+    columns = [key for key in read[0] if key not in said]
     names = short_names(columns)
     return {
         "columns": [

@@ -1,5 +1,6 @@
 """Finished runs under another clock: the same course, other seconds."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from fedlocal.ledger_file import load_ledger
 from fedlocal.refusal import one_line
 from fedlocal.replay import replay
 from fedlocal.report.runs import FinishedRun
+from fedlocal.report.settings import leaves
 from fedlocal.report.units import Numbers
 
 GROUP = "clock."
@@ -37,8 +39,10 @@ def replayed(runs: list[FinishedRun], changes: dict[str, Numbers]) -> Replayed:
         changes: Of `Clock`: seconds_per_step, latency_seconds, bandwidth_bytes.
 
     Raises:
-        ValueError: There is no run whose seconds can be had again; names the reasons.
+        ValueError: No clock is like that, or there is no run whose seconds can be had again; names
+            the reasons.
     """
+    replace(Clock(), **changes)
     reasons = {run.label: _reason(run) for run in runs}
     left_out = {label: reason for label, reason in reasons.items() if reason}
     if len(left_out) == len(runs):
@@ -99,8 +103,7 @@ def _overrides(run: FinishedRun, changes: dict[str, Numbers]) -> list[str]:
         for one in run.summary.get("overrides", [])
         if one.lstrip("+").split("=")[0] not in {GROUP + key for key in changes}
     ]
-    spelled = {key: str(value).replace(", ", ",") for key, value in changes.items()}
-    return told + [f"{GROUP}{key}={value}" for key, value in spelled.items()]
+    return told + [f"{GROUP}{key}={value}" for key, value in leaves(changes).items()]
 
 
 def _seconds(run: FinishedRun, clock: Clock) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fedlocal.report.graphs import Graphs, graphs_of
 from fedlocal.report.group_table import tabulate_groups
 from fedlocal.report.groups import Group, groups_of
 from fedlocal.report.heat import default_metric, heat_keys
 from fedlocal.report.replayed import replayed, said
 from fedlocal.report.runs import FinishedRun
+from fedlocal.report.settings import leaves
 from fedlocal.report.table import tabulate
 from fedlocal.report.target import automatic_target, check_target, time_to
 from fedlocal.report.units import Numbers
@@ -46,7 +46,6 @@ class Report:
         target_table: A row per group.
         heat: The keys of the heat map; None where fewer than two vary.
         metric: What the heat map shows.
-        graphs: What the runs mix on.
         notes: What a reader must know before he compares.
     """
 
@@ -59,7 +58,6 @@ class Report:
     target_table: list[Row]
     heat: tuple[str, str] | None
     metric: str
-    graphs: Graphs
     notes: list[str]
 
 
@@ -75,7 +73,6 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
         notes = _clock_notes(wishes.clock, left_out)
     groups = groups_of(runs)
     target = _target(groups, wishes.target)
-    graphs = graphs_of(groups)
     return Report(
         runs,
         groups,
@@ -86,13 +83,12 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
         [] if target is None else time_to(groups, target),
         heat_keys(groups, wishes.heat),
         _metric(groups, wishes.metric),
-        graphs,
-        notes + [f"the graph of {label} is not drawn: {why}" for label, why in graphs.lost.items()],
+        notes,
     )
 
 
 def _clock_notes(clock: dict[str, Numbers], left_out: dict[str, str]) -> list[str]:
-    settings = ", ".join(f"{key}={value}" for key, value in clock.items())
+    settings = ", ".join(f"{key}={value}" for key, value in leaves(clock).items())
     notes = [f"simulated seconds are those of a clock with {settings}, not of the runs' own"]
     if left_out:
         notes.append(f"without seconds, since they cannot be timed again: {said(left_out)}")

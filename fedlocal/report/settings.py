@@ -23,7 +23,9 @@ def as_told(run: FinishedRun, key: str) -> str:
     given, choices = overrides(run), run.summary.get("choices", {})
     if key in given or key in choices:
         return str(given.get(key, choices.get(key)))
-    return _text(_value(run, key))
+    value = _value(run, key)
+    # As on the command line, where a list has no spaces.
+    return "" if value is None else str(value).replace(", ", ",")
 
 
 def resolved(run: FinishedRun, key: str) -> str:
@@ -81,7 +83,9 @@ def _value(run: FinishedRun, key: str) -> Any:
 
 
 def _text(value: Any) -> str:
+    """A value as it would be given, in one spelling: 1 and 1.0 are the same."""
     if isinstance(value, bool):
         return str(value).lower()
-    # As on the command line, where a list has no spaces.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
     return "" if value is None else str(value).replace(", ", ",")

@@ -4,7 +4,8 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd",
   "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"];
 const DASHES = ["solid", "dash", "dot", "dashdot"];
-const CONFIG = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" } };
+const CONFIG = { responsive: true, displaylogo: false, toImageButtonOptions: { format: "svg" },
+  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]] };
 const FONT = { family: "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif", size: 13 };
 const GRID = { gridcolor: "#e6e8eb", zeroline: false, linecolor: "#8b949e", ticks: "outside", automargin: true };
 
@@ -14,6 +15,17 @@ const colour = (number) => COLOURS[number % COLOURS.length];
 // Plotly reads tags in its texts; labels come from the user.
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+// A long label over several lines.
+function wrapped(text, most) {
+  const lines = [];
+  for (const part of text.split("  ")) {
+    const longer = lines.length ? `${lines.at(-1)}  ${part}` : part;
+    if (lines.length && longer.length <= most) lines[lines.length - 1] = longer;
+    else lines.push(part);
+  }
+  return lines.map(plain);
 }
 
 function fill(select, options, chosen) {

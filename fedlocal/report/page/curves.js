@@ -11,7 +11,7 @@ function curves(data) {
     const panels = chosen.map((key) => data.metrics.find((one) => one.key === key));
     const traces = panels.flatMap((metric, panel) => data.groups.flatMap(
       (group, number) => lines(group, number, metric.key, axis.key, panel)));
-    draw("curves-chart", traces, curveLayout(panels, axis, data.groups.length));
+    draw("curves-chart", traces, curveLayout(panels, axis, data.groups));
   };
   element("curves").hidden = false;
   element("curves").addEventListener("change", show);
@@ -48,10 +48,16 @@ function edges(one, place, number) {
   ];
 }
 
-function curveLayout(panels, axis, count) {
+function curveLayout(panels, axis, groups) {
   const type = (id) => element(id).checked ? "log" : "linear";
-  const shape = { hovermode: "x", showlegend: count > 1, height: 430 + 11 * count,
-    legend: { orientation: "h", y: -0.18, yanchor: "top", x: 0 } };
+  const [high, below] = [340, 66];
+  const longest = Math.max(...groups.map((group) => group.label.length + 8));
+  const across = Math.max(1, Math.floor(1050 / (8 * longest + 45)));
+  const legend = groups.length > 1 ? 20 * Math.ceil(groups.length / across) + 10 : 0;
+  const shape = { hovermode: "x", showlegend: groups.length > 1, height: 30 + high + below + legend,
+    margin: { l: 60, r: 20, t: 30, b: below + legend },
+    legend: { orientation: "h", x: 0, y: -below / high, yanchor: "top", maxheight: legend + 20,
+      entrywidth: 8 * longest, entrywidthmode: "pixels", tracegroupgap: 0 } };
   panels.forEach((metric, panel) => {
     const half = panels.length === 1 ? [0, 1] : [[0, 0.46], [0.54, 1]][panel];
     shape[`xaxis${panel + 1}`] = { ...GRID, domain: half, anchor: `y${panel + 1}`,

@@ -6,10 +6,10 @@ function target(data) {
   const show = () => {
     const cost = data.costs.find((one) => one.key === element("target-cost").value);
     draw("target-chart", bars(data.groups, cost.key), {
-      height: 110 + 26 * data.groups.length,
+      height: 90 + data.groups.reduce((sum, group) => sum + 12 + 16 * named(group).length, 0),
       annotations: data.groups.filter((group) => group[cost.key] === null).map(missing),
       xaxis: { ...GRID, title: { text: cost.label }, rangemode: "tozero" },
-      yaxis: { automargin: true, autorange: "reversed", type: "category", ticks: "" },
+      yaxis: { automargin: true, autorange: "reversed", type: "category", ticks: "outside", ticklen: 6, tickcolor: "#fff" },
     });
   };
   element("target").hidden = false;
@@ -17,13 +17,17 @@ function target(data) {
   show();
 }
 
+function named(group) {
+  return wrapped(group.label, 60);
+}
+
 function bars(groups, key) {
   return [{
     type: "bar",
     orientation: "h",
-    y: groups.map((group) => plain(group.label)),
+    y: groups.map((group) => named(group).join("<br>")),
     x: groups.map((group) => group[key]),
-    error_x: { type: "data", array: groups.map((group) => group[`${key}_std`]), color: "#59636e", thickness: 1.2 },
+    error_x: { type: "data", array: groups.map((group) => group[`${key}_std`] || undefined), color: "#59636e", thickness: 1.2 },
     marker: { color: groups.map((_, number) => colour(number)) },
     customdata: groups.map((group) => `${group.reached} of ${group.n}`),
     hovertemplate: "%{x:.4g}, reached by %{customdata}<extra></extra>",
@@ -32,6 +36,6 @@ function bars(groups, key) {
 
 function missing(group) {
   const reason = group.reached ? "not known under this clock" : "not reached";
-  return { x: 0, y: plain(group.label), text: reason, showarrow: false, xanchor: "left", xshift: 4,
+  return { x: 0, y: named(group).join("<br>"), text: reason, showarrow: false, xanchor: "left", xshift: 4,
     font: { color: "#59636e", size: 12 } };
 }
