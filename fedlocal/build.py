@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from fedlocal.checkpoint import Checkpointing
 from fedlocal.chosen import clock_of, strategy_of
 from fedlocal.clients import Clients, IntArray
 from fedlocal.data.dataset import Dataset
@@ -80,6 +81,7 @@ class Job:
     labels: NDArray[np.int64]
     tracker: Tracker
     engine: Engine | None
+    checkpoint: Checkpointing
 
     @property
     def copies(self) -> int:
@@ -115,6 +117,7 @@ def build(cfg: DictConfig) -> Job:
             deadline=instantiate(cfg.deadline),
             evaluate=instantiate(cfg.evaluate),
             diagnostics=cfg.diagnostics,
+            goal=instantiate(cfg.goal),
             rounds=cfg.rounds,
             batch_size=cfg.batch_size,
             participation=cfg.participation,
@@ -126,7 +129,14 @@ def build(cfg: DictConfig) -> Job:
             formats(simulation)
         if dataset.elsewhere:
             simulation = replace(simulation, train=None)
-        return Job(simulation, partition, labels, instantiate(cfg.tracking), engine)
+        return Job(
+            simulation,
+            partition,
+            labels,
+            instantiate(cfg.tracking),
+            engine,
+            instantiate(cfg.checkpoint),
+        )
 
 
 @contextmanager

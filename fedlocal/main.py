@@ -15,14 +15,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fedlocal.build import build
 from fedlocal.compose import Composed, about, group_choices
+from fedlocal.interrupt import Interrupted, held_signals
 from fedlocal.job import run_job
+from fedlocal.outcome import SUMMARY, last
 from fedlocal.progress import status
 from fedlocal.refusal import ConfigError, one_line
 from fedlocal.report.show import show_rounds
-from fedlocal.report.sweep import SweepReport
+from fedlocal.report.sweep import FAILED, SweepReport
+from fedlocal.resume import resumed
 
 # What Hydra itself leaves in a folder before a job begins.
-RECORDS = (".hydra", "multirun.yaml")
+RECORDS = (".hydra", "multirun.yaml", FAILED)
 
 
 def main() -> None:
@@ -33,29 +36,35 @@ def main() -> None:
     codes = [0]
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-    def app(cfg: DictConfig) -> None:
-        codes.append(_attempt(cfg))
+    def app(cfg: DictConfig) -> float | None:
+        return _attempt(cfg, codes)
 
     # Hydra would print its own abridged traceback and exit with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Its parser takes a flag only before or after all the overrides.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda given: given not in ("-m", "--multirun"))
     try:
+        # Its parser takes a flag only before or after all the overrides.
+        arguments = resumed(sys.argv[1:])
+        sys.argv[1:] = sorted(arguments, key=lambda given: given not in ("-m", "--multirun"))
         app()
-    except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+    except (HydraException, OmegaConfBaseException, ConfigError, ValueError, OSError) as error:
         codes.append(_refuse(error))
+    except Interrupted as stop:
+        place = SweepReport.folder or stop.folder
+        print(f"fedlocal: interrupted {stop}; fedlocal resume={place} goes on", file=sys.stderr)
+        sys.exit(stop.code)
     except KeyboardInterrupt:
         print("fedlocal: interrupted", file=sys.stderr)
         sys.exit(130)
     finally:
         if SweepReport.folder is not None:
+            codes += _failures(SweepReport.folder)
             _remove_unused(SweepReport.folder)
     if any(codes):
         sys.exit(min(code for code in codes if code))
 
 
-def run(cfg: DictConfig) -> None:
-    """One job: check everything, then run."""
+def run(cfg: DictConfig) -> float | None:
+    """One job: check everything, then run; the last value of the goal's metric."""
     job = build(cfg)
     if job.simulation.train is None:
         raise ConfigError(
@@ -72,24 +81,41 @@ def run(cfg: DictConfig) -> None:
     mixing = job.simulation.strategy.mixing.describe(len(job.simulation.clients))
     if mixing and sweep is None:
         print(mixing)
-    run_somewhere = run_job if job.engine is None else job.engine.run_job
-    history = run_somewhere(job, folder, told, sweep)
+    finished = (folder / SUMMARY).exists()
+    if job.engine is not None:
+        history = job.engine.run_job(job, folder, told, sweep)
+    else:
+        with held_signals() as held:
+            history = run_job(job, folder, told, sweep, held)
     if sweep is None:
         show_rounds(history)
-    print(f"{told['name']}  {status(history[-1])} -> {folder}")
+    before = " (finished before)" if finished else ""
+    print(f"{told['name']}  {status(history[-1])} -> {folder}{before}")
+    return last(history, job.simulation.goal.metric)
 
 
-def _attempt(cfg: DictConfig) -> int:
-    """Run a job and return its exit code."""
+def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
+    """Run a job; None if it failed, and its code is noted."""
     try:
-        run(cfg)
+        return run(cfg)
     except ConfigError as error:
         _remove_unused(Path(HydraConfig.get().runtime.output_dir))
-        return _refuse(error)
-    except Exception:
+        code, reason = _refuse(error), one_line(error)
+    except Exception as error:
         traceback.print_exc()
-        return 1
-    return 0
+        code, reason = 1, f"{type(error).__name__}: {one_line(error)}"
+    codes.append(code)
+    if _sweep() is not None:
+        conf = HydraConfig.get()
+        with (Path(conf.sweep.dir) / FAILED).open("a") as file:
+            file.write(f"{code} in {conf.job.num}: {reason}\n")
+    return None
+
+
+def _failures(sweep: Path) -> list[int]:
+    """Exit codes of a sweep's jobs that failed."""
+    file = sweep / FAILED
+    return [int(line.split()[0]) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _refuse(error: Exception) -> int:

@@ -1,6 +1,6 @@
 """`fedlocal.simulate`: train one model over K clients in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
+from fedlocal.course import Course, outset, run
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import ParamSpec, assign, flatten
+from fedlocal.goal import Goal
 from fedlocal.in_process import InProcess
-from fedlocal.ledger import Ledger, RoundRecord
+from fedlocal.ledger import Ledger
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss, Objective
 from fedlocal.participation import DropOut, check_participation
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
-from fedlocal.simulation import RunState, Simulation, client_models, consensus, initial_state
+from fedlocal.simulation import Simulation, client_models, consensus
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 from fedlocal.wire import DTYPES
@@ -72,6 +73,7 @@ def simulate(
     on_round: Callable[[Row], None] | None = None,
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
+    goal: Goal | None = None,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -95,15 +97,28 @@ def simulate(
         on_round: Called with each finished row.
         deadline: How long a round waits, and what becomes of late members.
         diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
+        goal: A value to reach, and when to end before the last round.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
+
+    >>> from strategies import local_sgd
+    >>> clients = [(torch.randn(20, 2), torch.randint(0, 3, (20,))) for _ in range(4)]
+    >>> model = nn.Linear(2, 3)
+    >>> result = simulate(model, clients, local_sgd(lr=0.1, period=5), rounds=2, device="cpu")
+    >>> result.history[-1]["local_steps"], result.params.shape, result.ledger.uplink_bytes
+    (10, torch.Size([9]), 544)
     """
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
-        device, dtype, clock, faults, evaluate, deadline, diagnostics,
+        device, dtype, clock, faults, evaluate, deadline, diagnostics, goal,
     )  # fmt: skip
-    return finish(sim, *run(sim, initial_state(sim), on_round))
+
+    def after_round(course: Course) -> None:
+        if on_round is not None:
+            on_round(course.history[-1])
+
+    return finish(sim, run(sim, outset(sim), after_round))
 
 
 def prepare(
@@ -124,6 +139,7 @@ def prepare(
     evaluate: Evaluate | None,
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
+    goal: Goal | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
     _check(strategy, rounds, batch_size, participation)
@@ -142,6 +158,8 @@ def prepare(
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
+    goal = goal or Goal()
+    goal.check(classes=not y.is_floating_point(), tested=test is not None)
     return Simulation(
         objective=Objective(model, loss, x, y, spec, l2),
         clients=pool,
@@ -160,43 +178,23 @@ def prepare(
         train=measured.subset(x, y, pool.held, seed),
         test=None if test is None else Examples(*(_place(t, start) for t in test)),
         diagnostics=names_of(diagnostics),
+        goal=goal,
     )
 
 
-def run(
-    sim: Simulation, state: RunState, on_round: Callable[[Row], None] | None = None
-) -> tuple[RunState, list[Row], Ledger]:
-    """Advance to the last round; the rows and records are those of the rounds run here."""
-    history: list[Row] = []
-    records: list[RoundRecord] = []
-    for after, row, record in rounds_of(sim, state):
-        state = after
-        history.append(row)
-        records.append(record)
-        if on_round is not None:
-            on_round(row)
-    return state, history, Ledger(tuple(records))
-
-
-def rounds_of(sim: Simulation, state: RunState) -> Iterator[tuple[RunState, Row, RoundRecord]]:
-    """Round after round to the last: the state after it, its row and its record."""
-    while state.round_index < sim.rounds:
-        state, row, record = advance(sim, state)
-        yield state, row, record
-
-
-def finish(sim: Simulation, state: RunState, history: list[Row], ledger: Ledger) -> Result:
-    """The result of a run that stands at `state`."""
+def finish(sim: Simulation, course: Course) -> Result:
+    """The result of a run that has had its last round."""
+    state = course.state
     params = consensus(sim, state)
     assign(sim.objective.model, params)
     return Result(
-        history=history,
+        history=course.history,
         model=sim.objective.model,
         params=params,
         client_params=client_models(sim, state),
         server_state=state.server,
         client_states=state.clients,
-        ledger=ledger,
+        ledger=Ledger(tuple(course.records)),
     )
 
 

@@ -14,6 +14,7 @@ from fedlocal.clients import Clients, IntArray
 from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
+from fedlocal.goal import Goal
 from fedlocal.objective import Objective
 from fedlocal.participation import DropOut
 from fedlocal.pieces import Timing
@@ -45,6 +46,7 @@ class Simulation:
         train: Examples that the train loss is measured on; None if they are not here.
         test: Test examples, or None.
         diagnostics: Names of further columns of the rows.
+        goal: A value to reach, and when to end before the last round.
     """
 
     objective: Objective
@@ -63,7 +65,8 @@ class Simulation:
     evaluate: Evaluate
     train: Examples | None
     test: Examples | None
-    diagnostics: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...]
+    goal: Goal
 
 
 class RunState(NamedTuple):

@@ -37,6 +37,10 @@ class Strategy:
 
     Raises:
         ValueError: A piece relies on a guarantee that another piece breaks.
+
+    >>> from strategies import scaffold, vrl_sgd
+    >>> vrl_sgd().needs_everyone, scaffold().needs_everyone
+    (True, False)
     """
 
     inner: InnerOptimiser

@@ -2,6 +2,7 @@
 
     Chen, Huo. Scalable Training of Deep Learning Machines by Incremental Block Training with
     Intra-Block Parallel Optimization and Blockwise Model-Update Filtering. ICASSP 2016.
+    https://doi.org/10.1109/ICASSP.2016.7472805
 
 Paper symbol -> name here: zeta -> block_lr, eta -> block_momentum, Delta_t -> update, W_g -> the
 anchor. Classical block momentum broadcasts the block model; the Nesterov form

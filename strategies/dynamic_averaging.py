@@ -4,7 +4,7 @@ Every client compares its model with the last average, by itself. As long as all
 yes or no travels. The first that is farther than the threshold makes everybody send its model, and
 all go on from the new average.
 
-    Kamp, Adilova, Sicking, Hueger, Schlicht, Wirtz, Wrobel. Efficient Decentralized Deep Learning
+    Kamp, Adilova, Sicking, Hüger, Schlicht, Wirtz, Wrobel. Efficient Decentralized Deep Learning
     by Dynamic Model Averaging. 2018. https://arxiv.org/abs/1807.03210
 
 Symbol -> name here: b -> period, Delta -> threshold, r -> reference, |f - r|^2 > Delta -> alarm.

@@ -23,7 +23,11 @@ def fedavg(
     weight_decay: float = 0.0,
     weights: Weights = "examples",
 ) -> Strategy:
-    """FedAvg with `period` local steps, or with `epochs` passes over each client's own data."""
+    """FedAvg with `period` local steps, or with `epochs` passes over each client's own data.
+
+    >>> fedavg(epochs=2).mixing
+    WeightedMean(weights='examples')
+    """
     return Strategy(
         inner=sgd(lr, "reset", momentum, weight_decay=weight_decay),
         period=period_of(period, epochs),

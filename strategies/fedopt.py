@@ -4,7 +4,8 @@ The mean change of a round is handed to the server's optimiser as if it were a g
 
     Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan. Adaptive Federated Optimization.
     2021. https://arxiv.org/abs/2003.00295
-    FedAvgM: Hsu, Qi, Brown. 2019. https://arxiv.org/abs/1909.06335
+    FedAvgM: Hsu, Qi, Brown. Measuring the Effects of Non-Identical Data Distribution for Federated
+    Visual Classification. 2019. https://arxiv.org/abs/1909.06335
 
 Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are,
 v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0).

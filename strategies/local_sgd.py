@@ -31,7 +31,11 @@ def local_sgd(
     weights: Weights = "uniform",
     average_shift: float | None = None,
 ) -> Strategy:
-    """Local SGD with step size `lr` and `period` local steps per round."""
+    """Local SGD with step size `lr` and `period` local steps per round.
+
+    >>> local_sgd(lr=0.05, period=10).period
+    ConstantPeriod(period=10)
+    """
     if average_shift is not None and weights != "uniform":
         raise ValueError(
             f"average_shift counts all clients alike, got weights={weights!r}; use weights=uniform"

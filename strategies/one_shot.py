@@ -1,8 +1,10 @@
 """One-shot averaging: every client trains to the end by itself, the models are averaged once.
 
-Zinkevich, Weimer, Smola, Li. Parallelized Stochastic Gradient Descent. 2010.
-Zhang, Duchi, Wainwright. Communication-Efficient Algorithms for Statistical Optimization.
-2013. https://arxiv.org/abs/1209.4129
+Nothing is sent before that, so a run costs one message from each client.
+
+    Zinkevich, Weimer, Smola, Li. Parallelized Stochastic Gradient Descent. 2010.
+    Zhang, Duchi, Wainwright. Communication-Efficient Algorithms for Statistical Optimization.
+    2013. https://arxiv.org/abs/1209.4129
 """
 
 from dataclasses import replace

@@ -73,7 +73,12 @@ class DriftCorrection(Correction):
 
 
 def vrl_sgd(lr: float | Rate = 0.1, period: int = 20, warmup: bool = False) -> Strategy:
-    """VRL-SGD with step size `lr` and `period` local steps per round."""
+    """VRL-SGD with step size `lr` and `period` local steps per round.
+
+    >>> strategy = vrl_sgd(lr=0.05, period=10, warmup=True)
+    >>> strategy.correction, strategy.period
+    (DriftCorrection(), SwitchPeriod(before=1, after=10, at=1))
+    """
     return Strategy(
         inner=SGD(lr),
         correction=DriftCorrection(),

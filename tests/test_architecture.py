@@ -14,7 +14,7 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "trees", "flat", "rng", "losses"},
+    {"lazy", "trees", "flat", "rng", "losses", "goal", "interrupt", "origin"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"average", "lars"},
@@ -26,15 +26,17 @@ LAYERS = (
     {"replay"},
     {"in_process"},
     {"rounds"},
+    {"course"},
     {"simulate"},
     {"progress", "tracking"},
     {"refusal", "settings"},
-    {"payload", "fingerprint", "compose", "checkpoint"},
+    {"payload", "fingerprint", "compose", "checkpoint", "resume"},
     {"node"},
     {"resolvers"},
     {"chosen"},
     {"report"},
     {"build"},
+    {"outcome"},
     {"job"},
     {"flower", "deploy"},
     {"main"},

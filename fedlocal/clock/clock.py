@@ -32,6 +32,12 @@ class Clock:
         bandwidth_bytes: Bytes per second of a client's link, each way.
         spread: Some clients are always slow: each one's steps take exp(spread z) times as long,
             with its own standard normal z, drawn once for the run.
+
+    >>> clock = Clock(seconds_per_step=[0.01, 0.05], bandwidth_bytes=1e6)
+    >>> clock.compute_seconds(np.arange(3), np.full(3, 10), round_index=0, seed=0).round(6)
+    array([0.1, 0.5, 0.1])
+    >>> clock.travel_seconds(np.arange(2), np.array([0, 1_000_000]))
+    array([0.05, 1.05])
     """
 
     law: str | Law = "constant"

@@ -29,6 +29,11 @@ class QSGD(Compressor):
     omega = min(P / s^2, sqrt(P) / s) for s = levels.
 
     Reference: Alistarh et al. QSGD. 2017. https://arxiv.org/abs/1610.02132
+
+    >>> v, noise = torch.tensor([3.0, -4.0]), torch.tensor([0.5, 0.5])
+    >>> message, _ = QSGD(levels=2).encode(v, (), noise)
+    >>> QSGD(levels=2).decode(message, noise, size=2)
+    tensor([ 2.5000, -5.0000])
     """
 
     levels: int = 16
@@ -74,6 +79,11 @@ class TernGrad(Compressor):
     vector of equal scalars, or of one: all would be clipped away, in every round.
 
     Reference: Wen et al. TernGrad. 2017. https://arxiv.org/abs/1705.07878
+
+    >>> v, noise = torch.tensor([1.0, -4.0, 3.0]), torch.tensor([0.5, 0.5, 0.5])
+    >>> message, _ = TernGrad().encode(v, (), noise)
+    >>> TernGrad().decode(message, noise, size=3)
+    tensor([ 0., -4.,  4.])
     """
 
     clip: float | None = None
@@ -116,6 +126,11 @@ class ScaledSign(Compressor):
 
     Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
     https://arxiv.org/abs/1901.09847
+
+    >>> v = torch.tensor([1.0, -2.0, 3.0])
+    >>> message, _ = ScaledSign().encode(v, (), noise=v)
+    >>> ScaledSign().decode(message, noise=v, size=3)
+    tensor([ 2., -2.,  2.])
     """
 
     toss: bool = False
@@ -149,6 +164,11 @@ class Natural(Compressor):
     float32 has no 2^128.
 
     Reference: Horvath et al. Natural Compression. 2019. https://arxiv.org/abs/1905.10988
+
+    >>> v, noise = torch.tensor([3.0, -3.0, 0.25]), torch.tensor([0.4, 0.6, 0.5])
+    >>> message, _ = Natural().encode(v, (), noise)
+    >>> Natural().decode(message, noise, size=3)
+    tensor([ 4.0000, -2.0000,  0.2500])
     """
 
     def noise_size(self, size: int) -> int:

@@ -44,7 +44,13 @@ class Sparse(NamedTuple):
 
 @dataclass(frozen=True)
 class TopK(Sparsifier):
-    """The coordinates of largest magnitude. Contractive with delta = k / P."""
+    """The coordinates of largest magnitude. Contractive with delta = k / P.
+
+    >>> v = torch.tensor([0.1, -3.0, 0.5, 2.0])
+    >>> message, _ = TopK(0.5).encode(v, (), noise=v)
+    >>> TopK(0.5).decode(message, noise=v, size=4)
+    tensor([ 0., -3.,  0.,  2.])
+    """
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Sparse, Tree]:
         indices = torch.topk(v.abs(), self.kept(v.shape[0]), sorted=False).indices
@@ -73,6 +79,11 @@ class RandomK(Sparsifier):
     Attributes:
         unbiased: Scale by P / k so that the mean is the vector (omega = P / k - 1). Unscaled it
             is contractive with delta = k / P, which is what error feedback uses either way.
+
+    >>> v, noise = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.3, 0.1, 0.9, 0.7])
+    >>> message, _ = RandomK(0.5).encode(v, (), noise)
+    >>> RandomK(0.5).decode(message, noise, size=4)
+    tensor([2., 4., 0., 0.])
     """
 
     unbiased: bool = True

@@ -29,6 +29,13 @@ class ErrorFeedback(Compressor):
 
     Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
     https://arxiv.org/abs/1901.09847
+
+    >>> link = ErrorFeedback(TopK(0.5))
+    >>> v = torch.tensor([1.0, 3.0])
+    >>> _, state = link.encode(v, link.init(v), noise=v)
+    >>> message, state = link.encode(v, state, noise=v)
+    >>> state.residual
+    tensor([2., 0.])
     """
 
     compressor: Compressor
@@ -171,7 +178,11 @@ class QuantisedTopK(Compressor):
 
 
 def error_feedback(compressor: Compressor) -> Compressor:
-    """Wrap in error feedback, once: feedback of feedback would be the same thing twice."""
+    """Wrap in error feedback, once: feedback of feedback would be the same thing twice.
+
+    >>> error_feedback(TopK(0.1))
+    ErrorFeedback(compressor=TopK(ratio=0.1))
+    """
     inside = compressor.compressor if isinstance(compressor, PerLayer) else compressor
     return compressor if isinstance(inside, ErrorFeedback) else ErrorFeedback(compressor)
 

@@ -50,6 +50,11 @@ def as_graph(graph: GraphLike) -> Graph:
 
     Raises:
         ValueError: It is none of these.
+
+    >>> as_graph("ring").cycle(4).round(2).tolist()[0][0]
+    [0.33, 0.33, 0.0, 0.33]
+    >>> spectral_gap(as_graph([[0.5, 0.5], [0.5, 0.5]]), 2)
+    1.0
     """
     if isinstance(graph, Graph):
         return graph

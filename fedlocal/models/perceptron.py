@@ -19,6 +19,10 @@ def mlp(input_shape: Sequence[int], num_outputs: int, hidden: Sequence[int] = (1
 
     Raises:
         ValueError: A width below 1.
+
+    >>> import torch
+    >>> mlp((64,), 10)(torch.zeros(5, 64)).shape
+    torch.Size([5, 10])
     """
     if any(width < 1 for width in hidden):
         raise ValueError(f"model mlp: hidden widths must be at least 1, got {list(hidden)}")

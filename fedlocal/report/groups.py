@@ -7,8 +7,8 @@ from typing import NamedTuple
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import differing, labels, leaves, overrides, resolved, told_keys
 
-# Where metrics go changes none of them.
-IRRELEVANT = ("seed", "tracking")
+# Where metrics go and what is kept to go on from changes none of them.
+IRRELEVANT = ("seed", "tracking", "checkpoint")
 
 
 class Group(NamedTuple):

@@ -83,8 +83,17 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
         [] if target is None else time_to(groups, target),
         heat_keys(groups, wishes.heat),
         _metric(groups, wishes.metric),
-        notes,
+        notes + _code_notes(groups),
     )
+
+
+def _code_notes(groups: list[Group]) -> list[str]:
+    """Which means are over runs that were not made alike."""
+    codes = {g.label: {run.summary.get("code_sha256") for run in g.runs} for g in groups}
+    mixed = [label for label, found in codes.items() if len(found) > 1]
+    if not mixed:
+        return []
+    return [f"these are means over runs of different code: {'; '.join(mixed)}"]
 
 
 def _clock_notes(clock: dict[str, Numbers], left_out: dict[str, str]) -> list[str]:

@@ -11,6 +11,10 @@ from fedlocal.report.runs import read_runs
 from fedlocal.report.show import show
 from fedlocal.report.write import write_report
 
+# In the sweep's folder, a line for each job that failed: its exit code first. Jobs may run in other
+# processes, or on other machines that share the folder.
+FAILED = "failed.txt"
+
 
 class SweepReport(Callback):
     """Hydra calls this around a multirun.
@@ -22,8 +26,9 @@ class SweepReport(Callback):
     folder: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Remember the folder."""
+        """Remember the folder, and forget the failures of an earlier start."""
         SweepReport.folder = Path(config.hydra.sweep.dir)
+        (SweepReport.folder / FAILED).unlink(missing_ok=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the tables and pictures over the jobs."""

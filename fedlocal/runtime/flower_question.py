@@ -35,8 +35,14 @@ def question(kind: str, message: Message, context: Context) -> Question:
         num_partitions=int(own["num-partitions"]),
         data=str(own.get("data", "")),
         classes=str(own.get("classes", "")),
-        state=str(own.get("state", "")),
+        state=str(own.get("state", "")) or _beside_the_server(context),
     )
+
+
+def _beside_the_server(context: Context) -> str:
+    """Where simulated nodes keep their states: a folder that the server names, as all are here."""
+    nodes = str(context.run_config.get("nodes", ""))
+    return str(Path(nodes) / str(context.node_config["partition-id"])) if nodes else ""
 
 
 def worker_folder(context: Context) -> Path | None:

@@ -47,8 +47,14 @@ def _run(
     if any(examples):
         job = build(_with_sizes(composed.cfg, examples))
     simulation = replace(job.simulation, population=nodes)
-    job = replace(job, simulation=simulation, tracker=Echo(job.tracker, simulation.rounds))
-    run_job(job, folder, about(composed), sweep, resumable=True)
+    job = replace(
+        job,
+        simulation=simulation,
+        tracker=Echo(job.tracker, simulation.rounds),
+        # Nodes remember two rounds, so the server must remember every one.
+        checkpoint=replace(job.checkpoint, every=1),
+    )
+    run_job(job, folder, about(composed), sweep)
     return nodes.start.machines
 
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fedlocal.build import Job
+from fedlocal.job import CHECKPOINT
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime, Vmapped
@@ -45,6 +46,8 @@ class FlowerEngine(Engine):
             "overrides": shlex.join(about["overrides"]),
             "folder": str(folder.absolute()),
             "sweep": sweep or "",
+            # Beside the server's own: what both ends need to go on after the engine was killed.
+            "nodes": str(folder.absolute() / CHECKPOINT / "nodes"),
         }
         with TemporaryDirectory() as place:
             app = write_app(Path(place), "fedlocal", SERVER_APP, CLIENT_APP, config)

@@ -4,10 +4,13 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
+from fedlocal.report.runs import read_rows
 
 COMMON = ("K=3", "H=2", "rounds=2", "model.hidden=[8]", "device=cpu", "dtype=float64")
 
@@ -30,7 +33,7 @@ def test_a_sweep_on_the_engine_is_the_sweep_in_one_process(tmp_path):
         assert runtime == "vmapped" or "round 2/2  loss" in out
     for job in ("0", "1"):
         here, there = (tmp_path / name / job for name in ("here", "there"))
-        files = {path.name for path in here.iterdir()} | {"checkpoint"}
+        files = {path.name for path in here.iterdir()}
         assert {path.name for path in there.iterdir()} == files
         weights = [load_file(folder / "model.safetensors") for folder in (here, there)]
         for key, value in weights[0].items():
@@ -50,3 +53,29 @@ def test_engine_settings_are_checked_before_anything_starts(tmp_path):
     assert done.returncode == 2
     assert done.stderr == "fedlocal: runtime: supernodes must be >= 1, got 0\n"
     assert not list(tmp_path.rglob("metrics.csv"))
+
+
+# Two starts of the engine, each half a minute.
+@pytest.mark.flower
+@pytest.mark.slow
+def test_a_killed_run_on_the_engine_goes_on_with_the_states_of_its_clients(start, shell, here):
+    many = ("strategy=vrl_sgd", "uplink=topk", *COMMON, "rounds=12", "evaluate.every=1")
+    assert shell(*many, "hydra.run.dir=whole").code == 0
+    process = start(*many, "runtime=flower", "hydra.run.dir=cut")
+    table = here / "cut/metrics.csv"
+    while not table.exists() or len(table.read_text().splitlines()) < 4:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    done = len(read_rows(here / "cut"))
+    assert 2 < done < 12 and not (here / "cut/summary.json").exists()
+    assert shell("resume=cut").code == 0
+    rows = [read_rows(here / name) for name in ("whole", "cut")]
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours["uplink_bytes"] == theirs["uplink_bytes"]
+        assert abs(ours["local_loss"] - theirs["local_loss"]) < 1e-12
+    weights = [load_file(here / name / "model.safetensors") for name in ("whole", "cut")]
+    for key, value in weights[0].items():
+        assert float((weights[1][key] - value).abs().max()) < 1e-12
+    assert not (here / "cut/checkpoint").exists()

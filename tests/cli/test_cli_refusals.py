@@ -131,7 +131,7 @@ def test_a_bug_keeps_its_traceback(cli, here, monkeypatch):
     def buggy(*_):
         raise TypeError("not the user's doing")
 
-    monkeypatch.setattr("fedlocal.job.rounds_of", buggy)
+    monkeypatch.setattr("fedlocal.course.advance", buggy)
     outcome = cli(*QUICK)
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "buggy" in outcome.err
@@ -146,7 +146,10 @@ def test_an_interrupt_is_quiet(start, here):
         sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
-    assert (process.returncode, out, err) == (130, "", "fedlocal: interrupted\n")
+    assert (process.returncode, out) == (130, "")
+    first, last = err.splitlines()
+    assert first == "fedlocal: the round is finished first; once more ends at once"
+    assert last.startswith("fedlocal: interrupted after round ")
 
 
 def test_data_on_other_machines_are_not_trained_on_here(cli):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from fedlocal import course
 from fedlocal.report.command import main as report
 from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import read_runs
@@ -95,16 +96,12 @@ def test_a_sweep_in_which_nothing_began_leaves_nothing(cli, here, given):
 
 
 def test_a_bug_in_one_job_spares_the_others(cli, here, monkeypatch):
-    import fedlocal.job as job
-
-    rounds_of = job.rounds_of
-
-    def buggy(sim, *rest):
+    def buggy(sim, state, _advance=course.advance):
         if len(sim.clients) == 2:
             raise RuntimeError("a bug")
-        return rounds_of(sim, *rest)
+        return _advance(sim, state)
 
-    monkeypatch.setattr(job, "rounds_of", buggy)
+    monkeypatch.setattr(course, "advance", buggy)
     outcome = cli("-m", *QUICK, "K=2,3,0")
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "RuntimeError: a bug" in outcome.err

@@ -156,7 +156,7 @@ def test_a_run_that_broke_off_is_closed_as_failed(cli, monkeypatch):
     codes = []
     run = SimpleNamespace(finish=lambda exit_code: codes.append(exit_code))
     monkeypatch.setattr(WandbTracker, "_open", lambda self, *_: setattr(self, "_run", run))
-    monkeypatch.setattr("fedlocal.job.rounds_of", buggy)
+    monkeypatch.setattr("fedlocal.course.advance", buggy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cli(*QUICK).code == 1

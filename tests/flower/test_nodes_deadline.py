@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fedlocal import Clock, DropOut
+from fedlocal.course import outset, run
 from fedlocal.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES
-from fedlocal.simulate import run
-from fedlocal.simulation import initial_state
 from strategies import anytime_minibatch, double_compression, local_sgd, overlap_local_sgd
 from tests.flower.rig import Rig
 from tests.ragged import simulation
@@ -23,11 +22,11 @@ def records(strategy, deadline, **options):
     rig = Rig(sim, 3)
     with rig.grid.running():
         remote = rig.over_nodes()
-        _, over, ledger = run(remote, initial_state(remote))
-    _, here, _ = run(sim, initial_state(sim))
+        _, over, records = run(remote, outset(remote))
+    _, here, _ = run(sim, outset(sim))
     for ours, theirs in zip(over, here, strict=True):
         assert ours | {"wall_seconds": 0} == theirs | {"wall_seconds": 0}
-    return ledger.records
+    return records
 
 
 @pytest.mark.parametrize("late", ["partial", "drop", "next_round"])

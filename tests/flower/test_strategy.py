@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 from fedlocal.build import build
 from fedlocal.checkpoint import save_checkpoint
 from fedlocal.compose import about, compose
+from fedlocal.course import outset, run
 from fedlocal.job import run_job
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process
 from fedlocal.runtime.flower_server import app as server_app
 from fedlocal.runtime.flower_strategy import FedLocal
-from fedlocal.simulate import run
-from fedlocal.simulation import consensus, initial_state
+from fedlocal.simulation import consensus
 
 COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"
 
@@ -44,7 +44,7 @@ def test_flwrs_own_loop_drives_it(name):
     overrides = f"{COMMON} strategy={name}"
     _, result = driven(overrides)
     sim = build(compose(overrides).cfg).simulation
-    state, history, _ = run(sim, initial_state(sim))
+    state, history, _ = run(sim, outset(sim))
     for key, value in sim.objective.spec.named(consensus(sim, state)).items():
         np.testing.assert_array_equal(result.arrays[key].numpy(), value.numpy())
     for t, row in enumerate(history, start=1):
@@ -72,7 +72,7 @@ def test_the_server_app_leaves_the_same_folder(tmp_path):
     run_in_process(server_app, client_app, 3, config)
 
     names = {path.name for path in here.iterdir()}
-    assert {path.name for path in there.iterdir()} == names | {"checkpoint"}
+    assert {path.name for path in there.iterdir()} == names
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in (here, there)]
     assert summaries[0].pop("wall_seconds") > 0 and summaries[1].pop("wall_seconds") > 0
     assert summaries[0] == summaries[1]
@@ -101,7 +101,7 @@ def test_a_server_app_that_dies_goes_on_where_it_was(tmp_path, monkeypatch):
 
     def dies(checkpoint_folder, checkpoint):
         # After the clients have worked and before anybody knows: the nodes are a round ahead.
-        if checkpoint.state.round_index == 3:
+        if checkpoint.course.state.round_index == 3:
             raise OSError("the machine has gone")
         save_checkpoint(checkpoint_folder, checkpoint)
 
@@ -122,5 +122,5 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path):
     config = {"overrides": f"{COMMON} rounds=1", "folder": str(tmp_path / "run"), "sweep": ""}
     run_in_process(server_app, client_app, 2, config)
     config["overrides"] += " seed=1"
-    with pytest.raises(Exception, match="belongs to another run"):
+    with pytest.raises(Exception, match="holds another run: seed: 0 -> 1"):
         run_in_process(server_app, client_app, 2, config)

@@ -1,4 +1,7 @@
+import json
+
 from fedlocal.report.groups import groups_of
+from fedlocal.report.report import Wishes, report_on
 from fedlocal.report.runs import read_runs
 from tests.report.folders import run_folder
 
@@ -62,3 +65,14 @@ def test_a_label_names_choices_and_leaves_out_what_a_run_has_not(tmp_path):
     summary = tmp_path / "1/summary.json"
     summary.write_text(summary.read_text().replace("strategy.period=5", "strategy=d_pasgd"))
     assert list(members(tmp_path)) == ["strategy=local_sgd", "strategy=d_pasgd  graph=ring"]
+
+
+def test_a_mean_over_runs_of_different_code_is_said(tmp_path):
+    for seed in (0, 1):
+        run = run_folder(tmp_path / str(seed), f"seed={seed}")
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps(summary | {"code_sha256": "abc"}))
+    assert report_on(read_runs([tmp_path]), Wishes()).notes == []
+    (run / "summary.json").write_text(json.dumps(summary | {"code_sha256": "def"}))
+    (note,) = report_on(read_runs([tmp_path]), Wishes()).notes
+    assert note == "these are means over runs of different code: all seeds"

@@ -1,0 +1,50 @@
+"""SIGINT and SIGTERM, held back until a round is over."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run has ended between two rounds because a signal asked for it.
+
+    Attributes:
+        folder: Of the run; a checkpoint is there.
+        code: Exit code of the process, 128 and the signal's number.
+    """
+
+    def __init__(self, message: str, folder: Path, number: int) -> None:
+        super().__init__(message)
+        self.folder = folder
+        self.code = 128 + number
+
+
+@contextmanager
+def held_signals() -> Iterator[list[int]]:
+    """Note a signal in the list instead of heeding it; a second ends the run at once.
+
+    In a thread other than the main one nothing is held back: signals are not heard there.
+    """
+    held: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        held.append(number)
+        if len(held) > 1:
+            raise KeyboardInterrupt
+        print("fedlocal: the round is finished first; once more ends at once", file=sys.stderr)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield held
+        return
+    before = {number: signal.signal(number, note) for number in SIGNALS}
+    try:
+        yield held
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,79 @@
+"""What a finished run leaves in its folder: model, ledger, curves, and at last its summary."""
+
+import json
+import os
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from fedlocal.build import Job
+from fedlocal.fingerprint import params_sha256
+from fedlocal.ledger_file import save_ledger
+from fedlocal.origin import Origin, code_sha256
+from fedlocal.replay import clock_decided
+from fedlocal.report.curves import draw
+from fedlocal.report.groups import groups_of
+from fedlocal.report.runs import FinishedRun
+from fedlocal.rounds.barrier import Row
+from fedlocal.simulate import Result
+
+SUMMARY = "summary.json"
+
+
+def write_outcome(
+    job: Job, result: Result, origin: Origin, about: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write the files and return the summary.
+
+    The summary comes last and in one step: a folder that has one holds a finished run.
+    """
+    tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    save_ledger(result.ledger, folder / "ledger.npz")
+    summary = _finite(_summary(job, result, origin)) | about
+    run = FinishedRun(folder, summary["name"], result.history, summary)
+    draw(groups_of([run]), folder / "curves.png")
+    draft = folder / f"{SUMMARY}.{os.getpid()}"
+    draft.write_text(json.dumps(summary, indent=2) + "\n")
+    draft.replace(folder / SUMMARY)
+    return summary
+
+
+def last(history: list[Row], key: str) -> Any:
+    """The last defined value of a column, None if there is none."""
+    return next((row[key] for row in reversed(history) if row[key] is not None), None)
+
+
+def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
+    return {
+        **_final(result.history),
+        **job.simulation.goal.summary(result.history),
+        "seed": job.simulation.seed,
+        "num_parameters": len(result.params),
+        "params_sha256": params_sha256(result.params),
+        "partition_sha256": job.partition.digest(),
+        # Not zero only where examples are held by several clients; weights count each once.
+        "redundant_examples": job.copies,
+        # Why the run's seconds cannot be had again under another clock; "" if they can.
+        "clock_decided": clock_decided(job.simulation),
+        "client_weights": np.round(job.partition.credit(), 6).tolist(),
+        "device": str(result.params.device),
+        "code_sha256": code_sha256(origin),
+        "versions": origin.versions,
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with null for what JSON has no number for: a run that diverged."""
+    lost = [
+        key for key, value in values.items() if isinstance(value, float) and not isfinite(value)
+    ]
+    return values | dict.fromkeys(lost) | {"diverged": bool(lost)}
+
+
+def _final(history: list[Row]) -> Row:
+    """The last row; what was not evaluated in it, from the last row in which it was."""
+    return {key: last(history, key) for key in history[-1]}
