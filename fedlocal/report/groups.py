@@ -39,7 +39,8 @@ def groups_of(runs: list[FinishedRun]) -> list[Group]:
     """
     kinds = [members for alike in _alike_but_for_seeds(runs) for members in _by_seeds(alike)]
     members = [group for alike in kinds for group in _repeats(alike)]
-    members.sort(key=lambda group: runs.index(group[0]))
+    place = {run.folder: number for number, run in enumerate(runs)}
+    members.sort(key=lambda group: min(place[run.folder] for run in group))
     settings = _settings(runs, members)
     names = labels(settings)
     if len(members) == 1:

@@ -10,6 +10,9 @@ from fedlocal.report.table import result
 
 # Of two keys that vary, these make the map's rows and columns.
 USUAL = ("K", "H")
+# A search over real numbers has a cell or a map for each run; that is no picture.
+MOST_SIDE = 40
+MOST_MAPS = 40
 
 
 class Cell(NamedTuple):
@@ -73,6 +76,18 @@ def heat_maps(groups: list[Group], keys: tuple[str, str], metric: str) -> list[H
         shown = title if len(set(titles)) > 1 else ""
         maps.append(HeatMap(shown, name[keys[0]], name[keys[1]], rows, columns, cells))
     return maps
+
+
+def too_large(groups: list[Group], keys: tuple[str, str]) -> str:
+    """Why maps over these keys would be no picture; "" if they are one."""
+    rows, columns = (len({group.settings[key] for group in groups}) for key in keys)
+    others = {str({k: v for k, v in g.settings.items() if k not in keys}) for g in groups}
+    if max(rows, columns) <= MOST_SIDE and len(others) <= MOST_MAPS:
+        return ""
+    return (
+        f"{len(others)} heat maps of {rows} x {columns} over {', '.join(keys)} are too many to"
+        f" look at; at most {MOST_MAPS} of {MOST_SIDE} x {MOST_SIDE} are drawn"
+    )
 
 
 def default_metric(groups: list[Group]) -> str:

@@ -34,7 +34,9 @@ def _map(plot: Any, one: HeatMap, low: float, high: float) -> Any:
     plot.set_xticks(range(len(one.columns)), one.columns)
     plot.set_yticks(range(len(one.rows)), one.rows)
     plot.set(xlabel=one.column_key, ylabel=one.row_key)
-    plot.set_title(one.title, fontsize="small")
+    # Long ones would reach into the next map.
+    long = len(one.title) > 40
+    plot.set_title(one.title.replace("  ", "\n") if long else one.title, fontsize="small")
     for i, row in enumerate(one.cells):
         for j, cell in enumerate(row):
             if cell:

@@ -72,7 +72,8 @@ def _shared(report: Report, alike: list[str]) -> str:
     """What all groups were told."""
     settings = report.groups[0].settings
     same = [f"{key}={settings[key]}" for key in alike if settings[key]]
-    return ("alike in all: " + "  ".join(same)) if same else ""
+    start = "alike in all: " if len(report.runs) > 1 else ""
+    return start + "  ".join(same) if same else ""
 
 
 def _caption(report: Report) -> str:

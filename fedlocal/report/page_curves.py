@@ -26,7 +26,8 @@ def curves_data(groups: list[Group]) -> dict[str, Any]:
     caption = [BAND] if any(group.size > 1 for group in groups) else []
     if any(len(run.history) > MOST_POINTS for group in groups for run in group.runs):
         caption.append(f"Of long runs at most {MOST_POINTS} evenly spaced points are drawn.")
-    caption.append("A click in the legend hides a line, a double click all others.")
+    if len(groups) > 1:
+        caption.append("A click in the legend hides a line, a double click all others.")
     return {
         "axes": [{"key": axis.key, "label": axis.label} for axis in AXES],
         "metrics": [{"key": key, "label": label} for key, label in metrics.items()],

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from fedlocal.report.group_table import tabulate_groups
 from fedlocal.report.groups import Group, groups_of
-from fedlocal.report.heat import default_metric, heat_keys
+from fedlocal.report.heat import default_metric, heat_keys, too_large
 from fedlocal.report.replayed import replayed, said
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import leaves
@@ -72,6 +72,11 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
         runs, left_out = replayed(runs, wishes.clock)
         notes = _clock_notes(wishes.clock, left_out)
     groups = groups_of(runs)
+    heat = heat_keys(groups, wishes.heat)
+    if heat is not None and (reason := too_large(groups, heat)):
+        if wishes.heat is not None:
+            raise ValueError(reason)
+        heat, notes = None, [*notes, reason]
     target = _target(groups, wishes.target)
     return Report(
         runs,
@@ -81,7 +86,7 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
         target,
         wishes.target is not None,
         [] if target is None else time_to(groups, target),
-        heat_keys(groups, wishes.heat),
+        heat,
         _metric(groups, wishes.metric),
         notes + _code_notes(groups),
     )

@@ -150,3 +150,15 @@ def test_report_command_on_a_folder_without_runs(shell, here):
     outcome = shell(str(here / "nothing"), "--out", "new", command="fedlocal-report")
     assert "no finished run in" in outcome.refused and "nothing" in outcome.refused
     assert list(here.iterdir()) == []
+
+
+def test_another_clock_gives_the_seconds_of_a_run_under_it(cli, here):
+    law = ("clock=pareto", "clock.spread=0.5", "clock.seconds_per_step=[0.01,0.02]")
+    other = ("clock.latency_seconds=0.2", "clock.bandwidth_bytes=1000")
+    for name, settings in (("kept", law), ("wanted", law + other)):
+        assert cli(*QUICK, *settings, f"hydra.run.dir={name}").code == 0
+    report(["kept", "--latency", "200ms", "--bandwidth", "8kbit", "--out", "out"])
+    wanted = json.loads((here / "wanted/summary.json").read_text())["sim_seconds"]
+    kept = json.loads((here / "kept/summary.json").read_text())["sim_seconds"]
+    assert float(table_of(here / "out")[0]["sim_seconds"]) == pytest.approx(wanted, rel=1e-14)
+    assert wanted > 2 * kept

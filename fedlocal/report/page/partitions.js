@@ -1,6 +1,6 @@
 // Clients by classes, and what clients share.
 function partitions(data) {
-  fill(element("partitions-which"), data.map((one, number) => [String(number), one.label || "of all runs"]), "0");
+  fill(element("partitions-which"), data.map((one, number) => [String(number), one.label || "the only one"]), "0");
   const show = () => {
     const one = data[Number(element("partitions-which").value)];
     element("partitions-caption").textContent = one.caption;
