@@ -33,7 +33,7 @@ from fedlocal.runtime import Runtime
 from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
-from fedlocal.tracking import Tracker
+from fedlocal.tracking import Guarded, Service, Tracker
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -106,7 +106,7 @@ def build(cfg: DictConfig) -> Job:
         partition = _partition(cfg, dataset, labels)
         simulation = prepare(
             model=_model(cfg, dataset),
-            clients=Clients(dataset.x_train, dataset.y_train, partition.chunks, partition.credit()),
+            clients=_clients(dataset, partition),
             strategy=strategy,
             loss=squared_error if dataset.num_classes is None else cross_entropy,
             test=_test(dataset),
@@ -118,6 +118,9 @@ def build(cfg: DictConfig) -> Job:
             evaluate=instantiate(cfg.evaluate),
             diagnostics=cfg.diagnostics,
             goal=instantiate(cfg.goal),
+            augment=instantiate(cfg.augment),
+            precision=cfg.precision,
+            clip_norm=cfg.clip_norm,
             rounds=cfg.rounds,
             batch_size=cfg.batch_size,
             participation=cfg.participation,
@@ -133,7 +136,7 @@ def build(cfg: DictConfig) -> Job:
             simulation,
             partition,
             labels,
-            instantiate(cfg.tracking),
+            _tracker(cfg),
             engine,
             instantiate(cfg.checkpoint),
         )
@@ -171,6 +174,11 @@ def _partition(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> 
         raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
 
 
+def _clients(dataset: Dataset, partition: Partition) -> Clients:
+    x, y = dataset.x_train, dataset.y_train
+    return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels)
+
+
 def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
     """Whether the scheme, or the base it is built on, splits by a column of client ids."""
     if isinstance(scheme, partial):
@@ -181,15 +189,39 @@ def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
 
 def _model(cfg: DictConfig, dataset: Dataset) -> nn.Module:
     make = instantiate(cfg.model, _convert_="all")
+    given: list[Any] = [dataset.input_shape, dataset.num_outputs]
+    _check_kind("num_tokens" in inspect.signature(make).parameters, dataset)
+    if dataset.num_tokens is not None:
+        given.append(dataset.num_tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
-        return make(dataset.input_shape, dataset.num_outputs)
+        return make(*given)
+
+
+def _check_kind(takes_tokens: bool, dataset: Dataset) -> None:
+    """Refuse numbers for a model of tokens, and tokens for a model of numbers."""
+    if takes_tokens and dataset.num_tokens is None:
+        raise ValueError(
+            f"the model reads token indices, and dataset {dataset.name} has numbers; use another"
+            " model, for example model=mlp, or dataset=text or dataset=text_csv"
+        )
+    if not takes_tokens and dataset.num_tokens is not None:
+        raise ValueError(
+            f"dataset {dataset.name} has token indices, and the model reads numbers; use"
+            " model=char_gru, model=char_transformer or model=text_cnn"
+        )
 
 
 def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
     if dataset.x_test is None or dataset.y_test is None:
         return None
     return dataset.x_test, dataset.y_test
+
+
+def _tracker(cfg: DictConfig) -> Tracker:
+    """What was chosen, one or several, so that none of it can stop the run."""
+    made: Service | list[Service] = instantiate(cfg.tracking)
+    return Guarded(made if isinstance(made, list) else [made])
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -8,10 +8,21 @@ from torch import Tensor
 
 from fedlocal.pieces import View
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, select
+from fedlocal.trees import Tree, select, take
 
 # (x [P], indices [B], mask [B] or ()) -> (gradient [P], loss []), on those examples.
 Gradient = Callable[[Tensor, Tensor, Tree], tuple[Tensor, Tensor]]
+
+
+class Gradients(NamedTuple):
+    """step: Of a local step, given its draws [B, n] or () too. plain: Of examples as they are."""
+
+    step: Callable[[Tensor, Tensor, Tree, Tree], tuple[Tensor, Tensor]]
+    plain: Gradient
+
+
+# The point [P] -> (gradient [P], loss []).
+At = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class ClientState(NamedTuple):
@@ -40,6 +51,7 @@ class Work(NamedTuple):
     rates: Step sizes, [H].
     noise: The compressor's uniforms, [n].
     everything: All of the client's examples, where the correction reads them; else ().
+    draws: What the augmentation does to each example of each step, [H, B, n]; () without one.
     """
 
     indices: Tensor
@@ -48,6 +60,7 @@ class Work(NamedTuple):
     rates: Tensor
     noise: Tensor
     everything: Tree = ()
+    draws: Tree = ()
 
 
 class Everything(NamedTuple):
@@ -86,17 +99,17 @@ def init_client(strategy: Strategy, x: Tensor) -> ClientState:
 
 
 def client_round(
-    strategy: Strategy, gradient: Gradient, state: ClientState, inbox: Inbox, work: Work
+    strategy: Strategy, gradients: Gradients, state: ClientState, inbox: Inbox, work: Work
 ) -> tuple[ClientState, Upload]:
     """Pull, take H local steps, encode what the server does not know yet.
 
     Shapes are those of one client: vectors [P], batches [B].
     """
     start, belief = strategy.mixing.begin(state.mixing, inbox.model)
-    full = full_gradient(gradient, start, work.everything)
+    full = full_gradient(gradients.plain, start, work.everything)
     correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
     inner = strategy.inner.begin(state.inner, inbox.inner)
-    local = _local_steps(strategy, gradient, start, inner, correction, inbox, work)
+    local = _local_steps(strategy, gradients, start, inner, correction, inbox, work)
 
     steps = _steps(work, start)
     link = strategy.uplink.observe(state.uplink, steps, local.step_sum)
@@ -134,7 +147,7 @@ def _steps(work: Work, like: Tensor) -> Tensor:
 
 def _local_steps(
     strategy: Strategy,
-    gradient: Gradient,
+    gradients: Gradients,
     start: Tensor,
     inner: Tree,
     correction: Tree,
@@ -144,8 +157,9 @@ def _local_steps(
     zero = start.new_zeros(())
     local = Local(start, inner, zero, zero)
     for h in range(work.indices.shape[0]):
-        view = _view(gradient, start, inbox, work, h)
-        grad, loss = gradient(local.x, work.indices[h], work.mask)
+        at = _on_batch(gradients, work, h)
+        view = View(start, inbox.correction, _gradient_of(at))
+        grad, loss = at(local.x)
         direction = strategy.correction.correct(grad, local.x, correction, view)
         lr = work.rates[h]
         x, buffers = strategy.inner.step(local.x, direction, local.inner, lr)
@@ -155,11 +169,14 @@ def _local_steps(
     return local
 
 
-def _view(gradient: Gradient, start: Tensor, inbox: Inbox, work: Work, h: int) -> View:
-    def at(point: Tensor) -> Tensor:
-        return gradient(point, work.indices[h], work.mask)[0]
+def _on_batch(gradients: Gradients, work: Work, h: int) -> At:
+    """Gradient and loss on the mini-batch of step h, the same pictures wherever the point is."""
+    indices, draws = work.indices[h], take(work.draws, h)
+    return lambda point: gradients.step(point, indices, work.mask, draws)
 
-    return View(start, inbox.correction, at)
+
+def _gradient_of(at: At) -> Callable[[Tensor], Tensor]:
+    return lambda point: at(point)[0]
 
 
 def broadcast_rows(anchor: Tensor, clients: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.data.pixels import Pixels
 from fedlocal.rng import Purpose, generator
 
 IntArray = NDArray[np.int64]
@@ -24,12 +25,19 @@ class Clients:
             of them in proportion; most partitions have one chunk a client.
         counts: Weight of each client by example count, [K]; an example that several clients hold
             is shared between them, so that it counts once in all.
+        pixels: What the bytes of x mean; None where x holds numbers.
     """
 
     x: Tensor
     y: Tensor
     chunks: tuple[tuple[IntArray, ...], ...]
     counts: NDArray[np.float64]
+    pixels: Pixels | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse bytes of another kind than `pixels` says."""
+        if self.pixels is not None:
+            self.pixels.check(self.x)
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Tensor, Tensor]]) -> "Clients":

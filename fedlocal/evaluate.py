@@ -69,7 +69,7 @@ def mean_loss(objective: Objective, x: Tensor, examples: Examples, batch_size: i
     """The objective (l2 term included) at x [P], averaged over the examples."""
     total = torch.zeros((), dtype=torch.float64)
     for inputs, targets in examples.batches(batch_size):
-        total += objective.value(x, inputs, targets).cpu().double() * len(inputs)
+        total += objective.value(x, objective.numbers(inputs), targets).cpu().double() * len(inputs)
     return float(total) / len(examples.x)
 
 
@@ -83,6 +83,6 @@ def mean_accuracy(
     named = objective.spec.named(x)
     correct = 0
     for inputs, targets in examples.batches(batch_size):
-        output = functional_call(objective.model, named, (inputs,))
+        output = functional_call(objective.model, named, (objective.numbers(inputs),))
         correct += round(float(accuracy(output, targets)) * len(inputs))
     return correct / len(examples.x)

@@ -15,7 +15,11 @@ def params_sha256(params: Tensor) -> str:
 
 
 def run_digest(sim: Simulation) -> str:
-    """Fingerprint of what a client's round depends on besides its data and the messages."""
+    """Fingerprint of what a client's round depends on besides its data and the messages.
+
+    Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
+    model, batches, and what local steps do to pictures, precision and gradients.
+    """
     agreed = (
         version("fedlocal"),
         sim.strategy,
@@ -25,5 +29,9 @@ def run_digest(sim: Simulation) -> str:
         len(sim.clients),
         sim.batch_size,
         sim.seed,
+        sim.clients.pixels,
+        sim.objective.augment,
+        sim.objective.precision,
+        sim.objective.clip_norm,
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()

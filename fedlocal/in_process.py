@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlocal.augment import NoAugment
 from fedlocal.client import (
     ClientState,
+    Gradients,
     Inbox,
     Upload,
     Work,
@@ -19,7 +21,7 @@ from fedlocal.client import (
 )
 from fedlocal.clients import IntArray
 from fedlocal.noise import link_noise
-from fedlocal.rng import Purpose
+from fedlocal.rng import Purpose, generator
 from fedlocal.runtime import Plan
 from fedlocal.simulation import Answers, Order, RunState, Simulation, step_sizes
 from fedlocal.trees import put, repeat, take
@@ -74,12 +76,13 @@ def work(
         inbox: What they received; its model is [S, P].
         plan: Who the members are and what they do.
     """
-    one_client = partial(client_round, sim.strategy, sim.objective.gradient)
+    gradients = Gradients(sim.objective.step, sim.objective.gradient)
+    one_client = partial(client_round, sim.strategy, gradients)
     return sim.runtime.run(one_client, states, inbox, plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
-    """The members' mini-batches, step sizes and noise, the same wherever they are drawn."""
+    """The members' mini-batches, step sizes and draws, the same wherever they are drawn."""
     indices = [
         sim.clients.batches(int(c), int(h), sim.batch_size, sim.seed, order.round_index)
         for c, h in zip(order.members, order.steps, strict=True)
@@ -95,6 +98,7 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
             uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
         ),
         everything=_examples(sim, order) if reads_all else [],
+        draws=_draws(sim, order, indices),
     )
 
 
@@ -109,6 +113,19 @@ def gradients_at(sim: Simulation, order: Order, models: Tensor) -> Tensor:
     plan = plan._replace(everything=_examples(sim, order))
     stateless = ClientState((), (), (), ())
     return sim.runtime.run(one_client, stateless, Inbox(models, (), ()), plan)[1].message
+
+
+def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:
+    """What the augmentation does, of each member [steps_i, b_i, n]; empty without one."""
+    augment = sim.objective.augment
+    if augment == NoAugment():
+        return []
+    height, width = sim.objective.x.shape[-2:]
+    drawn: list[IntArray] = []
+    for client, own in zip(order.members, indices, strict=True):
+        rng = generator(sim.seed, Purpose.AUGMENTATION, int(client), order.round_index)
+        drawn.append(augment.draw(rng, own.shape[0], own.shape[1], (height, width)))
+    return drawn
 
 
 def _examples(sim: Simulation, order: Order) -> list[IntArray]:

@@ -56,7 +56,8 @@ def run_job(
         return read_rows(folder)
     save_origin(folder, origin)
     job.partition.save(str(folder / "partition.npz"), job.labels)
-    job.tracker.start(folder, about["config"], about["name"], sweep)
+    resumed = len(course.history)
+    job.tracker.start(folder, about["config"], about["name"], sweep, resumed)
     try:
         course = _run(job, folder, about["name"], course, held)
         result = finish(job.simulation, course)
@@ -106,9 +107,10 @@ def _run(job: Job, folder: Path, name: str, course: Course, held: Sequence[int])
 
         def after_round(course: Course) -> None:
             done = course.state.round_index
+            # Told before it is saved: killed in between, a round is told twice and not never.
+            _log((table, job.tracker, progress), course.history[-1])
             if held or job.checkpoint.due(done):
                 save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, course))
-            _log((table, job.tracker, progress), course.history[-1])
             if held:
                 raise Interrupted(f"after round {done} of {sim.rounds}", folder, held[0])
 

@@ -65,6 +65,7 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> float | None:
     """One job: check everything, then run; the last value of the goal's metric."""
+    _find_modules_in(HydraConfig.get().runtime.cwd)
     job = build(cfg)
     if job.simulation.train is None:
         raise ConfigError(
@@ -92,6 +93,12 @@ def run(cfg: DictConfig) -> float | None:
     before = " (finished before)" if finished else ""
     print(f"{told['name']}  {status(history[-1])} -> {folder}{before}")
     return last(history, job.simulation.goal.metric)
+
+
+def _find_modules_in(folder: str) -> None:
+    """Let `_target_` name what is in the user's own files, in every process of a sweep."""
+    if folder not in sys.path:
+        sys.path.append(folder)
 
 
 def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value
 
+from fedlocal.augment import Augment, NoAugment
+from fedlocal.data.pixels import Scale, numbers
 from fedlocal.flat import ParamSpec
 from fedlocal.trees import Tree
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Precision = Literal["full", "bf16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +29,12 @@ class Objective:
         y: All targets, [n, ...].
         spec: Layout of the flat vector.
         l2: The objective adds l2 / 2 |x|^2 over all parameters.
+        scale: What makes numbers of pictures that are kept as bytes; None where x holds numbers.
+        augment: Changes the pictures of local steps.
+        precision: Of the model's forward and backward pass in a gradient: "full" is the run's own,
+            "bf16" runs what can be in bfloat16. Parameters, loss and gradient keep the run's dtype;
+            evaluations are always full.
+        clip_norm: Longest gradient of a local step; None for any.
     """
 
     model: nn.Module
@@ -32,18 +43,91 @@ class Objective:
     y: Tensor
     spec: ParamSpec
     l2: float = 0.0
+    scale: Scale | None = None
+    augment: Augment = NoAugment()
+    precision: Precision = "full"
+    clip_norm: float | None = None
+
+    def check(self, dtype: torch.dtype) -> None:
+        """Raise ValueError if the options do not fit the examples or the run's dtype."""
+        self.augment.check(self.numbers(self.x[:1]))
+        if self.precision not in ("full", "bf16"):
+            raise ValueError(f"precision must be full or bf16, got {self.precision!r}")
+        if self.precision == "bf16" and dtype != torch.float32:
+            raise ValueError(
+                f"precision=bf16 lowers float32 only, and dtype is {dtype}; use dtype=float32 or"
+                " precision=full"
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(
+                f"clip_norm must be positive, got {self.clip_norm}; null (None) clips nothing"
+            )
+
+    def step(self, x: Tensor, indices: Tensor, mask: Tree, draws: Tree) -> tuple[Tensor, Tensor]:
+        """Gradient [P] and value [] of a local step's mini-batch.
+
+        Args:
+            x: Where, [P].
+            indices: The examples, [B].
+            mask: Which of them count, [B]; () for all.
+            draws: What the augmentation does to each, [B, n]; () for nothing.
+        """
+        inputs = self.numbers(self.x[indices])
+        if draws != ():
+            inputs = self.augment.apply(inputs, draws)
+        grad, value = self._gradient(x, inputs, self.y[indices], mask)
+        return (grad if self.clip_norm is None else clipped(grad, self.clip_norm)), value
 
     def gradient(self, x: Tensor, indices: Tensor, mask: Tree) -> tuple[Tensor, Tensor]:
-        """Gradient [P] and value [] on the examples `indices` [B], those that `mask` keeps."""
-        return grad_and_value(self.value)(x, self.x[indices], self.y[indices], mask)
+        """Gradient [P] and value [] on the examples `indices` [B], those that `mask` keeps.
 
-    def value(self, x: Tensor, inputs: Tensor, targets: Tensor, mask: Tree = ()) -> Tensor:
-        """The objective at x [P] on a batch, []."""
-        output = functional_call(self.model, self.spec.named(x), (inputs,))
+        As they are, and however long it is.
+        """
+        return self._gradient(x, self.numbers(self.x[indices]), self.y[indices], mask)
+
+    def value(
+        self, x: Tensor, inputs: Tensor, targets: Tensor, mask: Tree = (), precision: str = "full"
+    ) -> Tensor:
+        """The objective at x [P] on a batch of numbers, []."""
+        output = self._output(x, inputs, precision)
         loss = self.loss(output, targets) if mask == () else self._masked(output, targets, mask)
         return loss + 0.5 * self.l2 * (x @ x) if self.l2 else loss
+
+    def numbers(self, inputs: Tensor) -> Tensor:
+        """What the model sees of examples of the pool, or of any that are kept like them."""
+        return inputs if self.scale is None else numbers(inputs, self.scale)
+
+    def _gradient(
+        self, x: Tensor, inputs: Tensor, targets: Tensor, mask: Tree
+    ) -> tuple[Tensor, Tensor]:
+        value = partial(self.value, precision=self.precision)
+        return grad_and_value(value)(x, inputs, targets, mask)
+
+    def _output(self, x: Tensor, inputs: Tensor, precision: str) -> Tensor:
+        named = self.spec.named(x)
+        if precision == "full":
+            return functional_call(self.model, named, (inputs,))
+        # Each weight is read once, so a cache of lowered weights would only outlive its use.
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            return functional_call(self.model, named, (inputs,)).to(x.dtype)
 
     def _masked(self, output: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
         # The loss is a mean over the batch, so its terms are its values on batches of one.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
+
+
+def clipped(grad: Tensor, norm: float) -> Tensor:
+    """`grad` [P], scaled down to the length `norm` if it is longer.
+
+    A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
+    NaN: as zeros a run that diverges would look like one that stands still.
+
+    Reference: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural networks.
+    2013. https://arxiv.org/abs/1211.5063
+
+    >>> clipped(torch.tensor([3.0, 4.0]), 1.0), clipped(torch.zeros(2), 1.0)
+    (tensor([0.6000, 0.8000]), tensor([0., 0.]))
+    """
+    length = grad.norm()
+    return grad * torch.where(length.isinf(), torch.nan, torch.clamp(norm / length, max=1.0))

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedlocal.flattened import flattened
+
 FILE = "origin.json"
 # Keys that may change while a run goes on: how long it lasts, and who watches.
 FREE = ("rounds", "steps", "evaluate", "goal", "tracking", "checkpoint")
@@ -55,7 +57,7 @@ def code_sha256(origin: Origin) -> str:
 
 def other_settings(before: Origin, now: Origin) -> list[str]:
     """Settings that a run here would not have in common with one before, a short line each."""
-    changes = _changes(_flat(_bound(before.config)), _flat(_bound(now.config)))
+    changes = _changes(flattened(_bound(before.config)), flattened(_bound(now.config)))
     return [f"{key}: {old} -> {new}" for key, old, new in changes]
 
 
@@ -78,14 +80,6 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[st
     pairs = [(key, before.get(key, "none"), now.get(key, "none")) for key in keys]
     # Not by ==, which nan is never and 1 is True.
     return [(key, old, new) for key, old, new in pairs if repr(old) != repr(new)]
-
-
-def _flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested mappings with their keys joined by dots."""
-    if not isinstance(value, Mapping):
-        return {name: value}
-    parts = (_flat(part, f"{name}.{key}" if name else str(key)) for key, part in value.items())
-    return {key: leaf for part in parts for key, leaf in part.items()}
 
 
 def _target_modules(value: Any) -> Iterator[str]:

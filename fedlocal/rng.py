@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     MODEL = 7
     FAULTS = 8
     NEIGHBOUR = 9
+    AUGMENTATION = 10
 
 
 def generator(

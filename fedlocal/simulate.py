@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fedlocal.augment import Augment, NoAugment
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.course import Course, outset, run
@@ -17,7 +18,7 @@ from fedlocal.goal import Goal
 from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, Objective
+from fedlocal.objective import Loss, Objective, Precision
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
@@ -74,6 +75,9 @@ def simulate(
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
     goal: Goal | None = None,
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -98,6 +102,9 @@ def simulate(
         deadline: How long a round waits, and what becomes of late members.
         diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
         goal: A value to reach, and when to end before the last round.
+        augment: Changes the pictures of every local step (`fedlocal.augment`).
+        precision: Of forward and backward passes: "full", or "bf16" for autocast to bfloat16.
+        clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
@@ -111,7 +118,8 @@ def simulate(
     """
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
-        device, dtype, clock, faults, evaluate, deadline, diagnostics, goal,
+        device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
+        clip_norm,
     )  # fmt: skip
 
     def after_round(course: Course) -> None:
@@ -140,6 +148,9 @@ def prepare(
     deadline: Deadline | None = None,
     diagnostics: bool | Sequence[str] = (),
     goal: Goal | None = None,
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
     _check(strategy, rounds, batch_size, participation)
@@ -155,13 +166,17 @@ def prepare(
     strategy.mixing.init(start[:1], len(pool))
     x, y = (_place(t, start) for t in (pool.x, pool.y))
     l2 = float(getattr(model, "l2", 0.0))
+    scale = None if pool.pixels is None else pool.pixels.scale(start)
+    augment = augment or NoAugment()
+    objective = Objective(model, loss, x, y, spec, l2, scale, augment, precision, clip_norm)
+    objective.check(start.dtype)
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
     goal = goal or Goal()
     goal.check(classes=not y.is_floating_point(), tested=test is not None)
     return Simulation(
-        objective=Objective(model, loss, x, y, spec, l2),
+        objective=objective,
         clients=pool,
         strategy=strategy.bind(spec),
         start=start,

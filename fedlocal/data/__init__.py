@@ -1,20 +1,27 @@
 """Datasets: function name = conf name, and every one returns a `Dataset`.
 
+`extract_features` is none: it makes a file for `npz` out of one.
+
 Importing this package costs torch and numpy only: scikit-learn and torchvision are imported
 inside the function that needs them. No file here bears a function's name, because importing a
 submodule would then hide the function behind the module.
 """
 
 from fedlocal.data.archive import npz
+from fedlocal.data.characters import text, tiny_shakespeare
 from fedlocal.data.colour_images import cifar10, cifar100, svhn
 from fedlocal.data.dataset import Dataset
+from fedlocal.data.features import extract_features
 from fedlocal.data.fedprox_synthetic import synthetic
 from fedlocal.data.held_by_nodes import on_nodes
+from fedlocal.data.hospitals import heart_disease
 from fedlocal.data.idx_images import emnist, fashion_mnist, kmnist, mnist
 from fedlocal.data.image_folder import imagefolder
 from fedlocal.data.least_squares import quadratic
 from fedlocal.data.scikit import digits
 from fedlocal.data.svmlight import libsvm
+from fedlocal.data.word_csv import text_csv
+from fedlocal.data.wordnet_folders import imagenet, tiny_imagenet
 
 __all__ = [
     "Dataset",
@@ -22,8 +29,11 @@ __all__ = [
     "cifar100",
     "digits",
     "emnist",
+    "extract_features",
     "fashion_mnist",
+    "heart_disease",
     "imagefolder",
+    "imagenet",
     "kmnist",
     "libsvm",
     "mnist",
@@ -32,4 +42,8 @@ __all__ = [
     "quadratic",
     "svhn",
     "synthetic",
+    "text",
+    "text_csv",
+    "tiny_imagenet",
+    "tiny_shakespeare",
 ]

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.data.pixels import Pixels
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
@@ -17,7 +19,8 @@ class Dataset:
 
     Attributes:
         name: What messages call it; the loader's name.
-        x_train: Inputs, [n, ...]; images are [n, C, H, W].
+        x_train: Inputs, float [n, ...]; images are [n, C, H, W]. Token indices (of characters,
+            of words) are int64 [n, length].
         y_train: Class indices, int64 [n]; or regression targets, float [n, d].
         x_test: Test inputs, [m, ...], or None. An empty set becomes None.
         y_test: Test targets, as `y_train`, or None.
@@ -26,10 +29,12 @@ class Dataset:
             integer sequence is converted to a numpy array.
         optimum: Exact minimiser, flat [P], where it is known; else None.
         elsewhere: The train set is held by other machines, and this one has placeholders.
+        num_tokens: Inputs are token indices 0..num_tokens-1; None where they are numbers.
+        pixels: What the bytes of the inputs mean; None where inputs are numbers.
 
     Raises:
-        ValueError: NaN or inf, lengths or shapes that do not fit, a label out of range, an empty
-            train set.
+        ValueError: NaN or inf, lengths or shapes that do not fit, a label or token out of range,
+            an empty train set.
     """
 
     name: str
@@ -41,6 +46,8 @@ class Dataset:
     client_ids: NDArray[np.int64] | None = None
     optimum: Tensor | None = None
     elsewhere: bool = False
+    num_tokens: int | None = None
+    pixels: Pixels | None = None
 
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):
@@ -62,6 +69,9 @@ class Dataset:
             raise ValueError(f"dataset {self.name}: the train set is empty")
         if self.num_classes is not None and self.num_classes < 2:
             raise ValueError(f"dataset {self.name}: {self.num_classes} class; at least 2 needed")
+        for x in (self.x_train, self.x_test):
+            if self.pixels is not None and x is not None:
+                self.pixels.check(x)
         self._check("train", self.x_train, self.y_train)
         if self.x_test is not None and self.y_test is not None:
             self._check("test", self.x_test, self.y_test)
@@ -83,11 +93,24 @@ class Dataset:
             )
         if x.dim() < 2:
             raise ValueError(f"dataset {self.name}: x_{part} must be [n, ...], got {list(x.shape)}")
-        _check_finite(self.name, f"x_{part}", x)
+        self._check_inputs(part, x)
         if self.num_classes is None:
             self._check_targets(part, y)
         else:
             self._check_labels(part, y, self.num_classes)
+
+    def _check_inputs(self, part: str, x: Tensor) -> None:
+        if (self.num_tokens is None) != x.is_floating_point():
+            raise ValueError(
+                f"dataset {self.name}: x_{part} is {x.dtype}; numbers must be floating, and token "
+                f"indices int64 with num_tokens set, got num_tokens={self.num_tokens}"
+            )
+        _check_finite(self.name, f"x_{part}", x)
+        if self.num_tokens is not None and not 0 <= int(x.min()) <= int(x.max()) < self.num_tokens:
+            raise ValueError(
+                f"dataset {self.name}: x_{part} has tokens {int(x.min())}..{int(x.max())}, outside "
+                f"0..{self.num_tokens - 1}"
+            )
 
     def _check_targets(self, part: str, y: Tensor) -> None:
         if not y.is_floating_point() or y.dim() != 2:
@@ -152,6 +175,8 @@ def _as_ids(name: str, ids: NDArray[np.int64] | Tensor) -> NDArray[np.int64]:
 
 
 def _check_finite(name: str, label: str, x: Tensor) -> None:
+    if not x.is_floating_point():
+        return
     bad = ~torch.isfinite(x)
     if bad.any():
         row = int(bad.flatten(1).any(1).nonzero()[0])

@@ -40,6 +40,20 @@ def read_bytes(path: Path) -> bytes:
         raise ValueError(f"{path}: damaged gzip file ({error})") from error
 
 
+def read_text(path: Path) -> str:
+    """Read a whole text file, UTF-8, gzipped or not; every line ends with one newline character.
+
+    Raises:
+        ValueError: A damaged gzip file, or not UTF-8.
+    """
+    try:
+        # A spreadsheet may begin its file with a byte order mark.
+        text = read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_idx(path: Path) -> NDArray[np.uint8]:
     """Read one file of unsigned bytes in MNIST's idx format, gzipped or not.
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedlocal.data.dataset import Dataset
+from fedlocal.data.pictures import read_pictures, stretch
 from fedlocal.data.pixels import standardise
 from fedlocal.data.split import stratified_split
 
@@ -69,11 +70,6 @@ def _read(folder: Path, size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]
     from torchvision.datasets import ImageFolder
 
     pictures = ImageFolder(str(folder))
-    images = np.empty((len(pictures), 3, size, size), dtype=np.uint8)
-    for row, (file, _) in enumerate(pictures.samples):
-        try:
-            picture = pictures.loader(file).resize((size, size))
-        except OSError as error:
-            raise ValueError(f"dataset imagefolder: cannot read {file} ({error})") from error
-        images[row] = np.asarray(picture).transpose(2, 0, 1)
+    files = [Path(file) for file, _ in pictures.samples]
+    images = read_pictures("imagefolder", files, size, stretch).numpy()
     return images, np.array(pictures.targets, dtype=np.int64), list(pictures.classes)

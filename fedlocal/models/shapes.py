@@ -1,6 +1,6 @@
 """Saying no, in one line, to an input a model cannot take."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 def image_shape(input_shape: Sequence[int], model: str, at_least: int) -> tuple[int, int, int]:
@@ -27,3 +27,33 @@ def image_shape(input_shape: Sequence[int], model: str, at_least: int) -> tuple[
             f"{height}x{width}; use model=cnn or model=mlp"
         )
     return channels, height, width
+
+
+def token_length(input_shape: Sequence[int], model: str, at_least: int = 1) -> int:
+    """Return the number of tokens in one example.
+
+    Args:
+        input_shape: Shape of one example.
+        model: The model's name, for the message.
+        at_least: Smallest number of tokens the model can take.
+
+    Raises:
+        ValueError: Not one sequence of tokens, or too short a one.
+    """
+    if len(input_shape) != 1:
+        raise ValueError(
+            f"model {model} needs sequences of token indices [length] but an example has shape "
+            f"{list(input_shape)}; dataset=text and dataset=text_csv have them"
+        )
+    if input_shape[0] < at_least:
+        raise ValueError(
+            f"model {model} needs at least {at_least} tokens an example, got {input_shape[0]}"
+        )
+    return input_shape[0]
+
+
+def check_sizes(model: str, sizes: Mapping[str, int]) -> None:
+    """Raise ValueError unless every size, under the name of its setting, is at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"model {model}: {name} must be at least 1, got {size}")

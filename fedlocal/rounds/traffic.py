@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Everything, Inbox, Upload, Work, client_round, init_client
+from fedlocal.client import Everything, Gradients, Inbox, Upload, Work, client_round, init_client
 from fedlocal.clients import IntArray
 from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_layout
 from fedlocal.pieces import Field
@@ -55,7 +55,7 @@ def sample_upload(sim: Simulation, server: ServerState) -> Upload:
     """One client's upload with nothing in it: shapes and dtypes are those of every other."""
     strategy, x = sim.strategy, sim.start
 
-    def gradient(point: Tensor, indices: Tensor, mask: Tree) -> tuple[Tensor, Tensor]:
+    def gradient(point: Tensor, *batch: Tree) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(point), point.new_zeros(())
 
     one = torch.zeros((1, 1), dtype=torch.int64, device=x.device)
@@ -69,4 +69,5 @@ def sample_upload(sim: Simulation, server: ServerState) -> Upload:
         everything=Everything(one, one == 0) if reads_all else (),
     )
     inbox = Inbox(server.anchor[0], server.inner, server.correction)
-    return client_round(strategy, gradient, init_client(strategy, x), inbox, work)[1]
+    gradients = Gradients(gradient, gradient)
+    return client_round(strategy, gradients, init_client(strategy, x), inbox, work)[1]

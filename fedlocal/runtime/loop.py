@@ -37,4 +37,5 @@ def _work(plan: Plan, row: int, like: Tensor) -> Work:
         rates=torch.tensor(plan.rates[: plan.steps[row]], dtype=like.dtype).to(like.device),
         noise=plan.noise[row],
         everything=take(everything([plan.everything[row]], like), 0) if plan.everything else (),
+        draws=torch.from_numpy(plan.draws[row]).to(like.device) if plan.draws else (),
     )

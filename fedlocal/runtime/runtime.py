@@ -27,6 +27,7 @@ class Plan(NamedTuple):
     indices: For each client its mini-batches, [steps_i, b_i].
     noise: The compressor's uniforms, [S, n], on the device.
     everything: All examples of each client, [n_i], where the strategy reads them; else empty.
+    draws: What the augmentation does to each example, [steps_i, b_i, n]; empty without one.
     """
 
     clients: IntArray
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     indices: list[IntArray]
     noise: Tensor
     everything: list[IntArray]
+    draws: list[IntArray]
 
 
 class Runtime(Protocol):

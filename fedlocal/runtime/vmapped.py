@@ -54,7 +54,7 @@ def _run_group(
     picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
     # Controls and step sizes are the same for every client of the group.
     shared = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
-    own = Work(indices=0, mask=0, active=0, rates=None, noise=0, everything=0)  # type: ignore[arg-type]
+    own = Work(indices=0, mask=0, active=0, rates=None, noise=0, everything=0, draws=0)  # type: ignore[arg-type]
     return torch.vmap(one_client, in_dims=(0, shared, own))(
         take(states, picked),
         inbox._replace(model=inbox.model[picked]),
@@ -65,12 +65,8 @@ def _run_group(
 def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
     steps = plan.steps[rows]
     widths = np.array([plan.indices[row].shape[1] for row in rows])
-    indices = np.zeros((len(rows), steps.max(), widths.max()), dtype=np.int64)
-    for row, index in zip(rows, indices, strict=True):
-        own = plan.indices[row]
-        index[: own.shape[0], : own.shape[1]] = own
     return Work(
-        indices=torch.from_numpy(indices).to(like.device),
+        indices=_aligned([plan.indices[row] for row in rows], like),
         mask=_real(widths, like),
         active=_real(steps, like),
         rates=torch.tensor(plan.rates[: steps.max()], dtype=like.dtype).to(like.device),
@@ -78,7 +74,17 @@ def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
         everything=everything([plan.everything[row] for row in rows], like)
         if plan.everything
         else (),
+        draws=_aligned([plan.draws[row] for row in rows], like) if plan.draws else (),
     )
+
+
+def _aligned(arrays: list[IntArray], like: Tensor) -> Tensor:
+    """Arrays [steps_i, b_i, ...] of S clients as [S, max steps, max b, ...], padded with zeros."""
+    steps, widths = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
+    together = np.zeros((len(arrays), steps, widths, *arrays[0].shape[2:]), dtype=np.int64)
+    for row, own in zip(together, arrays, strict=True):
+        row[: own.shape[0], : own.shape[1]] = own
+    return torch.from_numpy(together).to(like.device)
 
 
 def _real(lengths: IntArray, like: Tensor) -> Tensor | tuple[()]:

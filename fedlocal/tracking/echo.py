@@ -22,8 +22,10 @@ class Echo:
     tracker: Tracker
     rounds: int
 
-    def start(self, folder: Path, config: dict[str, Any], name: str, group: str | None) -> None:
-        self.tracker.start(folder, config, name, group)
+    def start(
+        self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
+    ) -> None:
+        self.tracker.start(folder, config, name, group, resumed)
 
     def log(self, row: dict[str, Any]) -> None:
         self.tracker.log(row)

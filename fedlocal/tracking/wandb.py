@@ -1,21 +1,22 @@
 """Weights & Biases: one run per job, one group per sweep."""
 
 import os
-import warnings
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from fedlocal.tracking.identity import recall, remember
 
 SECONDS_TO_CONNECT = 10
+FILES = {"partition": "partition.npz", "model": "model.safetensors"}
 
 
 @dataclass
 class WandbTracker:
-    """Sends config, metrics and summary to W&B.
+    """Sends config, metrics, summary and files to W&B.
 
-    Without a key or a network it warns once and the run goes on with its csv: for want of a key at
-    once, for want of a network after ten seconds.
+    It fails for want of a key at once, for want of a network after ten seconds.
 
     Attributes:
         project: Where the run is filed.
@@ -23,6 +24,7 @@ class WandbTracker:
         entity: User or team; None is the key's default.
         name: The run's name; None takes the job's overrides.
         tags: Labels of the run.
+        artifacts: Whether to send the partition and the final model.
     """
 
     project: str = "fedlocal"
@@ -30,7 +32,10 @@ class WandbTracker:
     entity: str | None = None
     name: str | None = None
     tags: list[str] = field(default_factory=list[str])
-    _run: Any = None
+    artifacts: bool = True
+    title: ClassVar[str] = "W&B"
+    _run: Any = field(default=None, init=False)
+    _folder: Path = field(default=Path(), init=False)
 
     def __post_init__(self) -> None:
         """Refuse an unknown mode."""
@@ -39,20 +44,14 @@ class WandbTracker:
                 f"tracking.mode must be online, offline or disabled, got {self.mode!r}"
             )
 
-    def start(self, folder: Path, config: dict[str, Any], name: str, group: str | None) -> None:
-        """Open the run."""
-        self._guard(lambda: self._open(folder, config, name, group))
+    def start(
+        self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
+    ) -> None:
+        """Open the run, or the one that the folder's earlier process opened.
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Send one round; undefined quantities are left out."""
-        defined = {key: value for key, value in row.items() if value is not None}
-        self._guard(lambda: self._run and self._run.log(defined, step=row["round"]))
-
-    def finish(self, summary: dict[str, Any] | None) -> None:
-        """Send the summary and close the run, as failed if it broke off."""
-        self._guard(lambda: self._close(summary))
-
-    def _open(self, folder: Path, config: dict[str, Any], name: str, group: str | None) -> None:
+        Raises:
+            RuntimeError: There is no API key.
+        """
         # W&B's background process puts its own log into the cache.
         os.environ.setdefault("WANDB_CACHE_DIR", str(folder / "wandb" / "cache"))
         import wandb
@@ -60,6 +59,10 @@ class WandbTracker:
         wandb.setup(wandb.Settings(silent=True))
         if self.mode == "online" and not _has_key(wandb):
             raise RuntimeError("no API key; run `wandb login`, or set tracking.mode=offline")
+        # An agent of a sweep gives the run's id, and it goes before ours.
+        given = os.environ.get("WANDB_RUN_ID")
+        known = given or (recall(folder, "wandb") if resumed else None)
+        self._folder = folder
         self._run = wandb.init(
             project=self.project,
             entity=self.entity,
@@ -69,28 +72,38 @@ class WandbTracker:
             tags=list(self.tags),
             config=config,
             dir=str(folder),
+            id=known,
+            resume="allow" if resumed and known else None,
             # Several jobs of a sweep follow one another in one process.
             reinit="finish_previous",
             settings=wandb.Settings(init_timeout=SECONDS_TO_CONNECT, silent=True),
         )
+        # W&B counts steps on its own where runs are resumed offline.
+        self._run.define_metric("*", step_metric="round")
+        remember(folder, "wandb", self._run.id)
 
-    def _close(self, summary: dict[str, Any] | None) -> None:
-        if self._run is None:
-            return
+    def log(self, row: dict[str, Any]) -> None:
+        """Send one round; undefined quantities are left out."""
+        defined = {key: value for key, value in row.items() if value is not None}
+        self._run.log(defined, step=row["round"])
+
+    def finish(self, summary: dict[str, Any] | None) -> None:
+        """Send summary and files and close the run, as failed if it broke off."""
         if summary is not None:
             self._run.summary.update({k: v for k, v in summary.items() if k != "config"})
+            if self.artifacts:
+                self._send_files()
         self._run.finish(exit_code=0 if summary is not None else 1)
-        self._run = None
 
-    def _guard(self, action: Any) -> None:
-        """Run the action; on a failure warn, once, and track nothing from then on."""
-        try:
-            action()
-        except Exception as error:
-            self._run = None
-            self._guard = lambda action: None  # type: ignore[method-assign]
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            warnings.warn(f"W&B is off for this run: {reason}", stacklevel=3)
+    def _send_files(self) -> None:
+        import wandb
+
+        for kind, name in FILES.items():
+            artifact = wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
+            # It is sent from where it is, without a copy in the user's home.
+            path = str(self._folder.absolute() / name)
+            artifact.add_file(path, policy="immutable", skip_cache=True)
+            self._run.log_artifact(artifact)
 
 
 def _has_key(wandb: Any) -> bool:

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,18 @@ def cli(here, monkeypatch, capsys):
         return Outcome(code, *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def summary(cli, here):
+    """Run into a folder of a given name and read the summary."""
+
+    def run(*overrides: str, name: str = "run") -> dict:
+        outcome = cli(*overrides, f"hydra.run.dir={name}")
+        assert outcome.code == 0, outcome.err
+        return json.loads((here / name / "summary.json").read_text())
+
+    return run
 
 
 @pytest.fixture

@@ -88,6 +88,7 @@ def test_the_streams_of_a_run_never_change():
         "MODEL": 7,
         "FAULTS": 8,
         "NEIGHBOUR": 9,
+        "AUGMENTATION": 10,
     }
 
 

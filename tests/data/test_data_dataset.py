@@ -60,6 +60,14 @@ def test_to_casts_floating_tensors_only():
     assert data.x_train.dtype == torch.float32
 
 
+def test_token_indices_stay_integers():
+    tokens = torch.tensor([[0, 3], [2, 2], [1, 0]])
+    data = build(x_train=tokens, x_test=tokens[:2], num_tokens=4)
+    moved = data.to("cpu", torch.float64)
+    assert moved.x_train.dtype == moved.x_test.dtype == torch.int64
+    assert moved.num_tokens == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -108,6 +116,24 @@ def test_to_casts_floating_tensors_only():
         (
             {"x_test": torch.ones(2, 3)},
             "dataset toy: an example is [2] in x_train but [3] in x_test",
+        ),
+        (
+            {"x_train": torch.zeros(3, 2, dtype=torch.int64)},
+            "dataset toy: x_train is torch.int64; numbers must be floating, and token indices "
+            "int64 with num_tokens set, got num_tokens=None",
+        ),
+        (
+            {"num_tokens": 4},
+            "dataset toy: x_train is torch.float32; numbers must be floating, and token indices "
+            "int64 with num_tokens set, got num_tokens=4",
+        ),
+        (
+            {"x_train": torch.tensor([[0, 4]] * 3), "num_tokens": 4},
+            "dataset toy: x_train has tokens 0..4, outside 0..3",
+        ),
+        (
+            {"x_train": torch.tensor([[-1, 3]] * 3), "num_tokens": 4},
+            "dataset toy: x_train has tokens -1..3, outside 0..3",
         ),
         ({"num_classes": 1}, "dataset toy: 1 class; at least 2 needed"),
         (

@@ -1,0 +1,199 @@
+"""What is done to the pictures of a mini-batch, anew in every local step.
+
+What is drawn is a function of (seed, purpose, client, round), like the mini-batches themselves,
+and drawn beforehand: inside the local step, where it is applied on the device, `torch.vmap` takes
+no random calls. Only local steps see changed pictures: evaluations and gradients over all of a
+client's examples look at them as they are.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+IntArray = NDArray[np.int64]
+_TRIES = 10
+
+
+@dataclass(frozen=True)
+class Augment(ABC):
+    """A random change of pictures that keeps their shape."""
+
+    def check(self, x: Tensor) -> None:
+        """Refuse inputs [n, ...] that this cannot change.
+
+        Raises:
+            ValueError: They are no pictures [C, H, W] of numbers.
+        """
+        if x.dim() != 4 or not x.is_floating_point():
+            raise ValueError(
+                f"augment={self} needs pictures [C, H, W] of numbers, an example is"
+                f" {list(x.shape[1:])} of {x.dtype}; use augment=none, or data that are pictures"
+                " (digits: dataset.flat=false; bytes: Clients(..., pixels=Pixels(mean, std)))"
+            )
+
+    @abstractmethod
+    def draw(
+        self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
+    ) -> IntArray:
+        """What happens to each example of each local step, [steps, batch, n].
+
+        Args:
+            rng: Of one client in one round. More steps begin with the same draws.
+            steps: Local steps.
+            batch: Examples in each.
+            size: Height and width of the pictures.
+        """
+
+    @abstractmethod
+    def apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        """The changed pictures, from pictures [B, C, H, W] and what was drawn for them, [B, n]."""
+
+
+@dataclass(frozen=True)
+class NoAugment(Augment):
+    """Pictures, and anything else, as they are."""
+
+    def check(self, x: Tensor) -> None:
+        """Refuse nothing."""
+
+    def draw(
+        self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
+    ) -> IntArray:
+        return np.zeros((steps, batch, 0), dtype=np.int64)
+
+    def apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
+class CropFlip(Augment):
+    """Pad with zeros, cut the old size out at a random place, mirror every second picture.
+
+    Zeros stand for the mean colour where inputs are standardised, as in the paper. torchvision's
+    usual chain pads before it standardises, with black.
+
+    Reference: He, Zhang, Ren, Sun. Deep Residual Learning for Image Recognition. 2016, section 4.2.
+    https://arxiv.org/abs/1512.03385
+
+    Attributes:
+        padding: Pixels added on each side; the place is one of (2 padding + 1)^2.
+        flip: Whether to mirror left and right, with probability 1/2.
+    """
+
+    padding: int = 4
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse to cut off what a picture does not have."""
+        if self.padding < 0:
+            raise ValueError(f"augment.padding must be >= 0, got {self.padding}; usual is 4")
+
+    def check(self, x: Tensor) -> None:
+        super().check(x)
+        if self.padding >= min(x.shape[2:]):
+            raise ValueError(
+                f"augment.padding={self.padding} may leave nothing of pictures of {x.shape[2]} x"
+                f" {x.shape[3]}; an eighth of their size is usual"
+            )
+
+    def draw(
+        self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
+    ) -> IntArray:
+        """Top, left and whether to mirror, [steps, batch, 3]."""
+        choices = np.array([2 * self.padding + 1, 2 * self.padding + 1, 1 + self.flip])
+        return (rng.random((steps, batch, 3)) * choices).astype(np.int64)
+
+    def apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        top, left, mirrored = draws.unbind(-1)
+        height, width = x.shape[-2:]
+        padded = F.pad(x, [self.padding] * 4)
+        rows = top.unsqueeze(1) + torch.arange(height, device=x.device)
+        return _columns(_rows(padded, rows), left.unsqueeze(1) + _order(width, mirrored))
+
+
+@dataclass(frozen=True)
+class ResizedCrop(Augment):
+    """Cut a random part out, stretch it to the old size, mirror every second picture.
+
+    The part has a uniform share of the picture's area and a log-uniform ratio of width to height in
+    [3/4, 4/3]. One that does not fit is drawn again, ten times at most; then all is kept.
+
+    Reference: Szegedy et al. Going Deeper with Convolutions. 2015, section 6.
+    https://arxiv.org/abs/1409.4842
+
+    Attributes:
+        least_area: Smallest share of the area; 0.08 in the paper, for pictures of 224 pixels.
+        flip: Whether to mirror left and right, with probability 1/2.
+    """
+
+    least_area: float = 0.08
+    flip: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 < self.least_area <= 1:
+            raise ValueError(
+                f"augment.least_area must be in (0, 1], got {self.least_area}; usual is 0.08"
+            )
+
+    def draw(
+        self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
+    ) -> IntArray:
+        """Top, left, height and width of the part, and whether to mirror, [steps, batch, 5]."""
+        uniforms = rng.random((steps, batch, 2 * _TRIES + 3))
+        share, ratio = np.split(uniforms[..., : 2 * _TRIES], 2, axis=-1)
+        area = (self.least_area + (1 - self.least_area) * share) * size[0] * size[1]
+        stretch = np.exp((2 * ratio - 1) * log(4 / 3) / 2)
+        sides = np.rint(np.sqrt(area)[..., None] * np.stack([1 / stretch, stretch], -1))
+        fits = ((sides >= 1) & (sides <= size)).all(-1, keepdims=True)
+        first = np.argmax(fits, axis=-2)[..., None]
+        kept = np.take_along_axis(np.where(fits, sides, size), first, -2).squeeze(-2)
+        choices = np.concatenate([size - kept + 1, np.full((steps, batch, 1), 1 + self.flip)], -1)
+        drawn = np.floor(uniforms[..., -3:] * choices)
+        return np.concatenate([drawn[..., :2], kept, drawn[..., 2:]], -1).astype(np.int64)
+
+    def apply(self, x: Tensor, draws: Tensor) -> Tensor:
+        top, left, tall, wide, mirrored = draws.unbind(-1)
+        height, width = x.shape[-2:]
+        upper, lower, down = _between(top, tall, torch.arange(height, device=x.device), height, x)
+        stretched = torch.lerp(_rows(x, upper), _rows(x, lower), down[:, None, :, None])
+        first, second, across = _between(left, wide, _order(width, mirrored), width, x)
+        return torch.lerp(
+            _columns(stretched, first), _columns(stretched, second), across[:, None, None, :]
+        )
+
+
+def _between(
+    start: Tensor, length: Tensor, target: Tensor, size: int, like: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two lines to mix for each target line, and the share of the second, all [B, size].
+
+    Centres of pixels lie on centres; nothing is taken from outside the part.
+    """
+    start, last = start.unsqueeze(1), (start + length - 1).unsqueeze(1)
+    place = (target + 0.5).to(like.dtype) * length.unsqueeze(1) / size - 0.5
+    place = torch.minimum(torch.clamp(place, min=0) + start, last)
+    first = place.floor().long()
+    return first, torch.minimum(first + 1, last), place - first
+
+
+def _order(width: int, mirrored: Tensor) -> Tensor:
+    """Columns from left to right, or from right to left where it is mirrored, [B, width]."""
+    forwards = torch.arange(width, device=mirrored.device)
+    return torch.where(mirrored.unsqueeze(1) > 0, width - 1 - forwards, forwards)
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows [B, H] of pictures [B, C, ., W], [B, C, H, W]."""
+    return x.take_along_dim(rows[:, None, :, None], 2)
+
+
+def _columns(x: Tensor, columns: Tensor) -> Tensor:
+    """The columns [B, W] of pictures [B, C, H, .], [B, C, H, W]."""
+    return x.take_along_dim(columns[:, None, None, :], 3)

@@ -1,0 +1,48 @@
+"""Given word vectors: a numpy .npz with `words` [n] and `vectors` [n, d]."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlocal.data.files import existing_file
+
+
+def read_word_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
+    """Read a file that `numpy.savez("vectors.npz", words=[...], vectors=...)` has written.
+
+    Returns:
+        The words and their vectors, [n, d].
+
+    Raises:
+        FileNotFoundError: No file at `path`.
+        ValueError: Not such a file, a word twice, no words, numbers of words and vectors that
+            differ, or NaN or inf.
+    """
+    path = existing_file(path, "text_csv", "a numpy .npz with words [n] and vectors [n, d]")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            words, vectors = archive["words"], archive["vectors"]
+    # A lone .npy array has neither `with` nor keys.
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not a readable .npz with the plain arrays words and vectors ({error})"
+        ) from error
+    if words.dtype.kind != "U" or vectors.dtype.kind != "f":
+        raise ValueError(
+            f"{path}: words must be text and vectors floating, got {words.dtype} and"
+            f" {vectors.dtype}"
+        )
+    if (
+        vectors.ndim != 2
+        or words.shape != vectors.shape[:1]
+        or len(set(words)) < max(len(words), 1)
+    ):
+        raise ValueError(
+            f"{path}: needs different words [n] and vectors [n, d], got {len(set(words.flat))}"
+            f" different words in {list(words.shape)} and vectors {list(vectors.shape)}"
+        )
+    if not np.isfinite(vectors).all():
+        raise ValueError(f"{path}: vectors have NaN or inf")
+    return words.tolist(), vectors.astype(np.float32)

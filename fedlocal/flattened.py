@@ -1,0 +1,19 @@
+"""A nested configuration as one level."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values that are no mappings, under the keys that the command line gives them.
+
+    >>> flattened({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
+    {'K': 2, 'partition.alpha': 0.1, 'partition.sizes': [1, 2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -1,0 +1,47 @@
+"""A model and a partition in a user's own file: the README's example, as it stands there."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+ROOT = Path(__file__).parents[2]
+CHOSEN = (
+    "model=own", "model._target_=mine.Net", "partition=own", "partition._target_=mine.neighbours",
+    "K=10", "H=5", "rounds=2",
+)  # fmt: skip
+
+
+@pytest.fixture
+def mine(here, monkeypatch) -> Path:
+    (text,) = re.findall(r"```python\n(# mine\.py\n.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (here / "mine.py").write_text(text)
+    return here / "mine.py"
+
+
+def test_the_readmes_model_and_partition(shell, here, mine):
+    outcome = shell(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    with safe_open(here / "run/model.safetensors", "numpy") as model:
+        assert model.get_tensor("1.weight").shape == (7, 64)
+    # The file is a part of what the run was made from.
+    assert "mine.py" in json.loads((here / "run/origin.json").read_text())["code"]
+    with np.load(here / "run/partition.npz") as partition:
+        counts = partition["class_counts"] if "class_counts" in partition else None
+    assert counts is None or ((counts > 0).sum(1) == 2).all()
+    mine.write_text(mine.read_text().replace("GELU", "Tanh"))
+    again = shell(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
+    assert "holds a run of other code: code of mine.py; checkpoint.strict=false" in again.refused
+
+
+def test_a_file_that_is_not_there_is_said(cli, here):
+    assert cli("model=own").refused == (
+        "fedlocal: model._target_ must be given; add model._target_=... to the command line"
+    )
+    assert (
+        "model._target_=yours.Net cannot be imported"
+        in cli("model=own", "model._target_=yours.Net").refused
+    )

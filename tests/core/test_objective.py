@@ -1,0 +1,211 @@
+"""Clipping and precision of local steps, and how a run is told apart by its options."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import fedlocal
+from fedlocal.augment import CropFlip, ResizedCrop
+from fedlocal.build import build
+from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.data import digits
+from fedlocal.evaluate import Examples, mean_loss
+from fedlocal.fingerprint import run_digest
+from fedlocal.losses import squared_error
+from fedlocal.models import mlp
+from fedlocal.objective import clipped
+from fedlocal.refusal import ConfigError
+from fedlocal.runtime import Loop, Vmapped
+from fedlocal.simulation import Order, initial_state
+from partitions import dirichlet
+from strategies import fedavg, fedprox, local_sgd, mime, scaffold
+from tests.pictures import SIZES, final, largest_difference, simulation
+from tests.problems import RUNTIMES, constant_gradients, least_squares, mean_output, simulate
+from tests.strategies_in_conf import composed
+
+PROBLEM = least_squares()
+
+
+def clip(gradient, norm):
+    length = math.sqrt(sum(value**2 for value in gradient))
+    return gradient if length <= norm else gradient * (norm / length)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("mu", [0.0, 0.3])
+def test_clipped_before_the_correction(runtime, mu):
+    """Local SGD and FedProx in numpy: the proximal term is not part of what is clipped."""
+    x, norm, clipped_steps = PROBLEM.start, 3.0, 0
+    for _ in range(3):
+        ends = []
+        for gradient in PROBLEM.gradients:
+            y = x.copy()
+            for _ in range(4):
+                clipped_steps += np.linalg.norm(gradient(y)) > norm
+                y = y - 0.1 * (clip(gradient(y), norm) + mu * (y - x))
+            ends.append(y)
+        x = np.mean(ends, axis=0)
+    assert 10 < clipped_steps < 50  # of 60: some are, some are not
+    strategy = fedprox(0.1, 4, mu, weights="uniform") if mu else local_sgd(0.1, 4)
+    found = simulate(PROBLEM, strategy, 3, runtime=runtime, clip_norm=norm).params
+    np.testing.assert_allclose(found.numpy(), x, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("runtime", [Loop(), Vmapped()])
+@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3), fedavg(0.1, epochs=2), mime(0.1, 3)])
+def test_an_infinite_norm_changes_no_bit(runtime, strategy):
+    for dtype in (torch.float32, torch.float64):
+        runs = [simulation(strategy, runtime, dtype=dtype, clip_norm=c) for c in (None, math.inf)]
+        assert largest_difference(*map(final, runs)) == 0
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_gradients_of_zeros_stay_zeros(runtime):
+    problem = constant_gradients(np.array([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]]))
+    result = simulate(
+        problem, local_sgd(1.0, 2), 1, runtime=runtime, clip_norm=0.5, loss=mean_output
+    )
+    np.testing.assert_allclose(
+        (result.params - torch.from_numpy(problem.start)).numpy(), [0, -0.3, -0.4], atol=1e-15
+    )
+
+
+def test_what_is_not_finite_is_not_hidden():
+    for bad in (math.inf, math.nan):
+        assert clipped(torch.tensor([1.0, bad]), 1.0).isnan().any()
+    # Its square overflows.
+    assert clipped(torch.tensor([1e30, 0.0]), 1.0).isnan().any()
+
+
+def test_both_gradients_of_a_step_are_clipped():
+    # In Mime's first step they cancel, clipped or not.
+    plain, short = (final(simulation(mime(0.1, 1), clip_norm=norm)) for norm in (None, 0.01))
+    assert largest_difference(plain, short) < 1e-12
+
+
+def test_full_gradients_are_not_clipped():
+    plain, short = (simulation(scaffold(0.1, 2), clip_norm=norm) for norm in (None, 1e-3))
+    clients = np.arange(len(SIZES))
+    order = Order(0, 0, clients, clients, np.full(3, 2), clients > 5)
+    gradients = [s.population.gradients(s, initial_state(s), order)[1] for s in (plain, short)]
+    assert torch.equal(*gradients) and gradients[0].norm() > 0.1
+
+
+def digits_run(precision, runtime="vmapped", **options):
+    data = digits()
+    parts = dirichlet(data.y_train.numpy(), 4, seed=0, alpha=0.5)
+    clients = fedlocal.Clients(data.x_train, data.y_train, parts.chunks, parts.credit())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = mlp(data.input_shape, 10)
+    return fedlocal.simulate(
+        model, clients, local_sgd(0.1, 5), rounds=12, test=(data.x_test, data.y_test),
+        evaluate=fedlocal.Evaluate(every=12), runtime=runtime, precision=precision, **options,
+    )  # fmt: skip
+
+
+def test_bf16_learns_as_well_with_errors_of_its_size():
+    full, low, loop = digits_run("full"), digits_run("bf16"), digits_run("bf16", "loop")
+    assert full.params.dtype == low.params.dtype == torch.float32
+    for other in (low, loop):
+        gap = float((other.params - full.params).norm() / full.params.norm())
+        assert 1e-5 < gap < 2**-7
+        assert other.history[-1]["train_loss"] < 0.6 < full.history[0]["local_loss"]
+        assert abs(other.history[-1]["test_accuracy"] - full.history[-1]["test_accuracy"]) < 0.03
+
+
+@pytest.mark.parametrize("runtime", [Loop(), Vmapped()])
+def test_bf16_gradients_of_convolutions(runtime):
+    """One step from the same point; states and messages stay float32."""
+    full, low = (
+        final(simulation(local_sgd(0.1, 1), runtime, 1, torch.float32, precision=precision))
+        for precision in ("full", "bf16")
+    )
+    assert low.server.anchor.dtype == torch.float32
+    assert 1e-6 < largest_difference(full, low) < 1e-2
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_bf16_with_other_losses(outputs):
+    x, y = torch.randn(9, 4), torch.randint(0, 2, (9,))
+    clients = [(x[:5], y[:5]), (x[5:], y[5:])]
+    if outputs == 2:
+        clients = [(a, torch.stack([b, 1 - b], 1).float()) for a, b in clients]
+    results = [
+        fedlocal.simulate(
+            nn.Linear(4, outputs), clients, local_sgd(0.1, 2), rounds=2, precision="bf16",
+            **({"loss": squared_error} if outputs == 2 else {}),
+        )
+    ]  # fmt: skip
+    assert all(result.params.isfinite().all() for result in results)
+
+
+def test_evaluations_are_in_full_precision():
+    full, low = (
+        simulation(local_sgd(0.1, 1), dtype=torch.float32, precision=precision)
+        for precision in ("full", "bf16")
+    )
+    examples = Examples(full.objective.x, full.objective.y)
+    losses = [mean_loss(sim.objective, sim.start, examples, 4) for sim in (full, low)]
+    assert losses[0] == losses[1]
+
+
+OPTIONS = [
+    {"augment": CropFlip(1)},
+    {"augment": CropFlip(1, flip=False)},
+    {"augment": ResizedCrop()},
+    {"precision": "bf16"},
+    {"clip_norm": 1.0},
+    {"clip_norm": 2.0},
+]
+
+
+def test_runs_with_other_options_have_other_digests(tmp_path):
+    sims = [simulation(local_sgd(0.1, 2), dtype=torch.float32, **given) for given in [{}, *OPTIONS]]
+    digests = [run_digest(sim) for sim in sims]
+    assert len(set(digests)) == len(sims)
+    assert digests[0] == run_digest(simulation(local_sgd(0.1, 2), dtype=torch.float32))
+    save_checkpoint(tmp_path, Checkpoint(digests[0], initial_state(sims[0]), [], []))
+    assert load_checkpoint(tmp_path, digests[0]) is not None
+    for digest in digests[1:]:
+        with pytest.raises(ValueError, match="belongs to another run"):
+            load_checkpoint(tmp_path, digest)
+
+
+def test_from_the_configuration():
+    base = ("rounds=1", "dataset.flat=false", "K=2")
+    objective = build(composed(*base)).simulation.objective
+    assert (repr(objective.augment), objective.precision, objective.clip_norm) == (
+        "NoAugment()", "full", None,
+    )  # fmt: skip
+    given = ("augment=crop_flip", "augment.padding=1", "precision=bf16", "clip_norm=2")
+    objective = build(composed(*base, *given)).simulation.objective
+    assert (objective.augment, objective.precision, objective.clip_norm) == (CropFlip(1), "bf16", 2)
+    given = ("augment=resized_crop", "augment.flip=false")
+    objective = build(composed(*base, *given)).simulation.objective
+    assert objective.augment == ResizedCrop(flip=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("precision=half", "precision must be full or bf16, got 'half'"),
+        ("precision=16", "precision must be text, got 16"),
+        ("precision=bf16 dtype=float64", "lowers float32 only, and dtype is torch.float64; use"),
+        ("clip_norm=0", "clip_norm must be positive, got 0; null"),
+        ("clip_norm=-1", "clip_norm must be positive, got -1; null"),
+        ("clip_norm=nan", "clip_norm must be positive, got nan; null"),
+        ("clip_norm=abc", "clip_norm must be a number, got 'abc'"),
+        ("augment=crop_flip", "an example is [64] of torch.float32; use augment=none"),
+        ("augment=crop_flip augment.padding=1.5", "augment.padding must be a whole number"),
+        ("augment=crop_flip augment.flip=2", "augment.flip must be true or false, got 2"),
+        ("augment=crop_flip dataset.flat=false augment.padding=8", "padding=8 may leave nothing"),
+    ],
+)
+def test_refusals_in_one_line(given, message):
+    with pytest.raises(ConfigError) as error:
+        build(composed(*given.split()))
+    assert message in str(error.value) and "\n" not in str(error.value)

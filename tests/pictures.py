@@ -1,0 +1,80 @@
+"""A small ragged problem with pictures, as a Simulation with any strategy and options."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fedlocal.evaluate import Evaluate
+from fedlocal.losses import cross_entropy
+from fedlocal.objective import Loss
+from fedlocal.rounds.advance import advance
+from fedlocal.runtime import Loop
+from fedlocal.simulate import prepare
+from fedlocal.simulation import RunState, Simulation, initial_state
+from fedlocal.strategy import Strategy
+from fedlocal.trees import leaves
+
+SIZES = (9, 4, 7)
+SHAPE = (2, 6, 5)
+
+
+def picture_clients(seed: int = 1) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    rng = torch.Generator().manual_seed(seed)
+    return [
+        (torch.randn(n, *SHAPE, generator=rng), torch.randint(0, 3, (n,), generator=rng))
+        for n in SIZES
+    ]
+
+
+def picture_model() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(2, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(24, 3))
+
+
+def simulation(
+    strategy: Strategy,
+    runtime=None,
+    rounds: int = 3,
+    dtype: torch.dtype = torch.float64,
+    clients: Any = None,
+    model: nn.Module | None = None,
+    loss: Loss = cross_entropy,
+    **options: Any,
+) -> Simulation:
+    return prepare(
+        model=model or picture_model(),
+        clients=picture_clients() if clients is None else clients,
+        strategy=strategy,
+        rounds=rounds,
+        # Larger than the smallest client, so that batches are ragged too.
+        batch_size=5,
+        loss=loss,
+        test=None,
+        participation=1.0,
+        seed=3,
+        runtime=runtime or Loop(),
+        device="cpu",
+        dtype=dtype,
+        clock=None,
+        faults=None,
+        evaluate=Evaluate(),
+        **options,
+    )
+
+
+def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
+    for _ in range(rounds):
+        state, _, _ = advance(sim, state)
+    return state
+
+
+def final(sim: Simulation) -> RunState:
+    return advanced(sim, initial_state(sim), sim.rounds)
+
+
+def largest_difference(a: RunState, b: RunState) -> float:
+    trees = [(s.server, s.clients) for s in (a, b)]
+    pairs = zip(leaves(trees[0]), leaves(trees[1]), strict=True)
+    return max(float((x - y).abs().max()) for x, y in pairs if x.numel())
