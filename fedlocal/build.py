@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fedlocal.checkpoint import Checkpointing
-from fedlocal.chosen import strategy_of
+from fedlocal.chosen import clock_of, strategy_of
 from fedlocal.clients import Clients, IntArray
 from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
@@ -112,7 +112,7 @@ def build(cfg: DictConfig) -> Job:
             test=_test(dataset),
             dtype=_dtype(cfg.dtype),
             runtime=runtime.inner if isinstance(runtime, Engine) else runtime,
-            clock=instantiate(cfg.clock),
+            clock=clock_of(cfg),
             faults=instantiate(cfg.faults),
             deadline=instantiate(cfg.deadline),
             evaluate=instantiate(cfg.evaluate),

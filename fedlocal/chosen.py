@@ -1,4 +1,4 @@
-"""The strategy of a configuration, on the schedules and links that were chosen with it."""
+"""The strategy of a configuration, on the schedules and links chosen with it; and its clock."""
 
 from dataclasses import replace
 from pydoc import locate
@@ -8,6 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 import fedlocal.resolvers  # noqa: F401 - what the configuration computes with
+from fedlocal.clock import Clock
 from fedlocal.compress import Identity
 from fedlocal.pieces import Period, Piece, Rate
 from fedlocal.strategy import Strategy
@@ -24,6 +25,11 @@ def strategy_of(cfg: DictConfig) -> Strategy:
     chosen = [slot for slot in free if getattr(strategy, slot) == Identity()]
     links = {slot: instantiate(cfg[slot]) for slot in chosen}
     return replace(strategy, **links)
+
+
+def clock_of(cfg: DictConfig) -> Clock:
+    """The clock."""
+    return instantiate(cfg.clock)
 
 
 def _schedules(cfg: DictConfig) -> dict[str, Piece]:

@@ -15,6 +15,7 @@ from fedlocal.ledger_file import save_ledger
 from fedlocal.origin import Origin, code_sha256
 from fedlocal.replay import clock_decided
 from fedlocal.report.curves import draw
+from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import FinishedRun
 from fedlocal.rounds.barrier import Row
 from fedlocal.simulate import Result
@@ -33,7 +34,8 @@ def write_outcome(
     save_file(tensors, folder / "model.safetensors")
     save_ledger(result.ledger, folder / "ledger.npz")
     summary = _finite(_summary(job, result, origin)) | about
-    draw([FinishedRun(folder, summary["name"], result.history, summary)], folder / "curves.png")
+    run = FinishedRun(folder, summary["name"], result.history, summary)
+    draw(groups_of([run]), folder / "curves.png")
     draft = folder / f"{SUMMARY}.{os.getpid()}"
     draft.write_text(json.dumps(summary, indent=2) + "\n")
     draft.replace(folder / SUMMARY)

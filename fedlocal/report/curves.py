@@ -1,69 +1,81 @@
-"""curves.png: loss and accuracy against rounds, bytes and simulated seconds."""
+"""curves.png: loss and accuracy against rounds, local steps, bytes and simulated seconds."""
 
-from collections.abc import Callable
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
-from fedlocal.report.runs import FinishedRun
+from fedlocal.report.groups import Group
+from fedlocal.report.series import AXES, METRICS, Axis, Series, metrics_of, series
 
-Row = dict[str, Any]
-AXES: tuple[tuple[str, Callable[[Row], float]], ...] = (
-    ("rounds", lambda row: row["round"]),
-    ("megabytes, both ways", lambda row: (row["uplink_bytes"] + row["downlink_bytes"]) / 1e6),
-    ("simulated seconds", lambda row: row["sim_seconds"]),
-)
-METRICS = (("train_loss", "train loss"), ("test_accuracy", "test accuracy"))
-# What is left to draw where the data are elsewhere and there is no test set.
-LOCAL = ("local_loss", "clients' loss while they trained")
-LEGEND_CHARACTERS = 160
+DRAWN = ("train_loss", "test_accuracy")
+LEGEND_CHARACTERS = 200
+BAND = "line: mean over n seeds; band: one standard deviation to either side"
 
 
-def draw(runs: list[FinishedRun], path: Path) -> None:
-    """Draw all runs into one picture; their labels tell them apart."""
+def draw(groups: list[Group], path: Path) -> None:
+    """Draw all groups into one picture; their labels tell them apart."""
     from matplotlib.figure import Figure
 
-    known = [metric for metric in METRICS if any(_points(one, metric[0]) for one in runs)]
-    drawn = known or [LOCAL]
-    widest = max(len(one.label) for one in runs) + 8
-    columns = max(1, min(len(runs), LEGEND_CHARACTERS // widest))
-    legend_lines = 0 if len(runs) == 1 else ceil(len(runs) / columns)
-    size = (4.2 * len(AXES), 3.2 * len(drawn) + 0.2 * legend_lines)
-    figure = Figure(figsize=size, layout="constrained")
+    known = metrics_of(groups)
+    drawn = [key for key in DRAWN if key in known] or ["local_loss"]
+    banded = any(group.size > 1 for group in groups)
+    lines = len(groups) > 1 or banded
+    widest = max(len(group.label) for group in groups) + 12
+    columns = max(1, min(len(groups), LEGEND_CHARACTERS // widest))
+    height = 0.2 * (ceil(len(groups) / columns) + banded) * lines
+    figure = Figure(figsize=(4.0 * len(AXES), 3.2 * len(drawn) + height), layout="constrained")
     grid: Any = figure.subplots(len(drawn), len(AXES), squeeze=False)
-    for plots, (key, title) in zip(grid, drawn, strict=True):
-        for plot, (label, position) in zip(plots, AXES, strict=True):
-            plot.set(xlabel=label, ylabel=title)
-            _plot(plot, runs, key, position)
-    if legend_lines:
+    for plots, key in zip(grid, drawn, strict=True):
+        for plot, axis in zip(plots, AXES, strict=True):
+            plot.set(xlabel=axis.label, ylabel=METRICS[key])
+            _plot(plot, groups, key, axis)
+    if lines:
         handles, labels = grid[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower center",
+            ncols=columns,
+            fontsize="small",
+            title=BAND if banded else None,
+            title_fontsize="small",
+        )
     figure.savefig(path, dpi=110)
 
 
-def _points(run: FinishedRun, key: str) -> list[Row]:
-    return [row for row in run.history if row[key] is not None]
+def legend_name(group: Group) -> str:
+    """The label, with the number of seeds where there are several."""
+    return f"{group.label}  (n={group.size})" if group.size > 1 else group.label
 
 
-def _plot(plot: Any, runs: list[FinishedRun], key: str, position: Callable[[Row], float]) -> None:
+def _plot(plot: Any, groups: list[Group], key: str, axis: Axis) -> None:
     # Ten colours, then the same ones dashed, and so on.
     dashes = ("-", "--", ":", "-.")
-    for number, run in enumerate(runs):
-        rows = _points(run, key)
+    drawn = [series(group, key, axis) for group in groups]
+    for number, (group, one) in enumerate(zip(groups, drawn, strict=True)):
+        colour = f"C{number % 10}"
         plot.plot(
-            [position(row) for row in rows],
-            [row[key] for row in rows],
-            label=run.label,
-            color=f"C{number % 10}",
+            one.x,
+            one.mean,
+            label=legend_name(group),
+            color=colour,
             linestyle=dashes[number // 10 % len(dashes)],
             # A line of one point would not be seen.
-            marker="." if len(rows) < 20 else "",
+            marker="." if len(one.x) < 20 else "",
         )
+        plot.fill_between(one.x, *edges(one), color=colour, alpha=0.2, linewidth=0)
     plot.grid(alpha=0.3)
     # Where the shortest run would otherwise be squeezed against the edge.
-    _set_scale(plot, "x", [position(run.history[-1]) for run in runs], wide=8)
+    _set_scale(plot, "x", [one.x[-1] for one in drawn if one.x], wide=8)
     if key == "train_loss":
-        _set_scale(plot, "y", [row[key] for run in runs for row in _points(run, key)], wide=3)
+        _set_scale(plot, "y", [value for one in drawn for value in one.mean], wide=3)
+
+
+def edges(one: Series) -> tuple[list[float], list[float]]:
+    """Lower and upper edge of the band; the line itself where there is none."""
+    spread = one.deviation or [0.0] * len(one.mean)
+    pairs = list(zip(one.mean, spread, strict=True))
+    return [mean - width for mean, width in pairs], [mean + width for mean, width in pairs]
 
 
 def _set_scale(plot: Any, name: str, values: list[float], wide: float) -> None:

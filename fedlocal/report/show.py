@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedlocal.progress import human_bytes
-from fedlocal.report.table import short_names
+from fedlocal.report.settings import short_names
 
 # Key in the row, heading, how the value is shown.
 COLUMNS = {

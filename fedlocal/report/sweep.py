@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from fedlocal.report.report import Wishes, report_on
+from fedlocal.report.runs import read_runs
 from fedlocal.report.show import show
 from fedlocal.report.write import write_report
 
@@ -29,7 +31,9 @@ class SweepReport(Callback):
         (SweepReport.folder / FAILED).unlink(missing_ok=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write summary.csv, summary.md and curves.png over the jobs."""
+        """Write the tables and pictures over the jobs."""
         folder = Path(config.hydra.sweep.dir)
         if any(folder.rglob("summary.json")):
-            show(write_report([folder], folder), folder)
+            report = report_on(read_runs([folder]), Wishes())
+            write_report(report, folder)
+            show(report.run_table, folder)

@@ -3,11 +3,13 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from fedlocal import course
 from fedlocal.report.command import main as report
+from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import read_runs
-from fedlocal.report.table import labelled, tabulate
+from fedlocal.report.table import tabulate
 
 QUICK = ("dataset=quadratic", "rounds=2")
 
@@ -25,13 +27,15 @@ def table_of(folder: Path) -> list[dict[str, str]]:
 def finished_run(folder: Path, *overrides: str, loss: float = 1.0) -> Path:
     """What a report needs of a run."""
     folder.mkdir(parents=True)
-    row = {"round": 1, "train_loss": loss, "test_accuracy": "", "sim_seconds": 1}
+    row = {"round": 1, "local_steps": 10, "train_loss": loss, "test_accuracy": "", "sim_seconds": 1}
     row |= {"uplink_bytes": 10, "downlink_bytes": 10}
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
         writer.writeheader()
         writer.writerow(row)
-    config = {"K": 8, "partition": {"alpha": 0.1}, "model": {"hidden": [128]}}
+    config = OmegaConf.create({"K": 8, "partition": {"alpha": 0.1}, "model": {"hidden": [128]}})
+    given = OmegaConf.from_dotlist([one for one in overrides if not one.startswith("strategy")])
+    config = OmegaConf.to_container(OmegaConf.merge(config, given))
     about = {"overrides": list(overrides), "config": config, "choices": {"strategy": "local_sgd"}}
     (folder / "summary.json").write_text(json.dumps({"round": 1, "train_loss": loss} | about))
     return folder
@@ -57,6 +61,8 @@ def test_sweep(cli, here):
         assert (row["uplink_bytes"], row["test_accuracy"]) == (str(summary["uplink_bytes"]), "")
     assert len((folder / "summary.md").read_text().splitlines()) == 2 + len(table)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG\r\n")
+    # The page is for fedlocal-report: a sweep ends without delay.
+    assert not (folder / "report.html").exists()
     printed = outcome.out.splitlines()[-6:]
     assert printed[0].split()[:4] == ["run", "K", "strategy", "train"]
     assert [line.split()[2] for line in printed[1:5]] == [row["strategy"] for row in table]
@@ -120,10 +126,10 @@ def test_a_key_that_only_some_runs_were_told_has_its_default_in_the_others(tmp_p
 def test_labels_name_what_differs(tmp_path):
     for number, alpha in enumerate((1, 2)):
         finished_run(tmp_path / str(number), "K=4", f"partition.alpha={alpha}")
-    assert [run.label for run in labelled(read_runs([tmp_path]))] == ["alpha=1", "alpha=2"]
+    assert [one.label for one in groups_of(read_runs([tmp_path]))] == ["alpha=1", "alpha=2"]
     finished_run(tmp_path / "2", "K=4", "partition.alpha=1")
-    labels = [run.label for run in labelled(read_runs([tmp_path]))]
-    assert labels == ["0  alpha=1", "1  alpha=2", "2  alpha=1"]
+    labels = [one.label for one in groups_of(read_runs([tmp_path]))]
+    assert labels == ["alpha=1  repeat=1", "alpha=2  repeat=1", "alpha=1  repeat=2"]
 
 
 def test_report_over_several_folders(tmp_path, capsys):
@@ -134,10 +140,25 @@ def test_report_over_several_folders(tmp_path, capsys):
     assert [row["run"] for row in table] == ["single", "sweep/0"]
     assert table[1]["train_loss"] == "0.123456789"
     assert "2 runs" in capsys.readouterr().out
-    assert (tmp_path / "out/curves.png").exists() and (tmp_path / "out/summary.md").exists()
+    kinds = ("csv", "md", "tex")
+    written = {"curves.png", *(f"{table}.{k}" for table in ("summary", "groups") for k in kinds)}
+    # One key differs, and without a test set there is no accuracy to reach.
+    assert {path.name for path in (tmp_path / "out").iterdir()} == written
 
 
 def test_report_command_on_a_folder_without_runs(shell, here):
     outcome = shell(str(here / "nothing"), "--out", "new", command="fedlocal-report")
     assert "no finished run in" in outcome.refused and "nothing" in outcome.refused
     assert list(here.iterdir()) == []
+
+
+def test_another_clock_gives_the_seconds_of_a_run_under_it(cli, here):
+    law = ("clock=pareto", "clock.spread=0.5", "clock.seconds_per_step=[0.01,0.02]")
+    other = ("clock.latency_seconds=0.2", "clock.bandwidth_bytes=1000")
+    for name, settings in (("kept", law), ("wanted", law + other)):
+        assert cli(*QUICK, *settings, f"hydra.run.dir={name}").code == 0
+    report(["kept", "--latency", "200ms", "--bandwidth", "8kbit", "--out", "out"])
+    wanted = json.loads((here / "wanted/summary.json").read_text())["sim_seconds"]
+    kept = json.loads((here / "kept/summary.json").read_text())["sim_seconds"]
+    assert float(table_of(here / "out")[0]["sim_seconds"]) == pytest.approx(wanted, rel=1e-14)
+    assert wanted > 2 * kept

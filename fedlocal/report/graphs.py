@@ -1,0 +1,106 @@
+"""Who talks to whom: the pictures of the graphs that runs mix on."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig
+
+from fedlocal.chosen import strategy_of
+from fedlocal.mixing import Graph, describe, spectral_gap
+from fedlocal.refusal import one_line
+from fedlocal.report.groups import Group
+from fedlocal.report.holdings import evenly
+
+# More lines than this cannot be told apart.
+MOST_LINKS = 4000
+
+
+class GraphPicture(NamedTuple):
+    """A graph on a circle.
+
+    Attributes:
+        title: The graph, its spectral gap and how many each node talks to.
+        nodes: Places of the nodes, [n, 2].
+        links: Who sends to whom in any round, [L, 2]; in an undirected graph each pair once.
+        directed: Some link goes one way only.
+        auxiliary: The last so many nodes are no clients.
+        gap: The spectral gap.
+        note: What is left out of the picture; "" if nothing is.
+        groups: Labels of the groups that mix on it.
+    """
+
+    title: str
+    nodes: NDArray[np.float64]
+    links: NDArray[np.int64]
+    directed: bool
+    auxiliary: int
+    gap: float
+    note: str
+    groups: list[str]
+
+
+class Graphs(NamedTuple):
+    """pictures: Of the distinct graphs. lost: Why a group's graph is not there, by its label."""
+
+    pictures: list[GraphPicture]
+    lost: dict[str, str]
+
+
+def graphs_of(groups: list[Group]) -> Graphs:
+    """The graphs of the groups that mix on one, built again from their configurations."""
+    users: dict[tuple[Graph, int, int], list[str]] = {}
+    lost: dict[str, str] = {}
+    for group in groups:
+        config = group.runs[0].summary.get("config", {})
+        if "graph" not in config.get("strategy", {}):
+            continue
+        try:
+            mixing: Any = strategy_of(DictConfig(config)).mixing
+            auxiliary = getattr(mixing, "auxiliary", 0)
+            # Refuses what there is none of for so many nodes: the file may have changed.
+            mixing.graph.matrix(0, config["K"] + auxiliary)
+        except Exception as error:
+            # A strategy that is not installed here, or a matrix's file that has gone.
+            lost[group.label] = one_line(error)
+            continue
+        key = (mixing.graph, config["K"] + auxiliary, auxiliary)
+        users.setdefault(key, []).append(group.label)
+    return Graphs([_picture(*key, labels) for key, labels in users.items()], lost)
+
+
+def _picture(graph: Graph, count: int, auxiliary: int, groups: list[str]) -> GraphPicture:
+    turns = [graph.links(t, count) for t in range(graph.rounds(count))]
+    links = np.any(turns, axis=0)
+    directed = bool((links != links.T).any())
+    pairs = np.argwhere(links if directed else np.triu(links))
+    some = _thinned(pairs, count)
+    notes = [
+        f"The links of all {len(turns)} rounds together" if len(turns) > 1 else "",
+        f"{len(some)} of {len(pairs)} links are shown, those of evenly spaced nodes"
+        if len(some) < len(pairs)
+        else "",
+    ]
+    # From the top, clockwise.
+    angles = np.pi / 2 - 2 * np.pi * np.arange(count) / count
+    places = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return GraphPicture(
+        describe(graph, count),
+        places,
+        some,
+        directed,
+        auxiliary,
+        spectral_gap(graph, count),
+        "; ".join(note for note in notes if note),
+        groups,
+    )
+
+
+def _thinned(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The links from as many evenly spaced nodes as keep them few enough."""
+    most = count
+    some = pairs
+    while len(some) > MOST_LINKS and most > 1:
+        most //= 2
+        some = pairs[np.isin(pairs, evenly(count, most)).any(axis=1)]
+    return some

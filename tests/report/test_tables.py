@@ -1,0 +1,76 @@
+import csv
+
+import pytest
+
+from fedlocal.report.command import main as report
+from fedlocal.report.group_table import for_reading, mean_and_spread, tabulate_groups
+from fedlocal.report.groups import groups_of
+from fedlocal.report.latex import latex
+from fedlocal.report.runs import read_runs
+from tests.report.folders import run_folder
+
+
+def test_groups_have_means_deviations_and_their_seeds(tmp_path):
+    for seed, best in ((0, 0.8), (1, 0.9)):
+        run_folder(tmp_path / f"two/{seed}", "K=2", f"seed={seed}", accuracies=(0.1, best))
+    run_folder(tmp_path / "one", "K=3", "seed=7")
+    report([str(tmp_path), "--out", str(tmp_path / "out")])
+    with (tmp_path / "out/groups.csv").open(newline="") as file:
+        one, two = csv.DictReader(file)
+    assert [two[key] for key in ("K", "n", "seeds")] == ["2", "2", "0 1"]
+    assert float(two["test_accuracy"]) == pytest.approx(0.85)
+    assert float(two["test_accuracy_std"]) == pytest.approx(0.1 / 2**0.5)
+    assert [one[key] for key in ("K", "n", "seeds", "test_accuracy_std")] == ["3", "1", "7", ""]
+    read = (tmp_path / "out/groups.md").read_text()
+    assert "| 0.85 ± 0.071 |" in read and "std" not in read
+    # Bytes are the same with every seed, and are no float.
+    assert "| 4000 |" in read
+    with (tmp_path / "out/summary.csv").open(newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["one", "two/0", "two/1"]
+
+
+def test_a_seed_that_diverged_leaves_no_mean(tmp_path):
+    run_folder(tmp_path / "0", accuracies=(0.1, float("nan")))
+    run_folder(tmp_path / "1", "seed=1")
+    (row,) = for_reading(tabulate_groups(groups_of(read_runs([tmp_path]))))
+    assert row["test_accuracy"] == "nan ± nan" and row["round"] == "2.5 ± 0.71"
+
+
+def test_a_mean_over_a_missing_value_is_missing():
+    assert mean_and_spread("x", [1.0, None]) == {"x": None, "x_std": None}
+    assert mean_and_spread("x", []) == {"x": None, "x_std": None}
+    assert mean_and_spread("x", [2, 4]) == {"x": 3, "x_std": pytest.approx(2**0.5)}
+
+
+def test_a_setting_whose_name_ends_as_a_deviation_stays(tmp_path):
+    for number, std in enumerate((0.1, 0.2)):
+        run_folder(tmp_path / str(number), f"model.init_std={std}")
+    table = for_reading(tabulate_groups(groups_of(read_runs([tmp_path]))))
+    assert [row["model.init_std"] for row in table] == ["0.1", "0.2"]
+
+
+def test_latex_has_booktabs_rules_and_nothing_of_it_is_markup_by_chance():
+    table = [
+        {"hidden": "[4]", "a_b": "50% & #1 {x} $y$ ~ ^ \\ < > |", "n": 2, "loss": 0.123456},
+        {"hidden": "*", "a_b": "", "n": 10, "loss": None},
+    ]
+    lines = latex(table).splitlines()
+    assert lines[1:4] == [
+        r"\begin{tabular}{llrr}",
+        r"\toprule",
+        r"hidden & a b & n & loss \\",
+    ]
+    assert lines[4] == r"\midrule" and lines[-2:] == [r"\bottomrule", r"\end{tabular}"]
+    # A bracket or a star after \\ would be its argument.
+    assert lines[5].startswith("{[}4{]} & ") and lines[6] == r"{*} &  & 10 &  \\"
+    assert lines[5].split(" & ")[-2:] == ["2", r"0.1235 \\"]
+    escaped = (
+        r"50\% \& \#1 \{x\} \$y\$ \textasciitilde{} \textasciicircum{} \textbackslash{}"
+        r" \textless{} \textgreater{} \textbar{}"
+    )
+    assert escaped in lines[5]
+
+
+def test_latex_sets_a_deviation_with_its_sign():
+    assert r"0.5 $\pm$ 0.1 \\" in latex([{"loss": "0.5 ± 0.1"}])
+    assert r"\begin{tabular}{r}" in latex([{"loss": "0.5 ± 0.1"}])
