@@ -159,11 +159,17 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 BUILT = [group for group in GROUPS if group not in ("dataset", "experiment", "model", "partition")]
 
 
+PICTURES = ["dataset=digits", "dataset.flat=false", "model=mlp"]
+
 # What these options cannot do without.
 GIVEN = {
     "clock=trace": ["clock.law.path=trace.csv"],
     "period=gaps": ["period.gaps=[1,2]"],
     "rate=stich": ["rate.strong_convexity=0.1", "rate.shift=200"],
+    "augment=crop_flip": PICTURES,
+    "augment=resized_crop": PICTURES,
+    "partition=own": ["partition._target_=partitions.iid"],
+    "model=own": ["model._target_=fedlocal.models.mlp"],
 }
 
 
@@ -184,12 +190,13 @@ def test_every_partition_builds(option):
 
     # Only generated data say where each example comes from.
     data = "dataset=synthetic" if option == "partition=natural" else "dataset=digits"
-    assert len(build(composed(data, "K=4", option)).partition.chunks) == 4
+    job = build(composed(data, "K=4", option, *GIVEN.get(option, [])))
+    assert len(job.partition.chunks) == 4
 
 
 @pytest.mark.parametrize("option", options("model"))
 def test_every_model_instantiates(option):
-    make = instantiate(composed(option).model, _convert_="all")
+    make = instantiate(composed(option, *GIVEN.get(option, [])).model, _convert_="all")
     if "num_tokens" in signature(make).parameters:
         assert make((9,), 10, 30)(torch.zeros(2, 9, dtype=torch.int64)).shape == (2, 10)
         return
