@@ -69,9 +69,6 @@ class Dataset:
             raise ValueError(f"dataset {self.name}: the train set is empty")
         if self.num_classes is not None and self.num_classes < 2:
             raise ValueError(f"dataset {self.name}: {self.num_classes} class; at least 2 needed")
-        for x in (self.x_train, self.x_test):
-            if self.pixels is not None and x is not None:
-                self.pixels.check(x)
         self._check("train", self.x_train, self.y_train)
         if self.x_test is not None and self.y_test is not None:
             self._check("test", self.x_test, self.y_test)
@@ -100,6 +97,9 @@ class Dataset:
             self._check_labels(part, y, self.num_classes)
 
     def _check_inputs(self, part: str, x: Tensor) -> None:
+        if self.pixels is not None:
+            self.pixels.check(x)
+            return
         if (self.num_tokens is None) != x.is_floating_point():
             raise ValueError(
                 f"dataset {self.name}: x_{part} is {x.dtype}; numbers must be floating, and token "
