@@ -9,12 +9,11 @@ from PIL import Image
 
 from fedlocal.augment import CropFlip
 from fedlocal.build import build
+from fedlocal.course import outset, run
 from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import numbers, standardise
 from fedlocal.refusal import ConfigError
-from fedlocal.simulate import run
-from fedlocal.simulation import initial_state
 from tests.strategies_in_conf import composed
 
 WNIDS = ("n01443537", "n01629819", "n02056570")
@@ -131,7 +130,7 @@ def test_a_run_on_bytes_is_the_run_on_numbers(tiny):
     ):
         sim = build(composed(*dataset, *options, "augment=crop_flip")).simulation
         assert sim.objective.augment == CropFlip()
-        state, rows, _ = run(sim, initial_state(sim))
+        state, rows, _ = run(sim, outset(sim))
         results.append((state.server.anchor, [row["train_loss"] for row in rows], rows[-1]))
     (bytes_end, bytes_losses, last), (end, losses, other) = results
     assert torch.equal(bytes_end, end)
