@@ -1,7 +1,6 @@
 """A run between two rounds, in a file: everything that the rest of it depends on."""
 
 import os
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +8,8 @@ from typing import NamedTuple
 import torch
 
 from fedlocal.course import Course
-from fedlocal.origin import Origin, other_code, other_settings
-from fedlocal.refusal import ConfigError
 
 FILE = "state.pt"
-# Differences that a refusal names.
-SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -66,35 +61,3 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     if not path.exists():
         return None
     return Checkpoint(*torch.load(path, map_location=device, weights_only=False))
-
-
-def check_same(folder: Path, before: Origin, now: Origin, strict: bool) -> None:
-    """Refuse to go on with another run than the one that the folder holds.
-
-    Args:
-        folder: Of the run.
-        before: What the run in it was made from.
-        now: What the one to go on would be made from.
-        strict: Refuse other code as well, instead of a warning.
-
-    Raises:
-        ConfigError: They differ; shows in what.
-    """
-    settings, code = other_settings(before, now), other_code(before, now)
-    if settings:
-        raise ConfigError(
-            f"{folder} holds another run: {_listed(settings)}; give the same settings, or another"
-            " folder"
-        )
-    if code and strict:
-        raise ConfigError(
-            f"{folder} holds a run of other code: {_listed(code)}; checkpoint.strict=false goes on"
-            " all the same"
-        )
-    if code:
-        warnings.warn(f"{folder} goes on with other code: {_listed(code)}", stacklevel=2)
-
-
-def _listed(lines: list[str]) -> str:
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "; ".join(lines[:SHOWN] + more)

@@ -13,16 +13,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlocal.build import build
-from fedlocal.compose import Composed, about, group_choices
-from fedlocal.interrupt import Interrupted, held_signals
-from fedlocal.job import run_job
-from fedlocal.outcome import SUMMARY, last
+from fedlocal.config.build import build
+from fedlocal.config.compose import Composed, about, group_choices
+from fedlocal.config.refusal import ConfigError, one_line
+from fedlocal.job.interrupt import Interrupted, held_signals
+from fedlocal.job.outcome import SUMMARY, last
+from fedlocal.job.resume import resumed
+from fedlocal.job.run import run_job
 from fedlocal.progress import status
-from fedlocal.refusal import ConfigError, one_line
 from fedlocal.report.show import show_rounds
 from fedlocal.report.sweep import FAILED, SweepReport
-from fedlocal.resume import resumed
 
 # What Hydra itself leaves in a folder before a job begins.
 RECORDS = (".hydra", "multirun.yaml", FAILED)

@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from fedlocal import chosen
+from fedlocal.config import chosen
 from fedlocal.strategy import Strategy
 
 CONF = Path(__file__).parents[1] / "conf"

@@ -15,7 +15,7 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "flattened", "trees", "flat", "rng", "losses", "goal", "interrupt", "origin"},
+    {"lazy", "flattened", "trees", "flat", "rng", "losses", "goal"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"average", "lars"},
@@ -31,14 +31,10 @@ LAYERS = (
     {"course"},
     {"simulate"},
     {"progress", "tracking"},
-    {"refusal", "settings"},
-    {"payload", "fingerprint", "compose", "checkpoint", "resume"},
+    {"payload", "fingerprint", "checkpoint"},
     {"node"},
-    {"resolvers"},
-    {"chosen"},
+    {"config"},
     {"report"},
-    {"build"},
-    {"outcome"},
     {"job"},
     {"flower", "deploy"},
     {"main"},
@@ -93,10 +89,10 @@ def test_heavy_libraries_stay_in_their_rooms(file):
     assert not roots_of(names_in(ast.parse(FILES[file].read_text()).body)) & SERVICES
     assert "hydra" not in found or file in (
         "fedlocal/main.py",
-        "fedlocal/build.py",
-        "fedlocal/chosen.py",
-        "fedlocal/compose.py",
-        "fedlocal/refusal.py",
+        "fedlocal/config/build.py",
+        "fedlocal/config/chosen.py",
+        "fedlocal/config/compose.py",
+        "fedlocal/config/refusal.py",
         "fedlocal/report/sweep.py",
     )
 

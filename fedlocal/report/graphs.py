@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from fedlocal.chosen import strategy_of
+from fedlocal.config.chosen import strategy_of
+from fedlocal.config.refusal import one_line
 from fedlocal.mixing import Graph, describe, spectral_gap
-from fedlocal.refusal import one_line
 from fedlocal.report.groups import Group
 from fedlocal.report.holdings import evenly
 

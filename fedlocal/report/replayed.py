@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from fedlocal.chosen import clock_of
 from fedlocal.clock import Clock
+from fedlocal.config.chosen import clock_of
+from fedlocal.config.refusal import one_line
 from fedlocal.ledger_file import load_ledger
-from fedlocal.refusal import one_line
 from fedlocal.replay import replay
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import leaves

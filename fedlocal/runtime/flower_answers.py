@@ -8,12 +8,12 @@ from flwr.app import ConfigRecord, ConfigRecordValues, RecordDict
 from omegaconf import open_dict
 from torch import Tensor
 
-from fedlocal.build import build
-from fedlocal.compose import compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import compose
+from fedlocal.config.refusal import ConfigError
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import LostError, Node, NodeState, StaleError, clients_of
 from fedlocal.payload import formats, pack_model, pack_upload
-from fedlocal.refusal import ConfigError
 from fedlocal.runtime.flower_codec import (
     BROKEN,
     DIFFERENT,

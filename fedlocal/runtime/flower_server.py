@@ -8,9 +8,9 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig, open_dict
 
-from fedlocal.build import build
-from fedlocal.compose import about, compose
-from fedlocal.job import run_job
+from fedlocal.config.build import build
+from fedlocal.config.compose import about, compose
+from fedlocal.job.run import run_job
 from fedlocal.runtime.flower_exchange import Machine
 from fedlocal.runtime.flower_nodes import population
 from fedlocal.runtime.flower_settings import FlowerEngine

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from fedlocal.build import Job
-from fedlocal.job import CHECKPOINT
+from fedlocal.config.build import Job
+from fedlocal.job.run import CHECKPOINT
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime, Vmapped
@@ -37,7 +37,7 @@ class FlowerEngine(Engine):
     def run_job(
         self, job: Job, folder: Path, about: dict[str, Any], sweep: str | None
     ) -> list[Row]:
-        """See `fedlocal.job.run_job`; the job itself is built again by every process.
+        """See `fedlocal.job.run.run_job`; the job itself is built again by every process.
 
         Raises:
             EngineError: The run failed; the message has the end of its log.

@@ -19,10 +19,10 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
-from fedlocal.build import build
-from fedlocal.compose import compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import compose
+from fedlocal.config.refusal import ConfigError
 from fedlocal.pieces import Timing
-from fedlocal.refusal import ConfigError
 from fedlocal.rounds.barrier import Row, conclude, order_of
 from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
 from fedlocal.runtime.flower_replies import Request, settle, upload_reader

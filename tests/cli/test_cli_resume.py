@@ -11,7 +11,7 @@ import torch
 
 import fedlocal.course
 from fedlocal.checkpoint import FILE, load_checkpoint
-from fedlocal.origin import load_origin, save_origin
+from fedlocal.job.origin import load_origin, save_origin
 from fedlocal.report.runs import read_rows
 
 QUICK = ("dataset=synthetic", "K=4", "H=2", "rounds=8", "batch_size=4", "checkpoint.every=3")

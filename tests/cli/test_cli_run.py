@@ -175,7 +175,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("option", options(*BUILT))
 def test_every_option_builds(option, tmp_path, monkeypatch):
-    from fedlocal.build import build
+    from fedlocal.config.build import build
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trace.csv").write_text("0.1,0.2\n0.3,0.1\n")
@@ -186,7 +186,7 @@ def test_every_option_builds(option, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("option", options("partition"))
 def test_every_partition_builds(option):
-    from fedlocal.build import build
+    from fedlocal.config.build import build
 
     # Only generated data say where each example comes from.
     data = "dataset=synthetic" if option == "partition=natural" else "dataset=digits"

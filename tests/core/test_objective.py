@@ -9,15 +9,15 @@ from torch import nn
 
 import fedlocal
 from fedlocal.augment import CropFlip, ResizedCrop
-from fedlocal.build import build
 from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.config.build import build
+from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
 from fedlocal.evaluate import Examples, mean_loss
 from fedlocal.fingerprint import run_digest
 from fedlocal.losses import squared_error
 from fedlocal.models import mlp
 from fedlocal.objective import clipped
-from fedlocal.refusal import ConfigError
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import Order, initial_state
 from partitions import dirichlet

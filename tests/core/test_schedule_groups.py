@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from fedlocal.build import build
-from fedlocal.chosen import strategy_of
+from fedlocal.config.build import build
+from fedlocal.config.chosen import strategy_of
+from fedlocal.config.refusal import ConfigError
+from fedlocal.config.settings import check_settings
 from fedlocal.period import (
     AdaComm,
     ConstantPeriod,
@@ -24,8 +26,6 @@ from fedlocal.rates import (
     StepRate,
     WarmupRate,
 )
-from fedlocal.refusal import ConfigError
-from fedlocal.settings import check_settings
 from tests.strategies_in_conf import CONF, composed
 
 PERIODS = {

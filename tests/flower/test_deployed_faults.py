@@ -3,10 +3,10 @@
 import pytest
 from safetensors.torch import load_file
 
-from fedlocal.build import build
-from fedlocal.compose import about, compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import about, compose
 from fedlocal.deploy.local import LocalDeployment
-from fedlocal.job import run_job
+from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_bundle import write_app
 from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP

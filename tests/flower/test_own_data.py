@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 import fedlocal
-from fedlocal.build import build
-from fedlocal.compose import compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import compose
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from fedlocal.build import build
-from fedlocal.compose import about, compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import about, compose
 from fedlocal.deploy.local import LocalDeployment
-from fedlocal.job import run_job
+from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_bundle import write_app
 from fedlocal.runtime.flower_engine import Engine, run_app

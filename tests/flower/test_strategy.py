@@ -9,11 +9,11 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import ServerApp
 from safetensors.torch import load_file
 
-from fedlocal.build import build
 from fedlocal.checkpoint import save_checkpoint
-from fedlocal.compose import about, compose
+from fedlocal.config.build import build
+from fedlocal.config.compose import about, compose
 from fedlocal.course import outset, run
-from fedlocal.job import run_job
+from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process
@@ -106,7 +106,7 @@ def test_a_server_app_that_dies_goes_on_where_it_was(tmp_path, monkeypatch):
         save_checkpoint(checkpoint_folder, checkpoint)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedlocal.job.save_checkpoint", dies)
+        patch.setattr("fedlocal.job.run.save_checkpoint", dies)
         with pytest.raises(Exception, match="the machine has gone"):
             run_in_process(server_app, client_app, 3, config, nodes)
     assert len(read_rows(there)) == 3

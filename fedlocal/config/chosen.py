@@ -7,7 +7,7 @@ from typing import get_args, get_type_hints
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-import fedlocal.resolvers  # noqa: F401 - what the configuration computes with
+import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
 from fedlocal.clock import Clock
 from fedlocal.compress import Identity
 from fedlocal.pieces import Period, Piece, Rate

@@ -22,15 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fedlocal.checkpoint import Checkpointing
-from fedlocal.chosen import clock_of, strategy_of
 from fedlocal.clients import Clients, IntArray
+from fedlocal.config.chosen import clock_of, strategy_of
+from fedlocal.config.refusal import ConfigError, one_line
+from fedlocal.config.settings import check_settings
 from fedlocal.data.dataset import Dataset
 from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.payload import formats
-from fedlocal.refusal import ConfigError, one_line
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime
-from fedlocal.settings import check_settings
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
 from fedlocal.tracking import Guarded, Service, Tracker
@@ -68,7 +68,7 @@ class Engine(Protocol):
     def run_job(
         self, job: "Job", folder: Path, about: dict[str, Any], sweep: str | None
     ) -> list[Row]:
-        """See `fedlocal.job.run_job`."""
+        """See `fedlocal.job.run.run_job`."""
         ...
 
 

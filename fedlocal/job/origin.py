@@ -3,18 +3,22 @@
 import hashlib
 import json
 import platform
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedlocal.config.refusal import ConfigError
 from fedlocal.flattened import flattened
 
 FILE = "origin.json"
 # Keys that may change while a run goes on: how long it lasts, and who watches.
 FREE = ("rounds", "steps", "evaluate", "goal", "tracking", "checkpoint")
 OURS = ("fedlocal", "strategies", "partitions")
+# Differences that a refusal names.
+SHOWN = 8
 PACKAGES = ("fedlocal", "torch", "numpy", "hydra-core")
 
 
@@ -48,6 +52,38 @@ def save_origin(folder: Path, origin: Origin) -> None:
 def load_origin(folder: Path) -> Origin:
     """The origin of the run in this folder."""
     return Origin(**json.loads((folder / FILE).read_text()))
+
+
+def check_same(folder: Path, before: Origin, now: Origin, strict: bool) -> None:
+    """Refuse to go on with another run than the one that the folder holds.
+
+    Args:
+        folder: Of the run.
+        before: What the run in it was made from.
+        now: What the one to go on would be made from.
+        strict: Refuse other code as well, instead of a warning.
+
+    Raises:
+        ConfigError: They differ; shows in what.
+    """
+    settings, code = other_settings(before, now), other_code(before, now)
+    if settings:
+        raise ConfigError(
+            f"{folder} holds another run: {_listed(settings)}; give the same settings, or another"
+            " folder"
+        )
+    if code and strict:
+        raise ConfigError(
+            f"{folder} holds a run of other code: {_listed(code)}; checkpoint.strict=false goes on"
+            " all the same"
+        )
+    if code:
+        warnings.warn(f"{folder} goes on with other code: {_listed(code)}", stacklevel=2)
+
+
+def _listed(lines: list[str]) -> str:
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "; ".join(lines[:SHOWN] + more)
 
 
 def code_sha256(origin: Origin) -> str:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fedlocal.origin import FILE as ORIGIN
-from fedlocal.origin import FREE, load_origin
-from fedlocal.refusal import ConfigError
+from fedlocal.config.refusal import ConfigError
+from fedlocal.job.origin import FILE as ORIGIN
+from fedlocal.job.origin import FREE, load_origin
 
 KEY = "resume="
 SWEEP = "multirun.yaml"

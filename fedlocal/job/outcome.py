@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from fedlocal.build import Job
+from fedlocal.config.build import Job
 from fedlocal.fingerprint import params_sha256
+from fedlocal.job.origin import Origin, code_sha256
 from fedlocal.ledger_file import save_ledger
-from fedlocal.origin import Origin, code_sha256
 from fedlocal.replay import clock_decided
 from fedlocal.report.curves import draw
 from fedlocal.report.groups import groups_of

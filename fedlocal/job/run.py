@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedlocal.build import Job
-from fedlocal.checkpoint import Checkpoint, check_same, load_checkpoint, save_checkpoint
+from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.config.build import Job
+from fedlocal.config.refusal import ConfigError
 from fedlocal.course import Course, outset, over, run
 from fedlocal.fingerprint import run_digest
-from fedlocal.interrupt import Interrupted
-from fedlocal.origin import Origin, load_origin, origin_of, save_origin
-from fedlocal.outcome import SUMMARY, write_outcome
+from fedlocal.job.interrupt import Interrupted
+from fedlocal.job.origin import Origin, check_same, load_origin, origin_of, save_origin
+from fedlocal.job.outcome import SUMMARY, write_outcome
 from fedlocal.progress import Progress
-from fedlocal.refusal import ConfigError
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.barrier import Row
 from fedlocal.simulate import finish
