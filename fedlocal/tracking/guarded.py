@@ -18,14 +18,17 @@ class Guarded:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
+        """Begin in all of them; a run that is not resumed has no identity yet."""
         if not resumed:
             forget(folder)
         self._each(lambda one: one.start(folder, config, name, group, resumed))
 
     def log(self, row: dict[str, Any]) -> None:
+        """One finished round."""
         self._each(lambda one: one.log(row))
 
     def finish(self, summary: dict[str, Any] | None) -> None:
+        """End; None if the run broke off."""
         self._each(lambda one: one.finish(summary))
 
     def _each(self, action: Callable[[Service], None]) -> None:

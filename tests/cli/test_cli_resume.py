@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import fedlocal.course
-from fedlocal.checkpoint import FILE, load_checkpoint
+from fedlocal.checkpoint import FILE, load_checkpoint, save_checkpoint
 from fedlocal.job.origin import load_origin, save_origin
 from fedlocal.report.runs import read_rows
 
@@ -159,6 +159,18 @@ def test_other_code_is_refused_unless_it_is_welcome(cli, here, dying):
     with pytest.warns(UserWarning, match=r"goes on with other code: code of strategies/local_sgd"):
         assert cli("resume=run", "checkpoint.strict=false").code == 0
     assert len(read_rows(here / "run")) == 8
+
+
+def test_a_file_that_has_changed_since_is_noticed(cli, here, dying):
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*QUICK, "hydra.run.dir=run")
+    dying(-1)
+    place = here / "run/checkpoint"
+    # As if a file that the configuration names made another model now.
+    saved = load_checkpoint(place, torch.device("cpu"))
+    save_checkpoint(place, saved._replace(digest="0"))
+    assert "settings and code are the same, but not the model" in cli("resume=run").refused
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -80,6 +80,15 @@ def test_message_is_what_the_layout_declares(compressor, dtype):
     assert decoded.shape == (SIZE,) and decoded.dtype == dtype
 
 
+def roundings(compressor) -> int:
+    """By how many units of the last place a batch may differ from its rows one by one.
+
+    Processors add the terms of a batched product in another order, and QR multiplies that by the
+    condition of its columns; 19 units were seen here, of float32 and of float64 alike.
+    """
+    return 64 if "PowerSGD" in repr(compressor) else 8
+
+
 @each
 @each_dtype
 def test_rows_at_once_equal_one_by_one(compressor, dtype):
@@ -97,7 +106,7 @@ def test_rows_at_once_equal_one_by_one(compressor, dtype):
             message, singles[i] = compressor.encode(v[i], singles[i], noise[i])
             alone = compressor.decode(message, noise[i], SIZE)
             scale = float(v[i].abs().max())
-            tolerance = 8 * torch.finfo(dtype).eps * scale
+            tolerance = roundings(compressor) * torch.finfo(dtype).eps * scale
             assert torch.allclose(decoded[i], alone, rtol=0, atol=tolerance)
             mine = tensors(tree_map(lambda t, i=i: t[i], states))
             for a, b in zip(mine, tensors(singles[i]), strict=True):
