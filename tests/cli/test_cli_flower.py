@@ -24,7 +24,9 @@ def called(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+# Two starts of the engine, each half a minute. tests/flower/test_parity.py has one that is not slow.
 @pytest.mark.flower
+@pytest.mark.slow
 def test_a_sweep_on_the_engine_is_the_sweep_in_one_process(tmp_path):
     for name, runtime in (("here", "vmapped"), ("there", "flower")):
         sweep = ("-m", "strategy=local_sgd,vrl_sgd", f"runtime={runtime}")

@@ -18,7 +18,10 @@ OVERRIDES = (
 )
 
 
+# Real machines that die and come back: one to three minutes each, most of it spent waiting. What a
+# lost machine means is tested on nodes in this process, in test_nodes_faults.py.
 @pytest.mark.flower
+@pytest.mark.slow
 def test_a_killed_node_and_a_killed_superlink_cost_nothing_but_time(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -56,6 +59,7 @@ def test_a_killed_node_and_a_killed_superlink_cost_nothing_but_time(tmp_path):
 
 
 @pytest.mark.flower
+@pytest.mark.slow
 def test_a_node_that_never_comes_back_is_left_out(tmp_path):
     overrides = OVERRIDES.replace("vrl_sgd", "local_sgd").replace("rounds=7", "rounds=4")
     config = {"overrides": overrides, "folder": str(tmp_path / "run"), "sweep": ""}
