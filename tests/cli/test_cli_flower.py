@@ -24,7 +24,7 @@ def called(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-# Two starts of the engine, each half a minute. tests/flower/test_parity.py has one that is not slow.
+# Two starts of the engine, each half a minute; one start is in tests/flower/test_parity.py.
 @pytest.mark.flower
 @pytest.mark.slow
 def test_a_sweep_on_the_engine_is_the_sweep_in_one_process(tmp_path):
