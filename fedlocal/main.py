@@ -34,6 +34,7 @@ def main() -> None:
     In a sweep the other jobs go on; a bug's code goes before.
     """
     codes = [0]
+    SweepReport.folder = None
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     def app(cfg: DictConfig) -> float | None:
