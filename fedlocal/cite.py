@@ -5,6 +5,7 @@ the names of those it belongs to. Packages are found and not imported, so torch 
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("names", nargs="*", metavar="STRATEGY")
     names = parser.parse_args(arguments).names
     try:
-        print("\n\n".join(cite(names)) if names else "\n".join(_listed()))
+        print("\n\n".join(cite(names)) if names else "\n".join(_listed()), flush=True)
+    except BrokenPipeError:
+        # Whoever reads has read enough, `head` for one; nothing is left to flush at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         print(f"fedlocal-cite: {error}", file=sys.stderr)
         sys.exit(2)

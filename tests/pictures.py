@@ -8,12 +8,10 @@ from torch import nn
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
 from fedlocal.objective import Loss
-from fedlocal.rounds.advance import advance
 from fedlocal.runtime import Loop
 from fedlocal.simulate import prepare
-from fedlocal.simulation import RunState, Simulation, initial_state
+from fedlocal.simulation import Simulation
 from fedlocal.strategy import Strategy
-from fedlocal.trees import leaves
 
 SIZES = (9, 4, 7)
 SHAPE = (2, 6, 5)
@@ -62,19 +60,3 @@ def simulation(
         evaluate=Evaluate(),
         **options,
     )
-
-
-def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
-    for _ in range(rounds):
-        state, _, _ = advance(sim, state)
-    return state
-
-
-def final(sim: Simulation) -> RunState:
-    return advanced(sim, initial_state(sim), sim.rounds)
-
-
-def largest_difference(a: RunState, b: RunState) -> float:
-    trees = [(s.server, s.clients) for s in (a, b)]
-    pairs = zip(leaves(trees[0]), leaves(trees[1]), strict=True)
-    return max(float((x - y).abs().max()) for x, y in pairs if x.numel())

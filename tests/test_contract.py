@@ -13,10 +13,11 @@ from fedlocal.clients import Clients
 from fedlocal.compress import Identity
 from fedlocal.rounds.advance import advance
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulation import RunState, Simulation, initial_state
+from fedlocal.simulation import initial_state
 from fedlocal.trees import leaves, tree_map
 from tests import ragged
 from tests.ragged import ROUNDS, SIZES, ragged_clients, small_model
+from tests.runs import advanced, final, largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of
 
 
@@ -28,22 +29,6 @@ def simulation(name: str, runtime=None, participation: float = 1.0, dtype=torch.
         dtype=dtype,
         every=1,
     )
-
-
-def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
-    for _ in range(rounds):
-        state, _, _ = advance(sim, state)
-    return state
-
-
-def final(sim: Simulation) -> RunState:
-    return advanced(sim, initial_state(sim), sim.rounds)
-
-
-def largest_difference(a: RunState, b: RunState) -> float:
-    trees = [(s.server, s.clients) for s in (a, b)]
-    pairs = zip(leaves(trees[0]), leaves(trees[1]), strict=True)
-    return max(float((x - y).abs().max()) for x, y in pairs if x.numel())
 
 
 @pytest.fixture(params=NAMES)

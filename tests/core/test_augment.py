@@ -18,7 +18,8 @@ from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import Order, initial_state
 from strategies import fedavg, local_sgd, mime, scaffold
 from tests.flower.rig import Rig, in_process
-from tests.pictures import SHAPE, SIZES, advanced, final, largest_difference, simulation
+from tests.pictures import SHAPE, SIZES, simulation
+from tests.runs import advanced, final, largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of
 
 RNG = np.random.default_rng(0)

@@ -21,8 +21,9 @@ from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import Order, initial_state
 from partitions import dirichlet
 from strategies import fedavg, fedprox, local_sgd, mime, scaffold
-from tests.pictures import SIZES, final, largest_difference, simulation
+from tests.pictures import SIZES, simulation
 from tests.problems import RUNTIMES, constant_gradients, least_squares, mean_output, simulate
+from tests.runs import final, largest_difference
 from tests.strategies_in_conf import composed
 
 PROBLEM = least_squares()
