@@ -25,9 +25,9 @@ def outset(sim: Simulation) -> Course:
     return Course(initial_state(sim), [], [])
 
 
-def over(sim: Simulation, course: Course) -> bool:
-    """Whether a run has had its last round."""
-    return course.state.round_index >= sim.rounds or sim.goal.met(course.history)
+def over(sim: Simulation, history: list[Row]) -> bool:
+    """Whether a run with these rows has had its last round."""
+    return len(history) >= sim.rounds or sim.goal.met(history)
 
 
 def run(
@@ -40,7 +40,7 @@ def run(
         course: Where to begin; its lists are added to.
         after_round: Called with the course after each round.
     """
-    while not over(sim, course):
+    while not over(sim, course.history):
         state, row, record = advance(sim, course.state)
         course.history.append(row)
         course.records.append(record)

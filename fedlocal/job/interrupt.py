@@ -15,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
     """A run has ended between two rounds because a signal asked for it.
 
     Attributes:
-        folder: Of the run; a checkpoint is there.
+        folder: Of the run.
         code: Exit code of the process, 128 and the signal's number.
     """
 

@@ -48,7 +48,7 @@ def run_job(
 
     Raises:
         ConfigError: The folder holds another run.
-        Interrupted: A signal came; a checkpoint is there.
+        Interrupted: A signal came; the run has a checkpoint or is finished.
     """
     origin = origin_of(about["overrides"], about["config"])
     course = left_in(folder, job, origin)
@@ -68,6 +68,9 @@ def run_job(
     job.tracker.finish(summary)
     if not job.checkpoint.keep:
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    if held:
+        # It came after the last round, and a sweep must not go on.
+        raise Interrupted("after its last round", folder, held[0])
     return course.history
 
 
@@ -82,23 +85,21 @@ def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
     if not finished and saved is None:
         return outset(job.simulation)
     check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
+    rows = read_rows(folder) if finished else []
+    # By the rows: a kept checkpoint may be older than the last round.
+    if finished and over(job.simulation, rows):
+        return None
     if saved is None:
-        return _longer(folder, job)
+        raise ConfigError(
+            f"{folder} holds this run, finished after {len(rows)} rounds, and no checkpoint to go"
+            " on from; checkpoint.keep=true would have kept it"
+        )
     if saved.digest != run_digest(job.simulation):
         raise ConfigError(
             f"{folder} holds another run: settings and code are the same, but not the model that"
             " they make; a file that they name has changed"
         )
-    return None if finished and over(job.simulation, saved.course) else saved.course
-
-
-def _longer(folder: Path, job: Job) -> None:
-    done = read_rows(folder)
-    if len(done) < job.simulation.rounds and not job.simulation.goal.met(done):
-        raise ConfigError(
-            f"{folder} holds this run, finished after {len(done)} rounds, and no checkpoint to go"
-            " on from; checkpoint.keep=true would have kept it"
-        )
+    return saved.course
 
 
 def _run(job: Job, folder: Path, name: str, course: Course, held: Sequence[int]) -> Course:

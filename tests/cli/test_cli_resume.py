@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import fedlocal.course
+import fedlocal.job.run
 from fedlocal.checkpoint import FILE, load_checkpoint, save_checkpoint
 from fedlocal.job.origin import load_origin, save_origin
 from fedlocal.report.runs import read_rows
@@ -109,6 +110,28 @@ def test_a_finished_run_is_left_as_it_is(cli, here):
     # The same overrides in the same folder are the same run.
     assert cli(*QUICK, "hydra.run.dir=run").out.endswith("(finished before)\n")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_kept_checkpoint_older_than_the_end_changes_nothing(cli, here):
+    given = (*QUICK, "checkpoint.keep=true", "hydra.run.dir=run")
+    assert cli(*given).code == 0
+    assert load_checkpoint(here / "run/checkpoint", torch.device("cpu")).course.state[0] == 6
+    before = {path: path.stat().st_mtime_ns for path in (here / "run").iterdir() if path.is_file()}
+    assert cli(*given).out.endswith("(finished before)\n")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_signal_after_the_last_round_still_ends_the_sweep(cli, here, monkeypatch):
+    def write(*given, _write=fedlocal.job.run.write_outcome):
+        os.kill(os.getpid(), signal.SIGINT)
+        return _write(*given)
+
+    monkeypatch.setattr(fedlocal.job.run, "write_outcome", write)
+    outcome = cli("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
+    assert outcome.code == 130
+    last = "fedlocal: interrupted after its last round; fedlocal resume=sweep goes on"
+    assert outcome.err.splitlines()[-1] == last
+    assert (here / "sweep/0/summary.json").exists() and not (here / "sweep/1").exists()
 
 
 def test_a_run_whose_checkpoint_was_kept_can_be_made_longer(cli, here):
