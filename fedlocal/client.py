@@ -1,6 +1,7 @@
 """One client's round. Written for one client; the vmapped runtime runs it for many at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -79,6 +80,14 @@ class Upload(NamedTuple):
     loss: Tensor
 
 
+class Begun(NamedTuple):
+    """What local steps look at and leave as it is: where they start, and two pieces' states."""
+
+    start: Tensor
+    belief: Tensor
+    correction: Tree
+
+
 class Local(NamedTuple):
     """What changes from one local step to the next."""
 
@@ -86,6 +95,76 @@ class Local(NamedTuple):
     inner: Tree
     loss_sum: Tensor
     step_sum: Tensor
+
+
+class Batch(NamedTuple):
+    """What one local step is given of a client's work: a row of its indices, and so on."""
+
+    indices: Tensor
+    mask: Tree
+    active: Tree
+    draws: Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """A client's round: its begin, H steps, and its end. Shapes are those of one client.
+
+    Attributes:
+        strategy: Bound to the model's layers.
+        gradients: Of the objective, at vectors [P].
+    """
+
+    strategy: Strategy
+    gradients: Gradients
+
+    def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
+        """Pull, take H local steps, encode what the server does not know yet."""
+        begun, local = self.begin(state, inbox, work)
+        for h in range(work.indices.shape[0]):
+            local = self.step(local, begun, batch(work, h), inbox.correction, work.rates[h])
+        return self.end(state, begun, local, inbox.correction, work)
+
+    def begin(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
+        """Pull, and get ready for the local steps."""
+        strategy = self.strategy
+        start, belief = strategy.mixing.begin(state.mixing, inbox.model)
+        full = full_gradient(self.gradients.plain, start, work.everything)
+        correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
+        zero = start.new_zeros(())
+        local = Local(start, strategy.inner.begin(state.inner, inbox.inner), zero, zero)
+        return Begun(start, belief, correction), local
+
+    def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
+        """One local step with the step size `lr` []; `control` is the correction's broadcast."""
+
+        def at(point: Tensor) -> tuple[Tensor, Tensor]:
+            # The same pictures wherever the point is.
+            return self.gradients.step(point, batch.indices, batch.mask, batch.draws)
+
+        view = View(begun.start, control, lambda point: at(point)[0])
+        grad, loss = at(local.x)
+        direction = self.strategy.correction.correct(grad, local.x, begun.correction, view)
+        x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
+        after = Local(x, buffers, local.loss_sum + loss, local.step_sum + lr)
+        # A client that is done waits for the others of its batch with nothing changing.
+        return after if batch.active == () else select(batch.active, after, local)
+
+    def end(
+        self, state: ClientState, begun: Begun, local: Local, control: Tree, work: Work
+    ) -> tuple[ClientState, Upload]:
+        """Encode what the server does not know yet, and keep what the next round needs."""
+        strategy, noise, (start, belief, correction) = self.strategy, work.noise, begun
+        steps = _steps(work, start)
+        link = strategy.uplink.observe(state.uplink, steps, local.step_sum)
+        vector = strategy.mixing.told(start, local.x) - belief
+        message, uplink = strategy.uplink.encode(vector, link, noise)
+        belief = belief + strategy.uplink.decode(message, noise, vector.shape[0])
+        ended, report = strategy.correction.end(correction, start, belief, local.step_sum, control)
+
+        memory = strategy.mixing.end(state.mixing, local.x, belief)
+        upload = Upload(message, strategy.inner.report(local.inner), report, local.loss_sum / steps)
+        return ClientState(local.inner, ended, uplink, memory), upload
 
 
 def init_client(strategy: Strategy, x: Tensor) -> ClientState:
@@ -98,31 +177,9 @@ def init_client(strategy: Strategy, x: Tensor) -> ClientState:
     )
 
 
-def client_round(
-    strategy: Strategy, gradients: Gradients, state: ClientState, inbox: Inbox, work: Work
-) -> tuple[ClientState, Upload]:
-    """Pull, take H local steps, encode what the server does not know yet.
-
-    Shapes are those of one client: vectors [P], batches [B].
-    """
-    start, belief = strategy.mixing.begin(state.mixing, inbox.model)
-    full = full_gradient(gradients.plain, start, work.everything)
-    correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
-    inner = strategy.inner.begin(state.inner, inbox.inner)
-    local = _local_steps(strategy, gradients, start, inner, correction, inbox, work)
-
-    steps = _steps(work, start)
-    link = strategy.uplink.observe(state.uplink, steps, local.step_sum)
-    vector = strategy.mixing.told(start, local.x) - belief
-    message, uplink = strategy.uplink.encode(vector, link, work.noise)
-    belief = belief + strategy.uplink.decode(message, work.noise, vector.shape[0])
-    correction, report = strategy.correction.end(
-        correction, start, belief, local.step_sum, inbox.correction
-    )
-
-    memory = strategy.mixing.end(state.mixing, local.x, belief)
-    upload = Upload(message, strategy.inner.report(local.inner), report, local.loss_sum / steps)
-    return ClientState(local.inner, correction, uplink, memory), upload
+def batch(work: Work, h: int) -> Batch:
+    """The work of step h."""
+    return Batch(work.indices[h], work.mask, take(work.active, h), take(work.draws, h))
 
 
 def full_gradient(gradient: Gradient, x: Tensor, everything: Tree) -> Tree:
@@ -143,40 +200,6 @@ def _steps(work: Work, like: Tensor) -> Tensor:
     if work.active == ():
         return like.new_tensor(work.indices.shape[0])
     return work.active.sum().to(like.dtype)
-
-
-def _local_steps(
-    strategy: Strategy,
-    gradients: Gradients,
-    start: Tensor,
-    inner: Tree,
-    correction: Tree,
-    inbox: Inbox,
-    work: Work,
-) -> Local:
-    zero = start.new_zeros(())
-    local = Local(start, inner, zero, zero)
-    for h in range(work.indices.shape[0]):
-        at = _on_batch(gradients, work, h)
-        view = View(start, inbox.correction, _gradient_of(at))
-        grad, loss = at(local.x)
-        direction = strategy.correction.correct(grad, local.x, correction, view)
-        lr = work.rates[h]
-        x, buffers = strategy.inner.step(local.x, direction, local.inner, lr)
-        after = Local(x, buffers, local.loss_sum + loss, local.step_sum + lr)
-        # A client that is done waits for the others of its batch with nothing changing.
-        local = after if work.active == () else select(work.active[h], after, local)
-    return local
-
-
-def _on_batch(gradients: Gradients, work: Work, h: int) -> At:
-    """Gradient and loss on the mini-batch of step h, the same pictures wherever the point is."""
-    indices, draws = work.indices[h], take(work.draws, h)
-    return lambda point: gradients.step(point, indices, work.mask, draws)
-
-
-def _gradient_of(at: At) -> Callable[[Tensor], Tensor]:
-    return lambda point: at(point)[0]
 
 
 def broadcast_rows(anchor: Tensor, clients: Tensor) -> Tensor:

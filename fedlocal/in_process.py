@@ -1,24 +1,12 @@
 """Clients that live in this process: their states stacked, their rounds run by a runtime."""
 
 from dataclasses import dataclass
-from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fedlocal.augment import NoAugment
-from fedlocal.client import (
-    ClientState,
-    Gradients,
-    Inbox,
-    Upload,
-    Work,
-    broadcast_rows,
-    client_round,
-    full_gradient,
-    init_client,
-)
+from fedlocal.client import ClientState, Inbox, Upload, broadcast_rows, init_client
 from fedlocal.clients import IntArray
 from fedlocal.noise import link_noise
 from fedlocal.rng import Purpose, generator
@@ -76,9 +64,7 @@ def work(
         inbox: What they received; its model is [S, P].
         plan: Who the members are and what they do.
     """
-    gradients = Gradients(sim.objective.step, sim.objective.gradient)
-    one_client = partial(client_round, sim.strategy, gradients)
-    return sim.runtime.run(one_client, states, inbox, plan)
+    return sim.cohort.run(states, inbox, plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
@@ -104,15 +90,7 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
 
 def gradients_at(sim: Simulation, order: Order, models: Tensor) -> Tensor:
     """Gradient of each member over all of its examples at its row of `models` [S, P], [S, P]."""
-
-    def one_client(state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
-        gradient = full_gradient(sim.objective.gradient, inbox.model, work.everything)
-        return state, Upload(gradient, (), (), gradient.new_zeros(()))
-
-    plan = plan_of(sim, order._replace(steps=np.ones_like(order.steps)))
-    plan = plan._replace(everything=_examples(sim, order))
-    stateless = ClientState((), (), (), ())
-    return sim.runtime.run(one_client, stateless, Inbox(models, (), ()), plan)[1].message
+    return sim.cohort.gradients(models, _examples(sim, order))
 
 
 def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:

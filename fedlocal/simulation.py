@@ -1,7 +1,8 @@
 """A run: what is fixed in it, what changes from round to round, and where its clients live."""
 
 from dataclasses import dataclass
-from math import fsum, inf
+from functools import cached_property
+from math import ceil, fsum, inf
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Upload, broadcast_rows
+from fedlocal.client import Client, Gradients, Upload, broadcast_rows
 from fedlocal.clients import Clients, IntArray
 from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
@@ -18,7 +19,7 @@ from fedlocal.goal import Goal
 from fedlocal.objective import Objective
 from fedlocal.participation import DropOut
 from fedlocal.pieces import Timing
-from fedlocal.runtime import Runtime
+from fedlocal.runtime import Ahead, Runner, Runtime
 from fedlocal.server import ServerState, init_server
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
@@ -67,6 +68,16 @@ class Simulation:
     test: Examples | None
     diagnostics: tuple[str, ...]
     goal: Goal
+
+    @cached_property
+    def cohort(self) -> Runner:
+        """Runs the clients of a cohort; what it has prepared for one round serves the next."""
+        gradients = Gradients(self.objective.step, self.objective.gradient)
+        epochs = np.array([self.clients.epoch(0, self.batch_size)])
+        period = self.strategy.period
+        first = int(period.steps(period.init(), 0, epochs)[0])
+        ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
+        return self.runtime.runner(Client(self.strategy, gradients), ahead)
 
 
 class RunState(NamedTuple):

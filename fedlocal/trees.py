@@ -1,6 +1,6 @@
 """Trees of tensors: a tensor, or a tuple or NamedTuple of trees. The empty tuple is "no state"."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -29,6 +29,16 @@ def leaves(tree: Tree) -> Iterator[Tensor]:
             yield from leaves(part)
     else:
         yield tree
+
+
+def like(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
+    """A tree of the same form, with these tensors from left to right.
+
+    >>> like((1, (2, ())), [10, 20])
+    (10, (20, ()))
+    """
+    rest = iter(tensors)
+    return tree_map(lambda _: next(rest), tree)
 
 
 def stack(trees: list[Tree]) -> Tree:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Everything, Gradients, Inbox, Upload, Work, client_round, init_client
+from fedlocal.client import Client, Everything, Gradients, Inbox, Upload, Work, init_client
 from fedlocal.clients import IntArray
 from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_layout
 from fedlocal.pieces import Field
@@ -70,4 +70,4 @@ def sample_upload(sim: Simulation, server: ServerState) -> Upload:
     )
     inbox = Inbox(server.anchor[0], server.inner, server.correction)
     gradients = Gradients(gradient, gradient)
-    return client_round(strategy, gradients, init_client(strategy, x), inbox, work)[1]
+    return Client(strategy, gradients).round(init_client(strategy, x), inbox, work)[1]

@@ -1,4 +1,4 @@
-"""Runtimes: ways to run the same `client_round` for every member of a cohort.
+"""Runtimes: ways to run the same client round for every member of a cohort.
 
 Nothing is imported before it is asked for: Flower's side imports this package where torch would
 cost seconds.
@@ -10,16 +10,17 @@ from fedlocal.lazy import lazy
 
 if TYPE_CHECKING:
     from fedlocal.runtime.loop import Loop
-    from fedlocal.runtime.runtime import OneClient, Plan, Runtime
+    from fedlocal.runtime.runtime import Ahead, Plan, Runner, Runtime
     from fedlocal.runtime.vmapped import Vmapped
 
-__all__ = ["Loop", "OneClient", "Plan", "Runtime", "Vmapped", "runtime_of"]
+__all__ = ["Ahead", "Loop", "Plan", "Runner", "Runtime", "Vmapped", "runtime_of"]
 
 RUNTIMES = {"vmapped": "Vmapped", "loop": "Loop"}
 HOMES = {
+    "Ahead": "runtime",
     "Loop": "loop",
-    "OneClient": "runtime",
     "Plan": "runtime",
+    "Runner": "runtime",
     "Runtime": "runtime",
     "Vmapped": "vmapped",
 }

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, Work
-from fedlocal.runtime.runtime import OneClient, Plan, everything
+from fedlocal.client import Client, ClientState, Inbox, Upload, Work, full_gradient
+from fedlocal.clients import IntArray
+from fedlocal.runtime.runtime import Ahead, Plan, everything
 from fedlocal.trees import stack, take
 
 
@@ -14,12 +15,21 @@ from fedlocal.trees import stack, take
 class Loop:
     """Runs the clients one by one."""
 
-    def run(
-        self, one_client: OneClient, states: ClientState, inbox: Inbox, plan: Plan
-    ) -> tuple[ClientState, Upload]:
-        """See `Runtime.run`."""
+    def runner(self, client: Client, ahead: Ahead) -> "LoopRunner":
+        """See `Runtime.runner`."""
+        return LoopRunner(client)
+
+
+@dataclass(frozen=True, eq=False)
+class LoopRunner:
+    """See `Loop`."""
+
+    client: Client
+
+    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+        """See `Runner.run`."""
         results = [
-            one_client(
+            self.client.round(
                 take(states, row),
                 inbox._replace(model=inbox.model[row]),
                 _work(plan, row, inbox.model),
@@ -27,6 +37,13 @@ class Loop:
             for row in range(len(plan.clients))
         ]
         return stack([state for state, _ in results]), stack([upload for _, upload in results])
+
+    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+        """See `Runner.gradients`."""
+        gradient = self.client.gradients.plain
+        parts = [take(everything([own], models), 0) for own in examples]
+        each = zip(models, parts, strict=True)
+        return torch.stack([full_gradient(gradient, x, part) for x, part in each])
 
 
 def _work(plan: Plan, row: int, like: Tensor) -> Work:

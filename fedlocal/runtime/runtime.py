@@ -1,6 +1,5 @@
 """What a runtime is given and what it gives back."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -8,14 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import ClientState, Everything, Inbox, Upload, Work
+from fedlocal.client import Client, ClientState, Everything, Inbox, Upload
 from fedlocal.clients import IntArray
 
 # Of each client, when a gradient over all of its data is wanted: bounds the memory.
 EXAMPLES_AT_ONCE = 512
-
-# `client_round` with its strategy and gradient filled in.
-OneClient = Callable[[ClientState, Inbox, Work], tuple[ClientState, Upload]]
 
 
 class Plan(NamedTuple):
@@ -39,16 +35,33 @@ class Plan(NamedTuple):
     draws: list[IntArray]
 
 
-class Runtime(Protocol):
-    """A way to run the same round of one client for every member of a cohort."""
+class Ahead(NamedTuple):
+    """About how much a run has to do: local steps of a client, and clients of a cohort."""
 
-    def run(
-        self, one_client: OneClient, states: ClientState, inbox: Inbox, plan: Plan
-    ) -> tuple[ClientState, Upload]:
+    steps: int
+    clients: int
+
+
+class Runner(Protocol):
+    """Runs cohorts of one run's clients, round after round."""
+
+    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """The cohort's next states and uploads, every tensor [S, ...].
 
         `inbox.model` is [S, P]; its controls are shared by all. No argument is changed.
         """
+        ...
+
+    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+        """Each client's gradient over its examples [n_i] at its row of `models`, both [S, P]."""
+        ...
+
+
+class Runtime(Protocol):
+    """A way to run the same round of one client for every member of a cohort."""
+
+    def runner(self, client: Client, ahead: Ahead) -> Runner:
+        """Who runs the cohorts of one run."""
         ...
 
 

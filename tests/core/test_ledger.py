@@ -4,7 +4,7 @@ Each client here is a replica that lives on bytes alone: it unpacks what it is s
 or takes the model, and must hold the server's anchor to the bit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -39,9 +39,13 @@ class Wire:
     after: list = field(default_factory=list)
     messages: list = field(default_factory=list)
     strategy: object = None
+    loop: object = None
 
-    def run(self, one_client, states, inbox, plan):
-        states, uploads = Loop().run(one_client, states, inbox, plan)
+    def runner(self, client, ahead):
+        return replace(self, loop=Loop().runner(client, ahead))
+
+    def run(self, states, inbox, plan):
+        states, uploads = self.loop.run(states, inbox, plan)
         self.uploads.append((plan, uploads))
         return states, uploads
 

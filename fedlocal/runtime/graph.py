@@ -1,0 +1,74 @@
+"""A function of tensors as the list of tensor operations it comes to, recorded once.
+
+vmap and grad take a Python function apart at every call, and for small models that costs more than
+the arithmetic. What they come to is the same list of operations for the same shapes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fedlocal.runtime.rewrite import simplify
+from fedlocal.trees import Tree, leaves, like, tree_map
+
+# Flat tensors in, flat tensors out.
+Flat = Callable[..., Any]
+# Of a recorded graph and the tensors it was recorded with: what to call in its place.
+Finish = Callable[[GraphModule, list[Tensor]], Flat]
+
+# Cohorts of changing size have a graph for each size; the ones used last are kept.
+KEPT = 64
+
+
+def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph's own operations, one after another."""
+    return graph.forward
+
+
+class Recorded:
+    """A function of trees of tensors that is recorded once for each shape of its arguments.
+
+    It must be pure, and its operations must depend on shapes only, as vmap wants it anyway.
+    """
+
+    def __init__(self, function: Callable[..., Tree], finish: Finish = as_it_is) -> None:
+        self._function = function
+        self._finish = finish
+        self._graphs: OrderedDict[Hashable, tuple[Flat, Tree]] = OrderedDict()
+
+    @torch.no_grad()
+    def __call__(self, *trees: Tree) -> Tree:
+        """What the function gives for these trees."""
+        form = shapes(trees)
+        if form not in self._graphs:
+            self._graphs[form] = self._record(trees)
+            if len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(form)
+        graph, result = self._graphs[form]
+        return like(result, graph(*leaves(trees)))
+
+    def _record(self, trees: Tree) -> tuple[Flat, Tree]:
+        result: Tree = ()
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            nonlocal result
+            outcome = self._function(*like(trees, tensors))
+            result = tree_map(lambda _: None, outcome)
+            return list(leaves(outcome))
+
+        # Each an object of its own: one tensor in two places would be recorded as one of them.
+        inputs = [t.detach() for t in leaves(trees)]
+        graph = make_fx(flat)(*inputs)
+        simplify(graph)
+        return self._finish(graph, inputs), result
+
+
+def shapes(tree: Tree) -> Hashable:
+    """The tree with the layout of every tensor in its place."""
+    return tree_map(lambda t: (t.shape, t.stride(), t.dtype), tree)
