@@ -22,10 +22,6 @@ class Gradients(NamedTuple):
     plain: Gradient
 
 
-# The point [P] -> (gradient [P], loss []).
-At = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
 class ClientState(NamedTuple):
     """What one client keeps between rounds, one field per slot that keeps anything."""
 
@@ -142,7 +138,10 @@ class Client:
             # The same pictures wherever the point is.
             return self.gradients.step(point, batch.indices, batch.mask, batch.draws)
 
-        view = View(begun.start, control, lambda point: at(point)[0])
+        def gradient(point: Tensor) -> Tensor:
+            return at(point)[0]
+
+        view = View(begun.start, control, gradient)
         grad, loss = at(local.x)
         direction = self.strategy.correction.correct(grad, local.x, begun.correction, view)
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)

@@ -54,19 +54,25 @@ class Recorded:
         return like(result, graph(*leaves(trees)))
 
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
-        result: Tree = ()
+        graph, result = record(self._function, trees)
+        return self._finish(graph, [t.detach() for t in leaves(trees)]), result
 
-        def flat(*tensors: Tensor) -> list[Tensor]:
-            nonlocal result
-            outcome = self._function(*like(trees, tensors))
-            result = tree_map(lambda _: None, outcome)
-            return list(leaves(outcome))
 
-        # Each an object of its own: one tensor in two places would be recorded as one of them.
-        inputs = [t.detach() for t in leaves(trees)]
-        graph = make_fx(flat)(*inputs)
-        simplify(graph)
-        return self._finish(graph, inputs), result
+@torch.no_grad()
+def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tree]:
+    """The operations of `function(*trees)` on flat tensors, and the form of its result."""
+    result: Tree = ()
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        nonlocal result
+        outcome = function(*like(trees, tensors))
+        result = tree_map(lambda _: None, outcome)
+        return list(leaves(outcome))
+
+    # Each an object of its own: one tensor in two places would be recorded as one of them.
+    graph = make_fx(flat)(*(t.detach() for t in leaves(trees)))
+    simplify(graph)
+    return graph, result
 
 
 def shapes(tree: Tree) -> Hashable:

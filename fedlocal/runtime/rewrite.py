@@ -1,12 +1,10 @@
 """Shorter graphs with the same results: batching rules leave many operations that do nothing."""
 
 from collections.abc import Hashable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.node import map_arg
 
 aten = torch.ops.aten
 
@@ -47,12 +45,14 @@ def channels_last(graph: GraphModule) -> None:
 
     Grouped ones, which vmap makes of many clients' convolutions, are several times as fast so.
     """
-    for node in graph.graph.find_nodes(op="call_function", target=aten.convolution.default):
-        _relay(node, (0,))
-    for node in graph.graph.find_nodes(
-        op="call_function", target=aten.convolution_backward.default
-    ):
-        _relay(node, (0, 1))
+    for node in graph.graph.nodes:
+        # A view for one layout may need a copy in another.
+        if node.target in (aten.view.default, aten._unsafe_view.default):
+            node.target = aten.reshape.default
+        elif node.target is aten.convolution.default:
+            _relay(node, (0,))
+        elif node.target is aten.convolution_backward.default:
+            _relay(node, (0, 1))
     graph.recompile()
 
 
@@ -64,6 +64,7 @@ def _relay(node: Node, places: tuple[int, ...]) -> None:
                 laid = node.graph.call_function(
                     aten.contiguous.default, (given,), {"memory_format": torch.channels_last}
                 )
+            laid.meta["val"] = given.meta["val"]
             node.update_arg(place, laid)
 
 
@@ -74,18 +75,18 @@ def _writes(node: Node) -> bool:
 
 def _same_as(node: Node) -> Node | None:
     """An earlier node with the same tensor, where this one only looks at it."""
-    if node.target is aten.mul.Scalar and node.args[1] == 1 and _alike(node, node.args[0]):
-        return node.args[0]
+    if node.target is aten.mul.Scalar and node.args[1] == 1:
+        return next((one for one in node.all_input_nodes if _alike(node, one)), None)
     return next((one for one in _looked_at(node) if _alike(node, one)), None)
 
 
 def _looked_at(node: Node) -> Iterator[Node]:
     while node.target in VIEWS:
-        node = node.args[0]  # type: ignore[assignment]
+        node = node.all_input_nodes[0]
         yield node
 
 
-def _alike(node: Node, other: Any) -> bool:
+def _alike(node: Node, other: Node) -> bool:
     a, b = node.meta.get("val"), other.meta.get("val")
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         return False
@@ -94,6 +95,5 @@ def _alike(node: Node, other: Any) -> bool:
 
 
 def _recipe(node: Node) -> Hashable:
-    """Equal for nodes that compute the same."""
-    plain = map_arg((node.args, node.kwargs), lambda n: (Node, n.name))
-    return node.target, repr(plain)
+    """Equal for nodes that compute the same; as text, where 1, 1.0 and True are not equal."""
+    return node.target, repr((node.args, node.kwargs))

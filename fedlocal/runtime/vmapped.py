@@ -1,25 +1,40 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Inbox, Local, Upload, Work, batch, full_gradient
+from fedlocal.client import (
+    Begun,
+    Client,
+    ClientState,
+    Inbox,
+    Local,
+    Upload,
+    Work,
+    batch,
+    full_gradient,
+)
 from fedlocal.clients import IntArray
-from fedlocal.runtime.graph import Recorded
+from fedlocal.runtime.graph import record
+from fedlocal.runtime.groups import EXECUTORS, Executor, described, group_size, groups, peak_bytes
+from fedlocal.runtime.local_steps import LocalSteps, local_steps, step_of_many
+from fedlocal.runtime.padded import DIMS, padded, whole
+from fedlocal.runtime.program import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.runtime import Ahead, Plan, everything
 from fedlocal.trees import concatenate, take, tree_map
 
-# Of a group: what is the same for all of its clients has None. Steps come before clients, so that
-# the work of a step is one piece of memory, however many steps there are.
 INBOX = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
-WORK = Work(indices=1, mask=0, active=1, rates=None, noise=0, everything=0, draws=1)  # type: ignore[arg-type]
 
-# Recording takes as long as some hundred steps.
-RECORD_FROM = 200
+# A short run of a small model: to measure its memory would cost more than it saves.
+USUAL = 64
+SMALL = 8 << 20
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,40 +42,58 @@ class Vmapped:
     """Runs groups of clients at once; clients that differ in size or steps are padded and masked.
 
     Attributes:
-        clients_per_batch: Size of a group. Bounds the memory, and on a CPU keeps the working set
-            in the cache.
+        clients_per_batch: Size of a group; None leaves it to `executor`.
+        executor: "vectorised" runs a whole cohort at once, "sequential" one client after another,
+            "chunked" and "auto" as many at once as the memory holds (on a CPU: as the caches do).
+        program: What runs a local step. "direct" takes the step apart anew each time, "recorded"
+            once, "compiled" hands the record to torch.compile (half a minute); "auto" decides by
+            the work ahead. Results differ by rounding at most.
     """
 
-    clients_per_batch: int = 64
+    clients_per_batch: int | None = None
+    executor: Executor = "auto"
+    program: Program = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse an empty group."""
-        if self.clients_per_batch < 1:
+        """Refuse an empty group, and words that mean nothing."""
+        if self.clients_per_batch is not None and self.clients_per_batch < 1:
             raise ValueError(f"clients_per_batch must be >= 1, got {self.clients_per_batch}")
+        for name, allowed in (("executor", EXECUTORS), ("program", PROGRAMS)):
+            if getattr(self, name) not in allowed:
+                given = getattr(self, name)
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
 
     def runner(self, client: Client, ahead: Ahead) -> "VmappedRunner":
         """See `Runtime.runner`."""
-        step = torch.vmap(client.step, in_dims=(0, 0, 0, None, None))
-        if ahead.steps >= RECORD_FROM:
-            step = Recorded(step)
-        return VmappedRunner(client, step, self.clients_per_batch)
+        return VmappedRunner(self, client, ahead)
 
 
-@dataclass(frozen=True, eq=False)
+class Ready(NamedTuple):
+    """What a runner has decided: the size of its groups, and what takes their local steps."""
+
+    size: int
+    steps: LocalSteps
+
+
 class VmappedRunner:
-    """See `Vmapped`. `step` is the client's, of many clients at once."""
+    """See `Vmapped`. Decides when it sees the first cohort."""
 
-    client: Client
-    step: Callable[..., Local]
-    clients_per_batch: int
+    def __init__(self, settings: Vmapped, client: Client, ahead: Ahead) -> None:
+        self._settings = settings
+        self._client = client
+        self._ahead = ahead
+        self._ready: Ready | None = None
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
+        self._ready = self._ready or self._decide(states, inbox, plan)
         # Clients with like numbers of steps share a group, so that little of it is padding.
         order = np.argsort(-plan.steps, kind="stable")
-        groups = self._groups(order)
-        results = [self._run_group(states, inbox, plan, rows) for rows in groups]
-        if len(results) == 1 and _in_order(order):
+        results = [
+            self._run_group(self._ready.steps, states, inbox, plan, rows)
+            for rows in groups(order, self._ready.size)
+        ]
+        if len(results) == 1 and whole(order, len(order)):
             return results[0]
         back = torch.from_numpy(np.argsort(order)).to(inbox.model.device)
         return take(concatenate(results), back)
@@ -72,64 +105,46 @@ class VmappedRunner:
             parts = everything([examples[row] for row in rows], models)
             return of_many(models[torch.from_numpy(rows).to(models.device)], parts)
 
-        plain = self.client.gradients.plain
+        plain = self._client.gradients.plain
         of_many = torch.vmap(lambda x, part: full_gradient(plain, x, part))
-        return torch.cat([of_group(rows) for rows in self._groups(np.arange(len(examples)))])
-
-    def _groups(self, rows: IntArray) -> list[IntArray]:
-        """Groups of like size: every size is recorded once."""
-        return np.array_split(rows, -(-len(rows) // self.clients_per_batch))
+        size = self._settings.clients_per_batch or USUAL
+        return torch.cat([of_group(rows) for rows in groups(np.arange(len(examples)), size)])
 
     def _run_group(
-        self, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
+        self, steps: LocalSteps, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
     ) -> tuple[ClientState, Upload]:
-        # All rows as a slice: a gather would copy them.
-        whole = len(rows) == len(plan.clients) and _in_order(rows)
-        picked = slice(None) if whole else torch.from_numpy(rows).to(inbox.model.device)
-        own, control = take(states, picked), inbox.correction
-        inbox = inbox._replace(model=inbox.model[picked])
-        work = _padded(plan, rows, inbox.model)._replace(noise=plan.noise[picked])
-        begun, local = torch.vmap(self.client.begin, in_dims=(0, INBOX, WORK))(own, inbox, work)
-        local = tree_map(Tensor.contiguous, local)
-        for h in range(len(work.indices)):
-            local = self.step(local, begun, batch(work, h), control, work.rates[h])
-        end = torch.vmap(self.client.end, in_dims=(0, 0, 0, None, WORK))
-        return end(own, begun, local, control, work)
+        all_of_them = whole(rows, len(plan.clients))
+        picked = slice(None) if all_of_them else torch.from_numpy(rows).to(inbox.model.device)
+        own, inbox = take(states, picked), inbox._replace(model=inbox.model[picked])
+        work, control = padded(plan, rows, inbox.model), inbox.correction
+        begun, local = self._begin(own, inbox, work)
+        local = steps(local, begun, work, control)
+        return torch.vmap(self._client.end, (0, 0, 0, None, DIMS))(own, begun, local, control, work)
 
+    def _begin(self, states: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
+        begun, local = torch.vmap(self._client.begin, (0, INBOX, DIMS))(states, inbox, work)
+        # Of one layout from the first step on: a program is made for a layout.
+        return begun, tree_map(Tensor.contiguous, local)
 
-def _in_order(rows: IntArray) -> bool:
-    return np.array_equal(rows, np.arange(len(rows)))
+    def _decide(self, states: ClientState, inbox: Inbox, plan: Plan) -> Ready:
+        settings, (steps, clients) = self._settings, self._ahead
+        size = settings.clients_per_batch or self._fitting(states, inbox, plan)
+        count, device = -(-clients // size), inbox.model.device
+        return Ready(size, local_steps(self._client, settings.program, steps, count, device))
 
+    def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:
+        """The size of groups that suits the model and the memory."""
 
-def _padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
-    steps = plan.steps[rows]
-    widths = np.array([plan.indices[row].shape[1] for row in rows])
-    active = _real(steps, like)
-    return Work(
-        indices=_aligned([plan.indices[row] for row in rows], like),
-        mask=_real(widths, like),
-        active=tree_map(lambda each: each.T.contiguous(), active),
-        rates=torch.tensor(plan.rates[: steps.max()], dtype=like.dtype).to(like.device),
-        noise=like,
-        everything=everything([plan.everything[row] for row in rows], like)
-        if plan.everything
-        else (),
-        draws=_aligned([plan.draws[row] for row in rows], like) if plan.draws else (),
-    )
+        def need() -> int:
+            one, x = take(states, slice(1)), inbox.model[:1]
+            work = padded(plan, np.array([0]), x)
+            begun, local = self._begin(one, inbox._replace(model=x), work)
+            args = (local, begun, batch(work, 0), inbox.correction, work.rates[0])
+            return peak_bytes(record(step_of_many(self._client), args)[0])
 
-
-def _aligned(arrays: list[IntArray], like: Tensor) -> Tensor:
-    """Arrays [steps_i, b_i, ...] of S clients as [max steps, S, max b, ...], padded with zeros."""
-    steps, widths = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
-    together = np.zeros((steps, len(arrays), widths, *arrays[0].shape[2:]), dtype=np.int64)
-    for row, own in enumerate(arrays):
-        together[: own.shape[0], row, : own.shape[1]] = own
-    return torch.from_numpy(together).to(like.device)
-
-
-def _real(lengths: IntArray, like: Tensor) -> Tensor | tuple[()]:
-    """[S, max length] telling real entries from padding; () where nothing is padded."""
-    longest = lengths.max()
-    if (lengths == longest).all():
-        return ()
-    return torch.from_numpy(np.arange(longest) < lengths[:, None]).to(like.device)
+        executor, (steps, clients) = self._settings.executor, self._ahead
+        if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:
+            return USUAL
+        size = group_size(executor, clients, need, inbox.model)
+        log.info("%s", described(size, clients))
+        return size

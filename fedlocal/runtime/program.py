@@ -1,0 +1,89 @@
+"""What a recorded step is run by: its own operations, or a compiled program."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.utils.flop_counter import FlopCounterMode
+
+from fedlocal.runtime.graph import Finish, Flat
+from fedlocal.runtime.rewrite import channels_last
+
+log = logging.getLogger(__name__)
+
+Program = Literal["auto", "direct", "recorded", "compiled"]
+PROGRAMS = ("auto", "direct", "recorded", "compiled")
+
+# Recording takes as long as some hundred steps.
+RECORD_FROM = 200
+# Compiling takes half a minute, and saves so much in about this many multiplications and additions
+# (2 cores; a perceptron as well as LeNet-5). A count and not a clock, so that a run that is
+# repeated or resumed is computed by the same program.
+COMPILE_FROM = 4e12
+
+
+def finish(program: Program, calls: int) -> Finish:
+    """What becomes of a recorded graph that will be called so many times."""
+
+    def best(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+        compiles = program == "compiled" or (
+            program == "auto" and calls * flops(graph, inputs) >= COMPILE_FROM and can_compile()
+        )
+        if compiles:
+            return compiled(graph, inputs)
+        if inputs[0].device.type == "cpu":
+            channels_last(graph)
+        return graph.forward
+
+    return best
+
+
+def flops(graph: GraphModule, inputs: list[Tensor]) -> int:
+    """Multiplications and additions in products and convolutions."""
+    with FlopCounterMode(display=False) as counter:
+        graph(*inputs)
+    return counter.get_total_flops()
+
+
+def can_compile() -> bool:
+    """Whether there is a C++ compiler, which torch.compile needs on a CPU and beside a GPU."""
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+
+
+def compiled(
+    graph: GraphModule,
+    inputs: list[Tensor],
+    compiler: Callable[..., Any] = torch.compile,
+) -> Flat:
+    """The graph, compiled; torch keeps the result on disk for the next run.
+
+    The first outcome is held against the graph's own, and the graph is used if they differ: a
+    compiler may be wrong, and nobody would see it in the numbers.
+    """
+    began = perf_counter()
+    fast = compiler(graph, fullgraph=True, dynamic=False)
+    try:
+        outcome = fast(*inputs)
+    except Exception as error:
+        log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
+        return graph.forward
+    for ours, theirs in zip(outcome, graph(*inputs), strict=True):
+        if not close(ours, theirs):
+            log.warning("the compiled local step gives other numbers; it runs uncompiled")
+            return graph.forward
+    log.info("local step compiled in %.0f s", perf_counter() - began)
+    return fast
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Whether two outcomes differ by rounding only, measured against the largest entry."""
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    scale = max(float(b.abs().nan_to_num().max()), 1e-30) if b.numel() else 1.0
+    allowed = scale * torch.finfo(a.dtype).eps ** 0.75
+    return bool(torch.isclose(a, b, rtol=0, atol=allowed, equal_nan=True).all())
