@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from fedlocal.noise import link_noise
 from fedlocal.rng import Purpose, generator
 from fedlocal.runtime import Plan
 from fedlocal.simulation import Answers, Order, RunState, Simulation, step_sizes
-from fedlocal.trees import put, repeat, take
+from fedlocal.trees import expand, put, repeat, take
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,11 @@ def work(
     Args:
         sim: The run.
         states: The members' states, every tensor [S, ...].
-        inbox: What they received; its model is [S, P].
+        inbox: What they received; its model is [S, P], its controls are those of all.
         plan: Who the members are and what they do.
     """
-    return sim.cohort.run(states, inbox, plan)
+    controls = expand((inbox.inner, inbox.correction), len(plan.clients))
+    return sim.cohort.run(states, Inbox(inbox.model, *controls), plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
@@ -73,12 +75,12 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         sim.clients.batches(int(c), int(h), sim.batch_size, sim.seed, order.round_index)
         for c, h in zip(order.members, order.steps, strict=True)
     ]
-    uplink = sim.strategy.uplink
+    uplink, rates = sim.strategy.uplink, step_sizes(sim, order)
     reads_all = sim.strategy.correction.reads_all_data
     return Plan(
         clients=order.members,
         steps=order.steps,
-        rates=step_sizes(sim, order),
+        rates=np.broadcast_to(rates, (len(order.members), len(rates))),
         indices=indices,
         noise=link_noise(
             uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start

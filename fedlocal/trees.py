@@ -66,6 +66,11 @@ def repeat(tree: Tree, count: int) -> Tree:
     return tree_map(lambda t: t.unsqueeze(0).repeat(count, *([1] * t.dim())), tree)
 
 
+def expand(tree: Tree, count: int) -> Tree:
+    """Every tensor [...] seen as `count` equal rows [count, ...]; not copied, so read only."""
+    return tree_map(lambda t: t.expand(count, *t.shape), tree)
+
+
 def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
     """`yes` where the scalar `flag` holds, else `no`; a mask and not a branch, for vmap."""
     return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)

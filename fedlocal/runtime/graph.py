@@ -25,18 +25,13 @@ Finish = Callable[[GraphModule, list[Tensor]], Flat]
 KEPT = 64
 
 
-def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-    """The graph's own operations, one after another."""
-    return graph.forward
-
-
 class Recorded:
     """A function of trees of tensors that is recorded once for each shape of its arguments.
 
     It must be pure, and its operations must depend on shapes only, as vmap wants it anyway.
     """
 
-    def __init__(self, function: Callable[..., Tree], finish: Finish = as_it_is) -> None:
+    def __init__(self, function: Callable[..., Tree], finish: Finish) -> None:
         self._function = function
         self._finish = finish
         self._graphs: OrderedDict[Hashable, tuple[Flat, Tree]] = OrderedDict()

@@ -31,7 +31,7 @@ class LoopRunner:
         results = [
             self.client.round(
                 take(states, row),
-                inbox._replace(model=inbox.model[row]),
+                take(inbox, row),
                 _work(plan, row, inbox.model),
             )
             for row in range(len(plan.clients))
@@ -51,7 +51,7 @@ def _work(plan: Plan, row: int, like: Tensor) -> Work:
         indices=torch.tensor(plan.indices[row], device=like.device),
         mask=(),
         active=(),
-        rates=torch.tensor(plan.rates[: plan.steps[row]], dtype=like.dtype).to(like.device),
+        rates=torch.tensor(plan.rates[row, : plan.steps[row]], dtype=like.dtype).to(like.device),
         noise=plan.noise[row],
         everything=take(everything([plan.everything[row]], like), 0) if plan.everything else (),
         draws=torch.from_numpy(plan.draws[row]).to(like.device) if plan.draws else (),

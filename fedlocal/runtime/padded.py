@@ -9,13 +9,9 @@ from fedlocal.clients import IntArray
 from fedlocal.runtime.runtime import Plan, everything
 from fedlocal.trees import tree_map
 
-# Where clients stand in the work of a group, None for what they share. Steps come before clients,
-# so that the work of a step is one piece of memory, however many steps there are.
-DIMS = Work(indices=1, mask=0, active=1, rates=None, noise=0, everything=0, draws=1)  # type: ignore[arg-type]
-
 
 def padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
-    """The work of these rows of a plan as one tree; clients stand where `DIMS` says.
+    """The work of these rows of a plan as one tree; steps come before clients.
 
     Args:
         plan: The cohort's work.
@@ -29,7 +25,7 @@ def padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
         indices=_aligned([plan.indices[row] for row in rows], like),
         mask=_real(widths, like),
         active=tree_map(lambda real: real.T.contiguous(), _real(steps, like)),
-        rates=torch.tensor(plan.rates[: steps.max()], dtype=like.dtype).to(like.device),
+        rates=torch.tensor(plan.rates[rows, : steps.max()].T, dtype=like.dtype).to(like.device),
         noise=plan.noise[picked],
         everything=everything([plan.everything[row] for row in rows], like)
         if plan.everything

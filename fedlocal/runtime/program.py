@@ -43,6 +43,11 @@ def finish(program: Program, calls: int) -> Finish:
     return best
 
 
+def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph's own operations, one after another."""
+    return graph.forward
+
+
 def flops(graph: GraphModule, inputs: list[Tensor]) -> int:
     """Multiplications and additions in products and convolutions."""
     with FlopCounterMode(display=False) as counter:

@@ -19,7 +19,7 @@ class Plan(NamedTuple):
 
     clients: Client ids, [S].
     steps: Local steps of each, [S].
-    rates: Step sizes of the longest client, [max steps]; shorter ones use the first few.
+    rates: Step sizes of each, [S, max steps]; those with fewer steps use the first few.
     indices: For each client its mini-batches, [steps_i, b_i].
     noise: The compressor's uniforms, [S, n], on the device.
     everything: All examples of each client, [n_i], where the strategy reads them; else empty.
@@ -46,9 +46,9 @@ class Runner(Protocol):
     """Runs cohorts of one run's clients, round after round."""
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
-        """The cohort's next states and uploads, every tensor [S, ...].
+        """The cohort's next states and uploads; every tensor of states, inbox and result [S, ...].
 
-        `inbox.model` is [S, P]; its controls are shared by all. No argument is changed.
+        No argument is changed.
         """
         ...
 

@@ -8,27 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import (
-    Begun,
-    Client,
-    ClientState,
-    Inbox,
-    Local,
-    Upload,
-    Work,
-    batch,
-    full_gradient,
-)
+from fedlocal.client import Client, ClientState, Inbox, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.runtime.graph import record
 from fedlocal.runtime.groups import EXECUTORS, Executor, described, group_size, groups, peak_bytes
-from fedlocal.runtime.local_steps import LocalSteps, local_steps, step_of_many
-from fedlocal.runtime.padded import DIMS, padded, whole
+from fedlocal.runtime.padded import padded, whole
+from fedlocal.runtime.parts import Parts, begin_of_many, parts_of, step_of_many
 from fedlocal.runtime.program import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.runtime import Ahead, Plan, everything
 from fedlocal.trees import concatenate, take, tree_map
-
-INBOX = Inbox(model=0, inner=None, correction=None)  # type: ignore[arg-type]
 
 # A short run of a small model: to measure its memory would cost more than it saves.
 USUAL = 64
@@ -69,10 +57,10 @@ class Vmapped:
 
 
 class Ready(NamedTuple):
-    """What a runner has decided: the size of its groups, and what takes their local steps."""
+    """What a runner has decided: the size of its groups, and what does their round."""
 
     size: int
-    steps: LocalSteps
+    parts: Parts
 
 
 class VmappedRunner:
@@ -90,7 +78,7 @@ class VmappedRunner:
         # Clients with like numbers of steps share a group, so that little of it is padding.
         order = np.argsort(-plan.steps, kind="stable")
         results = [
-            self._run_group(self._ready.steps, states, inbox, plan, rows)
+            self._run_group(self._ready.parts, states, inbox, plan, rows)
             for rows in groups(order, self._ready.size)
         ]
         if len(results) == 1 and whole(order, len(order)):
@@ -111,36 +99,33 @@ class VmappedRunner:
         return torch.cat([of_group(rows) for rows in groups(np.arange(len(examples)), size)])
 
     def _run_group(
-        self, steps: LocalSteps, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
+        self, parts: Parts, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
     ) -> tuple[ClientState, Upload]:
-        all_of_them = whole(rows, len(plan.clients))
-        picked = slice(None) if all_of_them else torch.from_numpy(rows).to(inbox.model.device)
-        own, inbox = take(states, picked), inbox._replace(model=inbox.model[picked])
-        work, control = padded(plan, rows, inbox.model), inbox.correction
-        begun, local = self._begin(own, inbox, work)
-        local = steps(local, begun, work, control)
-        return torch.vmap(self._client.end, (0, 0, 0, None, DIMS))(own, begun, local, control, work)
-
-    def _begin(self, states: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
-        begun, local = torch.vmap(self._client.begin, (0, INBOX, DIMS))(states, inbox, work)
+        every = whole(rows, len(plan.clients))
+        picked = slice(None) if every else torch.from_numpy(rows).to(inbox.model.device)
+        own, inbox = take((states, inbox), picked)
+        work = padded(plan, rows, inbox.model)
+        begun, local = parts.begin(own, inbox, work)
         # Of one layout from the first step on: a program is made for a layout.
-        return begun, tree_map(Tensor.contiguous, local)
+        local = tree_map(Tensor.contiguous, local)
+        local = parts.steps(local, begun, work, inbox.correction)
+        return parts.end(own, begun, local, inbox.correction, work)
 
     def _decide(self, states: ClientState, inbox: Inbox, plan: Plan) -> Ready:
         settings, (steps, clients) = self._settings, self._ahead
         size = settings.clients_per_batch or self._fitting(states, inbox, plan)
         count, device = -(-clients // size), inbox.model.device
-        return Ready(size, local_steps(self._client, settings.program, steps, count, device))
+        return Ready(size, parts_of(self._client, settings.program, steps, count, device))
 
     def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:
         """The size of groups that suits the model and the memory."""
 
         def need() -> int:
-            one, x = take(states, slice(1)), inbox.model[:1]
-            work = padded(plan, np.array([0]), x)
-            begun, local = self._begin(one, inbox._replace(model=x), work)
-            args = (local, begun, batch(work, 0), inbox.correction, work.rates[0])
-            return peak_bytes(record(step_of_many(self._client), args)[0])
+            own, one = take((states, inbox), slice(1))
+            work = padded(plan, np.array([0]), one.model)
+            begun, local = begin_of_many(self._client)(own, one, work)
+            given = (local, begun, batch(work, 0), one.correction, work.rates[0])
+            return peak_bytes(record(step_of_many(self._client), given)[0])
 
         executor, (steps, clients) = self._settings.executor, self._ahead
         if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:

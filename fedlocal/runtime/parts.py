@@ -1,0 +1,98 @@
+"""The parts of a client's round, of a group of clients at once."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+
+from fedlocal.client import Begun, Client, Local, Work, batch
+from fedlocal.runtime.graph import Recorded
+from fedlocal.runtime.program import RECORD_FROM, Program, as_it_is, finish
+from fedlocal.runtime.replayed import Replayed
+from fedlocal.trees import Tree, take
+
+# Where clients stand in the work of a group, None for what they share. Steps come before clients,
+# so that the work of a step is one piece of memory, however many steps there are.
+WORK = Work(indices=1, mask=0, active=1, rates=1, noise=0, everything=0, draws=1)  # type: ignore[arg-type]
+
+# (local, begun, work, control) -> local after all steps of the work; of a group at once.
+LocalSteps = Callable[[Local, Begun, Work, Tree], Local]
+
+# Steps of one captured graph.
+CAPTURED = 100
+
+
+class Parts(NamedTuple):
+    """`Client.begin`, its steps and `Client.end`, of a group at once."""
+
+    begin: Callable[..., Any]
+    steps: LocalSteps
+    end: Callable[..., Any]
+
+
+def parts_of(
+    client: Client, program: Program, steps: int, groups: int, device: torch.device
+) -> Parts:
+    """What does a group's round.
+
+    Args:
+        client: Whose round.
+        program: See `Vmapped`.
+        steps: About how many local steps the run has in all.
+        groups: About how many groups take each of them.
+        device: Where the tensors are.
+    """
+    begin, step, end = begin_of_many(client), step_of_many(client), end_of_many(client)
+    if program == "direct" or (program == "auto" and steps < RECORD_FROM):
+        return Parts(begin, one_by_one(step), end)
+    recorded = one_by_one(Recorded(step, finish(program, steps * groups)))
+    # The host only starts a captured graph.
+    taken = in_pieces(Replayed(recorded)) if device.type == "cuda" else recorded
+    return Parts(Recorded(begin, as_it_is), taken, Recorded(end, as_it_is))
+
+
+def begin_of_many(client: Client) -> Callable[..., tuple[Begun, Local]]:
+    """The begin of every member of a group."""
+    return torch.vmap(client.begin, in_dims=(0, 0, WORK))
+
+
+def step_of_many(client: Client) -> Callable[..., Local]:
+    """A step of every member of a group."""
+    return torch.vmap(client.step)
+
+
+def end_of_many(client: Client) -> Callable[..., Any]:
+    """The end of every member of a group."""
+    return torch.vmap(client.end, in_dims=(0, 0, 0, 0, WORK))
+
+
+def one_by_one(step: Callable[..., Local]) -> LocalSteps:
+    """Step after step."""
+
+    def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
+        for h in range(len(work.indices)):
+            local = step(local, begun, batch(work, h), control, work.rates[h])
+        return local
+
+    return run
+
+
+def in_pieces(run: LocalSteps, most: int = CAPTURED) -> LocalSteps:
+    """The same in pieces of at most so many steps, given only what steps read of the work."""
+
+    def run_pieces(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
+        for piece in _pieces(work, most):
+            local = run(local, begun, piece, control)
+        return local
+
+    return run_pieces
+
+
+def _pieces(work: Work, most: int) -> Iterator[Work]:
+    nothing: Tree = ()
+    for first in range(0, len(work.indices), most):
+        cut = slice(first, first + most)
+        indices, active, rates, draws = take(
+            (work.indices, work.active, work.rates, work.draws), cut
+        )
+        yield Work(indices, work.mask, active, rates, nothing, nothing, draws)
