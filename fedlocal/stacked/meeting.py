@@ -1,0 +1,166 @@
+"""Where the rounds of several runs meet, and are computed as one batch."""
+
+import logging
+from collections.abc import Hashable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.client import Client, ClientState, Inbox, Upload
+from fedlocal.clients import IntArray
+from fedlocal.objective import Objective
+from fedlocal.runtime import Ahead, Plan, Runner, Vmapped
+from fedlocal.runtime.graph import shapes
+from fedlocal.stacked.client import StackedClient
+from fedlocal.stacked.numbers import numbers, rest
+from fedlocal.stacked.turns import ask
+from fedlocal.trees import Tree, concatenate, take
+
+log = logging.getLogger(__name__)
+
+Answered = tuple[ClientState, Upload]
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """A runtime that brings each cohort to where those of other runs are.
+
+    Attributes:
+        alone: What runs a cohort that meets no other of its kind.
+        objective: The run's.
+        kind: Equal for runs with the same model, data and options.
+    """
+
+    alone: Vmapped
+    objective: Objective
+    kind: Hashable
+
+    def runner(self, client: Client, ahead: Ahead) -> "TogetherRunner":
+        """See `Runtime.runner`."""
+        return TogetherRunner(self, client, ahead, self.alone.runner(client, ahead))
+
+
+@dataclass(frozen=True, eq=False)
+class TogetherRunner:
+    """See `Together`."""
+
+    runtime: Together
+    client: Client
+    ahead: Ahead
+    alone: Runner
+
+    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> Answered:
+        """See `Runner.run`."""
+        return ask(Cohort(self, states, inbox, plan))
+
+    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+        """See `Runner.gradients`."""
+        return self.alone.gradients(models, examples)
+
+
+class Cohort(NamedTuple):
+    """One run's cohort that is to be run."""
+
+    runner: TogetherRunner
+    states: ClientState
+    inbox: Inbox
+    plan: Plan
+
+    @property
+    def kind(self) -> Hashable:
+        """Equal for cohorts that can be one batch."""
+        one = take((self.states, self.inbox, self.plan.noise), 0)
+        of_plan = bool(self.plan.everything), bool(self.plan.draws)
+        runner = self.runner
+        return runner.runtime.kind, rest(runner.client.strategy), shapes(one), of_plan
+
+    def run(self) -> Answered:
+        """Run it by itself."""
+        return self.runner.alone.run(self.states, self.inbox, self.plan)
+
+
+@dataclass
+class Meeting:
+    """Runs what comes together. Keeps a runner for every company that came before."""
+
+    runners: dict[Hashable, Runner | None] = field(default_factory=dict)
+
+    def answer(self, cohorts: list[Cohort]) -> list[Answered]:
+        """The next states and uploads of each."""
+        kinds: dict[Hashable, list[int]] = {}
+        for index, cohort in enumerate(cohorts):
+            kinds.setdefault(cohort.kind, []).append(index)
+        answers: list[Any] = [None] * len(cohorts)
+        for kind, company in kinds.items():
+            outcomes = self._run(kind, [cohorts[index] for index in company])
+            for index, outcome in zip(company, outcomes, strict=True):
+                answers[index] = outcome
+        return answers
+
+    def _run(self, kind: Hashable, cohorts: list[Cohort]) -> list[Answered]:
+        if len(cohorts) == 1:
+            return [cohorts[0].run()]
+        each = [numbers(cohort.runner.client.strategy) for cohort in cohorts]
+        paths = tuple(path for path in each[0] if len({values[path] for values in each}) > 1)
+        company = kind, paths, tuple(id(cohort.runner) for cohort in cohorts)
+        if company not in self.runners:
+            self.runners[company] = _runner(cohorts, paths)
+        runner = self.runners[company]
+        if runner is None:
+            return [cohort.run() for cohort in cohorts]
+        values = [[numbers_of[path] for path in paths] for numbers_of in each]
+        try:
+            return _stacked(runner, cohorts, values)
+        except RuntimeError as error:
+            # A piece that looks at its number with `if` or float() cannot have many at once.
+            log.warning("runs that differ in %s are run one by one: %s", paths, error)
+            self.runners[company] = None
+            return [cohort.run() for cohort in cohorts]
+
+
+MEETING: ContextVar[Meeting | None] = ContextVar("meeting", default=None)
+
+
+def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner:
+    first = cohorts[0].runner
+    steps = max(cohort.runner.ahead.steps for cohort in cohorts)
+    ahead = Ahead(steps, sum(cohort.runner.ahead.clients for cohort in cohorts))
+    return first.runtime.alone.runner(StackedClient(first.client, paths), ahead)
+
+
+def _stacked(runner: Runner, cohorts: list[Cohort], values: list[list[float]]) -> list[Answered]:
+    """Run the cohorts as one; `values` are the numbers of each."""
+    counts = [len(cohort.plan.clients) for cohort in cohorts]
+    like = cohorts[0].inbox.model
+    rows = torch.tensor(values, dtype=like.dtype).to(like.device)
+    rows = rows.repeat_interleave(torch.tensor(counts, device=like.device), 0)
+    states: Tree = (tuple(rows.unbind(1)), concatenate([cohort.states for cohort in cohorts]))
+    inbox = concatenate([cohort.inbox for cohort in cohorts])
+    outcome = runner.run(states, inbox, _plan([cohort.plan for cohort in cohorts]))
+    ends = np.cumsum(counts)
+    return [
+        take(outcome, slice(int(end) - count, int(end)))
+        for end, count in zip(ends, counts, strict=True)
+    ]
+
+
+def _plan(plans: list[Plan]) -> Plan:
+    longest = max(plan.rates.shape[1] for plan in plans)
+    return Plan(
+        clients=np.concatenate([plan.clients for plan in plans]),
+        steps=np.concatenate([plan.steps for plan in plans]),
+        rates=np.concatenate([_as_long(plan.rates, longest) for plan in plans]),
+        indices=[own for plan in plans for own in plan.indices],
+        noise=torch.cat([plan.noise for plan in plans]),
+        everything=[own for plan in plans for own in plan.everything],
+        draws=[own for plan in plans for own in plan.draws],
+    )
+
+
+def _as_long(rates: np.ndarray, length: int) -> np.ndarray:
+    """Step sizes [S, h] with more columns, which no step looks at."""
+    return np.pad(rates, ((0, 0), (0, length - rates.shape[1])))
