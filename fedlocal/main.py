@@ -1,4 +1,7 @@
-"""The `fedlocal` command: a Hydra app around one job."""
+"""The `fedlocal` command: a Hydra app around one job.
+
+What computes is imported when a job begins: help, completion and refusals do not wait for torch.
+"""
 
 import os
 import shutil
@@ -13,15 +16,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlocal.config.build import build
+import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
 from fedlocal.config.compose import Composed, about, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.job.interrupt import Interrupted, held_signals
-from fedlocal.job.outcome import SUMMARY, last
 from fedlocal.job.resume import resumed
-from fedlocal.job.run import run_job
-from fedlocal.progress import status
-from fedlocal.report.show import show_rounds
 from fedlocal.report.sweep import FAILED, SweepReport
 
 # What Hydra itself leaves in a folder before a job begins.
@@ -66,6 +65,12 @@ def main() -> None:
 
 def run(cfg: DictConfig) -> float | None:
     """One job: check everything, then run; the last value of the goal's metric."""
+    from fedlocal.config.build import build
+    from fedlocal.job.outcome import SUMMARY, last
+    from fedlocal.job.run import run_job
+    from fedlocal.progress import status
+    from fedlocal.report.show import show_rounds
+
     _find_modules_in(HydraConfig.get().runtime.cwd)
     job = build(cfg)
     if job.simulation.train is None:

@@ -6,12 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fedlocal.report.page import check_plotly
-from fedlocal.report.report import Wishes, report_on
 from fedlocal.report.runs import FinishedRun, read_runs
-from fedlocal.report.show import show
 from fedlocal.report.units import bytes_per_second, seconds
-from fedlocal.report.write import write_report
 
 # Option, key of the clock, how it is read, help.
 CLOCK: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
@@ -30,6 +26,11 @@ CLOCK: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; exit code 2 if there is nothing to report or an option does not fit."""
     options = _parser().parse_args(arguments)
+    # After --help, which waits for none of them.
+    from fedlocal.report.report import Wishes, report_on
+    from fedlocal.report.show import show
+    from fedlocal.report.write import write_report
+
     try:
         clock = {
             key: read(given)
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
             if (given := getattr(options, option.strip("-").replace("-", "_"))) is not None
         }
         if options.html:
+            from fedlocal.report.page import check_plotly
+
             check_plotly()
         runs = read_runs(options.folders)
         into = _place(options.out, options.folders[0], runs, bool(clock))

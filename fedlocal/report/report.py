@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 from fedlocal.report.group_table import tabulate_groups
 from fedlocal.report.groups import Group, groups_of
 from fedlocal.report.heat import default_metric, heat_keys, too_large
-from fedlocal.report.replayed import replayed, said
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import leaves
 from fedlocal.report.table import tabulate
@@ -67,10 +66,7 @@ def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
     Raises:
         ValueError: A wish does not fit them; says what would.
     """
-    notes: list[str] = []
-    if wishes.clock:
-        runs, left_out = replayed(runs, wishes.clock)
-        notes = _clock_notes(wishes.clock, left_out)
+    runs, notes = _timed(runs, wishes.clock)
     groups = groups_of(runs)
     heat = heat_keys(groups, wishes.heat)
     if heat is not None and (reason := too_large(groups, heat)):
@@ -101,12 +97,21 @@ def _code_notes(groups: list[Group]) -> list[str]:
     return [f"these are means over runs of different code: {'; '.join(mixed)}"]
 
 
-def _clock_notes(clock: dict[str, Numbers], left_out: dict[str, str]) -> list[str]:
+def _timed(
+    runs: list[FinishedRun], clock: dict[str, Numbers] | None
+) -> tuple[list[FinishedRun], list[str]]:
+    """The runs under the clock that was asked for, if any, and what must be said of that."""
+    if not clock:
+        return runs, []
+    # Only here: a clock comes with torch.
+    from fedlocal.report.replayed import replayed, said
+
+    runs, left_out = replayed(runs, clock)
     settings = ", ".join(f"{key}={value}" for key, value in leaves(clock).items())
     notes = [f"simulated seconds are those of a clock with {settings}, not of the runs' own"]
     if left_out:
         notes.append(f"without seconds, since they cannot be timed again: {said(left_out)}")
-    return notes
+    return runs, notes
 
 
 def _target(groups: list[Group], given: float | None) -> float | None:

@@ -6,11 +6,6 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from fedlocal.report.report import Wishes, report_on
-from fedlocal.report.runs import read_runs
-from fedlocal.report.show import show
-from fedlocal.report.write import write_report
-
 # In the sweep's folder, a line for each job that failed: its exit code first. Jobs may run in other
 # processes, or on other machines that share the folder.
 FAILED = "failed.txt"
@@ -32,6 +27,12 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the tables and pictures over the jobs."""
+        # Every command imports this file, and few end a sweep.
+        from fedlocal.report.report import Wishes, report_on
+        from fedlocal.report.runs import read_runs
+        from fedlocal.report.show import show
+        from fedlocal.report.write import write_report
+
         folder = Path(config.hydra.sweep.dir)
         if any(folder.rglob("summary.json")):
             report = report_on(read_runs([folder]), Wishes())

@@ -8,7 +8,6 @@ from fedlocal.report.group_table import for_reading
 from fedlocal.report.heat import heat_maps
 from fedlocal.report.heat_png import draw_heat
 from fedlocal.report.latex import latex
-from fedlocal.report.page import write_page
 from fedlocal.report.report import Report
 from fedlocal.report.table import markdown, write_csv
 
@@ -30,6 +29,9 @@ def write_report(report: Report, into: Path, html: bool = False) -> None:
         maps = heat_maps(report.groups, report.heat, report.metric)
         draw_heat(maps, report.metric.replace("_", " "), into / "heat.png")
     if html:
+        # It draws graphs from the strategies that have them, and so needs torch.
+        from fedlocal.report.page import write_page
+
         write_page(report, into / "report.html")
 
 

@@ -1,0 +1,114 @@
+"""One round, in the ways that are compared: ours, a plain loop, and no federation at all.
+
+Every row takes the same H steps with batches of 16 of the same examples. Flower's engine, which is
+a process of its own, stands in `engine.py`.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.problems import BATCH, LR, Cell, Problem, problem
+from fedlocal.evaluate import Evaluate
+from fedlocal.losses import cross_entropy
+from fedlocal.rounds.advance import advance
+from fedlocal.simulate import prepare
+from fedlocal.simulation import Simulation, initial_state
+from fedlocal.strategy import Strategy
+from strategies import local_sgd, vrl_sgd
+
+NEVER = 10**9
+# The floor's examples at once: as many as 64 clients have in a step, so that memory is bounded.
+AT_ONCE = 64 * BATCH
+
+OneRound = Callable[[], None]
+
+
+def simulation(cell: Cell, strategy: Strategy, runtime: str) -> Simulation:
+    """A run of ours that never evaluates and never ends."""
+    given = problem(cell)
+    return prepare(
+        given.model, given.clients, strategy, NEVER, BATCH, cross_entropy, None, 1.0, 0, runtime,
+        cell.device, None, None, None, Evaluate(every=NEVER),
+    )  # fmt: skip
+
+
+def ours(make: Callable[..., Strategy], runtime: str, cell: Cell) -> OneRound:
+    """A round of a strategy in a runtime, with all its accounts."""
+    sim = simulation(cell, make(LR, cell.steps), runtime)
+    state = initial_state(sim)
+
+    def one_round() -> None:
+        nonlocal state
+        state, _, _ = advance(sim, state)
+
+    return one_round
+
+
+def plain(cell: Cell) -> OneRound:
+    """What a researcher writes by hand: a module and a torch optimiser per client, in turn."""
+    given, model, x, y = placed(cell)
+    shares = [torch.from_numpy(chunk).to(cell.device) for (chunk,) in given.clients.chunks]
+
+    def one_round() -> None:
+        total = [torch.zeros_like(p) for p in model.parameters()]
+        for share in shares:
+            local = deepcopy(model)
+            train(local, x, y, share, cell.steps)
+            with torch.no_grad():
+                for sum_, p in zip(total, local.parameters(), strict=True):
+                    sum_ += p / cell.clients
+        with torch.no_grad():
+            for p, mean in zip(model.parameters(), total, strict=True):
+                p.copy_(mean)
+
+    return one_round
+
+
+def train(model: nn.Module, x: Tensor, y: Tensor, share: Tensor, steps: int) -> Tensor:
+    """H local steps of one client in plain PyTorch; the last loss."""
+    optimiser = torch.optim.SGD(model.parameters(), lr=LR)
+    for _ in range(steps):
+        rows = share[torch.randperm(len(share), device=share.device)[:BATCH]]
+        optimiser.zero_grad()
+        value = cross_entropy(model(x[rows]), y[rows])
+        value.backward()
+        optimiser.step()
+    return value.detach()
+
+
+def floor(cell: Cell) -> OneRound:
+    """The same multiplications without federation: one model on the batches of all clients."""
+    given, model, x, y = placed(cell)
+    optimiser = torch.optim.SGD(model.parameters(), lr=LR)
+    size = sum(given.batches)
+
+    def one_round() -> None:
+        for _ in range(cell.steps):
+            optimiser.zero_grad()
+            for rows in torch.randint(len(x), (size,), device=cell.device).split(AT_ONCE):
+                loss = cross_entropy(model(x[rows]), y[rows]) * (len(rows) / size)
+                loss.backward()
+            optimiser.step()
+
+    return one_round
+
+
+def placed(cell: Cell) -> tuple[Problem, nn.Module, Tensor, Tensor]:
+    """The problem; its model and its pool of examples on the cell's device."""
+    given = problem(cell)
+    pool = given.clients
+    return given, given.model.to(cell.device), pool.x.to(cell.device), pool.y.to(cell.device)
+
+
+PLAIN, FLOOR = "plain PyTorch loop", "floor: one model, one batch"
+ROWS: dict[str, Callable[[Cell], OneRound]] = {
+    "vmapped": partial(ours, local_sgd, "vmapped"),
+    "vmapped, vrl_sgd": partial(ours, vrl_sgd, "vmapped"),
+    "loop": partial(ours, local_sgd, "loop"),
+    PLAIN: plain,
+    FLOOR: floor,
+}
