@@ -70,6 +70,7 @@ def run(cfg: DictConfig) -> float | None:
     from fedlocal.job.run import run_job
     from fedlocal.progress import status
     from fedlocal.report.show import show_rounds
+    from fedlocal.stacked.join import joined
 
     _find_modules_in(HydraConfig.get().runtime.cwd)
     job = build(cfg)
@@ -80,6 +81,7 @@ def run(cfg: DictConfig) -> float | None:
         )
     folder = Path(HydraConfig.get().runtime.output_dir)
     told, sweep = about(_composed(cfg)), _sweep()
+    job = joined(job, told["config"])
     if job.copies:
         print(
             f"{job.copies} examples are held by more than one client;"

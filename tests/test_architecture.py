@@ -35,7 +35,7 @@ LAYERS = (
     {"node"},
     {"config"},
     {"report"},
-    {"job"},
+    {"job", "stacked"},
     {"flower", "deploy"},
     {"main"},
 )

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fedlocal.client import Begun, Client, Local, Work, batch
+from fedlocal.client import Begun, Local, Work, batch
 from fedlocal.runtime.graph import Recorded
 from fedlocal.runtime.program import RECORD_FROM, Program, as_it_is, finish
 from fedlocal.runtime.replayed import Replayed
+from fedlocal.runtime.runtime import ClientParts
 from fedlocal.trees import Tree, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
@@ -31,7 +32,7 @@ class Parts(NamedTuple):
 
 
 def parts_of(
-    client: Client, program: Program, steps: int, groups: int, device: torch.device
+    client: ClientParts, program: Program, steps: int, groups: int, device: torch.device
 ) -> Parts:
     """What does a group's round.
 
@@ -51,17 +52,17 @@ def parts_of(
     return Parts(Recorded(begin, as_it_is), taken, Recorded(end, as_it_is))
 
 
-def begin_of_many(client: Client) -> Callable[..., tuple[Begun, Local]]:
+def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:
     """The begin of every member of a group."""
     return torch.vmap(client.begin, in_dims=(0, 0, WORK))
 
 
-def step_of_many(client: Client) -> Callable[..., Local]:
+def step_of_many(client: ClientParts) -> Callable[..., Local]:
     """A step of every member of a group."""
     return torch.vmap(client.step)
 
 
-def end_of_many(client: Client) -> Callable[..., Any]:
+def end_of_many(client: ClientParts) -> Callable[..., Any]:
     """The end of every member of a group."""
     return torch.vmap(client.end, in_dims=(0, 0, 0, 0, WORK))
 

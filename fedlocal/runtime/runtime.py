@@ -7,8 +7,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Everything, Inbox, Upload
+from fedlocal.client import (
+    Batch,
+    Client,
+    ClientState,
+    Everything,
+    Gradients,
+    Inbox,
+    Local,
+    Upload,
+    Work,
+)
 from fedlocal.clients import IntArray
+from fedlocal.trees import Tree
 
 # Of each client, when a gradient over all of its data is wanted: bounds the memory.
 EXAMPLES_AT_ONCE = 512
@@ -40,6 +51,29 @@ class Ahead(NamedTuple):
 
     steps: int
     clients: int
+
+
+class ClientParts(Protocol):
+    """A client's round in its parts, on one client's tensors: `fedlocal.client.Client`."""
+
+    @property
+    def gradients(self) -> Gradients:
+        """Of the objective."""
+        ...
+
+    def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
+        """Pull, and get ready."""
+        ...
+
+    def step(self, local: Local, begun: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
+        """One local step."""
+        ...
+
+    def end(
+        self, state: Tree, begun: Tree, local: Local, control: Tree, work: Work
+    ) -> tuple[ClientState, Upload]:
+        """The next state, and what is sent."""
+        ...
 
 
 class Runner(Protocol):

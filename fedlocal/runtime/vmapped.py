@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Inbox, Upload, batch, full_gradient
+from fedlocal.client import ClientState, Inbox, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.runtime.graph import record
 from fedlocal.runtime.groups import EXECUTORS, Executor, described, group_size, groups, peak_bytes
 from fedlocal.runtime.padded import padded, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of, step_of_many
 from fedlocal.runtime.program import PROGRAMS, RECORD_FROM, Program
-from fedlocal.runtime.runtime import Ahead, Plan, everything
+from fedlocal.runtime.runtime import Ahead, ClientParts, Plan, everything
 from fedlocal.trees import concatenate, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
@@ -51,7 +51,7 @@ class Vmapped:
                 given = getattr(self, name)
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
 
-    def runner(self, client: Client, ahead: Ahead) -> "VmappedRunner":
+    def runner(self, client: ClientParts, ahead: Ahead) -> "VmappedRunner":
         """See `Runtime.runner`."""
         return VmappedRunner(self, client, ahead)
 
@@ -66,7 +66,7 @@ class Ready(NamedTuple):
 class VmappedRunner:
     """See `Vmapped`. Decides when it sees the first cohort."""
 
-    def __init__(self, settings: Vmapped, client: Client, ahead: Ahead) -> None:
+    def __init__(self, settings: Vmapped, client: ClientParts, ahead: Ahead) -> None:
         self._settings = settings
         self._client = client
         self._ahead = ahead

@@ -1,0 +1,105 @@
+"""Hydra's side of stacked sweeps: `hydra/launcher=stacked`. Hydra looks for launchers here only."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+ConfigStore.instance().store(
+    group="hydra/launcher",
+    name="stacked",
+    node={"_target_": "hydra_plugins.fedlocal_stacked.StackedLauncher", "jobs_at_once": 32},
+    provider="fedlocal",
+)
+
+
+class StackedLauncher(Launcher):
+    """Runs the jobs of a sweep in turns, the clients of all in one batch.
+
+    Every job leaves what it leaves alone. Jobs whose clients cannot share a batch take turns too.
+
+    Attributes:
+        jobs_at_once: So many at most; the others wait.
+    """
+
+    def __init__(self, jobs_at_once: int = 32) -> None:
+        if jobs_at_once < 1:
+            raise ValueError(f"hydra.launcher.jobs_at_once must be >= 1, got {jobs_at_once}")
+        self.jobs_at_once = jobs_at_once
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """See Hydra."""
+        self.context, self.task, self.config = hydra_context, task_function, config
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """See Hydra."""
+        from fedlocal.stacked.join import stacked
+
+        setup_globals()
+        Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        jobs = [
+            self._job(initial_job_idx + index, overrides)
+            for index, overrides in enumerate(job_overrides)
+        ]
+        done: list[JobReturn] = []
+        with _no_progress_bars():
+            for first in range(0, len(jobs), self.jobs_at_once):
+                some = jobs[first : first + self.jobs_at_once]
+                enter, leave = _own_configs(len(some))
+                done += stacked(some, enter, leave)
+        return done
+
+    def _job(self, index: int, overrides: Sequence[str]) -> Callable[[], JobReturn]:
+        def job() -> JobReturn:
+            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = index
+            return run_job(
+                hydra_context=self.context,
+                task_function=self.task,
+                config=config,
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+
+        return job
+
+
+def _own_configs(count: int) -> tuple[Callable[[int], None], Callable[[int], None]]:
+    """Hydra keeps one configuration, of the job that runs: handed over as jobs take turns."""
+    before = HydraConfig.instance().cfg
+    kept: list[Any] = [before] * count
+
+    def enter(index: int) -> None:
+        HydraConfig.instance().cfg = kept[index]
+
+    def leave(index: int) -> None:
+        kept[index] = HydraConfig.instance().cfg
+        HydraConfig.instance().cfg = before
+
+    return enter, leave
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Many bars would write over each other; rich reads this word."""
+    before = os.environ.get("TTY_COMPATIBLE")
+    os.environ["TTY_COMPATIBLE"] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop("TTY_COMPATIBLE")
+        if before is not None:
+            os.environ["TTY_COMPATIBLE"] = before
