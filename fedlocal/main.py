@@ -98,6 +98,8 @@ def run(cfg: DictConfig) -> float | None:
             history = run_job(job, folder, told, sweep, held)
     if sweep is None:
         show_rounds(history)
+        if how := job.simulation.cohort.about:
+            print(how)
     before = " (finished before)" if finished else ""
     print(f"{told['name']}  {status(history[-1])} -> {folder}{before}")
     return last(history, job.simulation.goal.metric)

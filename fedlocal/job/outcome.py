@@ -61,6 +61,7 @@ def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
         "clock_decided": clock_decided(job.simulation),
         "client_weights": np.round(job.partition.credit(), 6).tolist(),
         "device": str(result.params.device),
+        "executor": job.simulation.cohort.about,
         "code_sha256": code_sha256(origin),
         "versions": origin.versions,
     }

@@ -25,6 +25,7 @@ class LoopRunner:
     """See `Loop`."""
 
     client: Client
+    about = "one client after another"
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""

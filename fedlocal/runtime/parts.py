@@ -7,7 +7,7 @@ import torch
 
 from fedlocal.client import Begun, Local, Work, batch
 from fedlocal.runtime.graph import Recorded
-from fedlocal.runtime.program import RECORD_FROM, Program, as_it_is, finish
+from fedlocal.runtime.program import RECORD_FROM, Finish, Program, as_it_is
 from fedlocal.runtime.replayed import Replayed
 from fedlocal.runtime.runtime import ClientParts
 from fedlocal.trees import Tree, take
@@ -24,11 +24,12 @@ CAPTURED = 100
 
 
 class Parts(NamedTuple):
-    """`Client.begin`, its steps and `Client.end`, of a group at once."""
+    """`Client.begin`, its steps and `Client.end`, of a group at once; and by what they are run."""
 
     begin: Callable[..., Any]
     steps: LocalSteps
     end: Callable[..., Any]
+    program: Callable[[], str]
 
 
 def parts_of(
@@ -45,11 +46,17 @@ def parts_of(
     """
     begin, step, end = begin_of_many(client), step_of_many(client), end_of_many(client)
     if program == "direct" or (program == "auto" and steps < RECORD_FROM):
-        return Parts(begin, one_by_one(step), end)
-    recorded = one_by_one(Recorded(step, finish(program, steps * groups)))
+        return Parts(begin, one_by_one(step), end, lambda: "direct")
+    finish = Finish(program, steps * groups)
+    recorded = one_by_one(Recorded(step, finish))
     # The host only starts a captured graph.
     taken = in_pieces(Replayed(recorded)) if device.type == "cuda" else recorded
-    return Parts(Recorded(begin, as_it_is), taken, Recorded(end, as_it_is))
+    return Parts(
+        Recorded(begin, as_it_is),
+        taken,
+        Recorded(end, as_it_is),
+        lambda: "compiled" if finish.compiles else "recorded",
+    )
 
 
 def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedlocal.runtime.graph import Finish, Flat
+from fedlocal.runtime.graph import Flat
 from fedlocal.runtime.rewrite import channels_last
 
 log = logging.getLogger(__name__)
@@ -27,20 +27,32 @@ RECORD_FROM = 200
 COMPILE_FROM = 4e12
 
 
-def finish(program: Program, calls: int) -> Finish:
-    """What becomes of a recorded graph that will be called so many times."""
+class Finish:
+    """What becomes of a recorded graph.
 
-    def best(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-        compiles = program == "compiled" or (
-            program == "auto" and calls * flops(graph, inputs) >= COMPILE_FROM and can_compile()
-        )
-        if compiles:
+    Attributes:
+        compiles: Whether a graph was compiled so far.
+    """
+
+    def __init__(self, program: Program, calls: int) -> None:
+        """`calls` says how often the graph will be called."""
+        self._program = program
+        self._calls = calls
+        self.compiles = False
+
+    def __call__(self, graph: GraphModule, inputs: list[Tensor]) -> Flat:
+        """What to call in the graph's place, given the tensors that it was recorded with."""
+        if self._worth_compiling(graph, inputs):
+            self.compiles = True
             return compiled(graph, inputs)
         if inputs[0].device.type == "cpu":
             channels_last(graph)
         return graph.forward
 
-    return best
+    def _worth_compiling(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
+        if self._program != "auto":
+            return self._program == "compiled"
+        return self._calls * flops(graph, inputs) >= COMPILE_FROM and can_compile()
 
 
 def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:

@@ -79,6 +79,11 @@ class ClientParts(Protocol):
 class Runner(Protocol):
     """Runs cohorts of one run's clients, round after round."""
 
+    @property
+    def about(self) -> str:
+        """How it runs them, in words; empty before the first cohort."""
+        ...
+
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """The cohort's next states and uploads; every tensor of states, inbox and result [S, ...].
 

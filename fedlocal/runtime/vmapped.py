@@ -1,6 +1,5 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
-import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,8 +20,6 @@ from fedlocal.trees import concatenate, take, tree_map
 # A short run of a small model: to measure its memory would cost more than it saves.
 USUAL = 64
 SMALL = 8 << 20
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,14 @@ class VmappedRunner:
         self._client = client
         self._ahead = ahead
         self._ready: Ready | None = None
+
+    @property
+    def about(self) -> str:
+        """See `Runner.about`."""
+        if self._ready is None:
+            return ""
+        size, parts = self._ready
+        return f"{described(size, self._ahead.clients)}; local steps {parts.program()}"
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
@@ -130,6 +135,4 @@ class VmappedRunner:
         executor, (steps, clients) = self._settings.executor, self._ahead
         if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:
             return USUAL
-        size = group_size(executor, clients, need, inbox.model)
-        log.info("%s", described(size, clients))
-        return size
+        return group_size(executor, clients, need, inbox.model)

@@ -53,6 +53,11 @@ class TogetherRunner:
     ahead: Ahead
     alone: Runner
 
+    @property
+    def about(self) -> str:
+        """See `Runner.about`."""
+        return f"stacked with other jobs; {self.alone.about}".rstrip("; ")
+
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> Answered:
         """See `Runner.run`."""
         return ask(Cohort(self, states, inbox, plan))
@@ -117,7 +122,7 @@ class Meeting:
             return _stacked(runner, cohorts, values)
         except RuntimeError as error:
             # A piece that looks at its number with `if` or float() cannot have many at once.
-            log.warning("runs that differ in %s are run one by one: %s", paths, error)
+            log.warning("jobs that differ in %s are run one by one: %s", paths, error)
             self.runners[company] = None
             return [cohort.run() for cohort in cohorts]
 
@@ -125,11 +130,19 @@ class Meeting:
 MEETING: ContextVar[Meeting | None] = ContextVar("meeting", default=None)
 
 
-def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner:
-    first = cohorts[0].runner
+def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner | None:
+    """What runs them as one; None if their data are not the same after all."""
+    first, *others = (cohort.runner for cohort in cohorts)
+    if not all(_same_data(first, other) for other in others):
+        return None
     steps = max(cohort.runner.ahead.steps for cohort in cohorts)
     ahead = Ahead(steps, sum(cohort.runner.ahead.clients for cohort in cohorts))
     return first.runtime.alone.runner(StackedClient(first.client, paths), ahead)
+
+
+def _same_data(one: TogetherRunner, other: TogetherRunner) -> bool:
+    a, b = one.runtime.objective, other.runtime.objective
+    return torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
 
 
 def _stacked(runner: Runner, cohorts: list[Cohort], values: list[list[float]]) -> list[Answered]:

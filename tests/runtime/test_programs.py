@@ -1,0 +1,153 @@
+"""Whatever runs a local step, the numbers are the same."""
+
+import logging
+
+import pytest
+import torch
+
+from fedlocal import simulate
+from fedlocal.models import lenet5
+from fedlocal.runtime import Loop, Vmapped
+from fedlocal.runtime.graph import record
+from fedlocal.runtime.program import close, compiled
+from fedlocal.trees import leaves
+from strategies import local_sgd, scaffold
+from tests import ragged
+from tests.ragged import ragged_clients, small_model
+from tests.runs import final, largest_difference
+from tests.strategies_in_conf import NAMES, strategy_of
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_steps_give_the_same_bits(name):
+    direct, recorded = (
+        final(ragged.simulation(strategy_of(name), Vmapped(program=program), every=1))
+        for program in ("direct", "recorded")
+    )
+    pairs = zip(leaves(direct.server), leaves(recorded.server), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert largest_difference(direct, recorded) == 0
+
+
+@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3), scaffold(0.1, 3)], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_many_rounds_with_cohorts_of_changing_size(strategy, dtype):
+    runs = [
+        final(ragged.simulation(strategy, runtime, rounds=8, participation=0.5, dtype=dtype))
+        for runtime in (Loop(), Vmapped(program="recorded"), Vmapped(2, program="recorded"))
+    ]
+    allowed = 1e-12 if dtype == torch.float64 else 1e-5
+    assert all(largest_difference(runs[0], run) < allowed for run in runs[1:])
+
+
+def test_pictures_with_the_channels_last():
+    rng = torch.Generator().manual_seed(0)
+    clients = [
+        (torch.rand(n, 1, 28, 28, generator=rng), torch.randint(0, 10, (n,), generator=rng))
+        for n in (5, 9, 7)
+    ]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = lenet5((1, 28, 28), 10)
+    loop, recorded = (
+        simulate(
+            model, clients, local_sgd(0.1, 3), rounds=2, batch_size=6, runtime=runtime,
+            dtype=torch.float64, device="cpu",
+        ).params
+        for runtime in (Loop(), Vmapped(program="recorded"))
+    )  # fmt: skip
+    assert torch.allclose(loop, recorded, rtol=0, atol=1e-12)
+
+
+@pytest.mark.slow  # a compiler works for half a minute
+def test_compiled_steps_differ_by_rounding():
+    strategy = scaffold(0.1, 3)
+    runs = [
+        final(ragged.simulation(strategy, Vmapped(program=program)))
+        for program in ("direct", "compiled")
+    ]
+    assert largest_difference(*runs) < 1e-12
+
+
+GIVEN = [torch.arange(3.0)]
+
+
+def graph_of(function):
+    return record(function, tuple(GIVEN))[0]
+
+
+def test_a_compiler_that_gives_other_numbers_is_not_used(caplog):
+    graph = graph_of(lambda a: a * 2)
+
+    def wrong(graph, **options):
+        return lambda a: [a * 2 + 1e-3]
+
+    assert torch.equal(compiled(graph, GIVEN, wrong)(*GIVEN)[0], GIVEN[0] * 2)
+    assert "other numbers" in caplog.text
+
+
+def test_a_compiler_that_fails_is_not_used(caplog):
+    def broken(graph, **options):
+        def call(*given):
+            raise RuntimeError("no such header")
+
+        return call
+
+    graph = graph_of(lambda a: a * 2)
+    assert torch.equal(compiled(graph, GIVEN, broken)(*GIVEN)[0], GIVEN[0] * 2)
+    assert "no such header" in caplog.text
+
+
+def test_a_compiler_that_rounds_otherwise_is_used(caplog):
+    caplog.set_level(logging.INFO)
+
+    def good(graph, **options):
+        return lambda a: [a * 2 * (1 + 1e-7)]
+
+    fast = compiled(graph_of(lambda a: a * 2), GIVEN, good)
+    assert torch.equal(fast(*GIVEN)[0], GIVEN[0] * 2 * (1 + 1e-7))
+    assert "compiled in" in caplog.text
+
+
+def test_close_takes_rounding_for_equal_and_nothing_else():
+    a = torch.tensor([1e3, 1e-3, float("nan")])
+    assert close(a, a * (1 + 1e-7))
+    assert not close(a, a + torch.tensor([0.0, 0.1, 0.0]))
+    assert not close(a, torch.tensor([1e3, 1e-3, 0.0]))
+    assert not close(torch.tensor([1]), torch.tensor([2]))
+
+
+def test_words_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="executor must be one of auto, vectorised, chunked"):
+        Vmapped(executor="fast")
+    with pytest.raises(ValueError, match="program must be one of auto, direct, recorded"):
+        Vmapped(program="fast")
+    with pytest.raises(ValueError, match="clients_per_batch must be >= 1, got 0"):
+        Vmapped(0)
+
+
+def test_a_run_says_how_it_was_run():
+    def said(runtime, rounds=1):
+        sim = ragged.simulation(local_sgd(0.1, 3), runtime, rounds=rounds)
+        assert runtime == Loop() or sim.cohort.about == ""
+        final(sim)
+        return sim.cohort.about
+
+    assert said(Loop()) == "one client after another"
+    assert said(Vmapped(executor="vectorised")) == (
+        "vectorised: 5 clients at once; local steps direct"
+    )
+    assert said(Vmapped(2, program="recorded")) == (
+        "chunked: 3 groups of 2 clients; local steps recorded"
+    )
+    assert said(Vmapped(executor="sequential")) == "sequential: 5 clients; local steps direct"
+    # 70 rounds of 3 steps are worth recording, and what a small model needs is measured.
+    assert said(Vmapped(), 70) == "vectorised: 5 clients at once; local steps recorded"
+
+
+def test_simulate_takes_a_runtime_with_settings():
+    result = simulate(
+        small_model(), ragged_clients(), local_sgd(0.1, 3), rounds=1, batch_size=6,
+        runtime=Vmapped(executor="chunked"), device="cpu",
+    )  # fmt: skip
+    assert len(result.history) == 1

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+
+from fedlocal.runtime.graph import Recorded, record
+from fedlocal.runtime.program import as_it_is
+from fedlocal.runtime.rewrite import channels_last
+from fedlocal.trees import leaves
+
+
+def recorded(function):
+    return Recorded(function, as_it_is)
+
+
+def test_one_tensor_in_two_places_is_two_arguments():
+    both = recorded(lambda a, b: (a - 2 * b, ()))
+    x = torch.ones(3)
+    both(x, x)
+    assert torch.equal(both(x, x + 1)[0], x - 2 * (x + 1))
+
+
+def test_every_layout_is_recorded_by_itself():
+    calls = []
+
+    def function(a):
+        calls.append(a.shape)
+        return a.reshape(-1) * 2
+
+    twice = recorded(function)
+    for given in (torch.rand(2, 3), torch.rand(3, 2).T, torch.rand(4), torch.rand(2, 3)):
+        assert torch.equal(twice(given), given.reshape(-1) * 2)
+    assert len(calls) == 3
+
+
+def test_what_does_nothing_is_taken_out_and_nothing_else():
+    def function(a, b):
+        same = a.transpose(0, 1).transpose(0, 1).reshape(a.shape)
+        return torch.mul(same, b) + torch.mul(same, b) + torch.add(a, 1) + torch.add(a, 1.5)
+
+    a, b = torch.rand(2, 3), torch.rand(2, 3)
+    graph, _ = record(function, (a, b))
+    assert torch.equal(graph(a, b)[0], function(a, b))
+    names = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    aten = torch.ops.aten
+    assert names.count(aten.mul.Tensor) == 1
+    assert not set(names) & {aten.transpose.int, aten.view.default}
+
+
+def test_constants_that_look_alike_are_kept_apart():
+    a = torch.tensor([1, 2])
+    graph, _ = record(lambda a: (a * 1, a * 1.0, a * True), (a,))
+    assert [t.dtype for t in graph(a)] == [torch.int64, torch.float32, torch.int64]
+
+
+def test_a_graph_that_writes_keeps_all_of_its_operations():
+    def function(a):
+        first, second = torch.zeros_like(a), torch.zeros_like(a)
+        first.add_(a)
+        return first, second
+
+    a = torch.rand(3)
+    graph, _ = record(function, (a,))
+    first, second = graph(a)
+    assert torch.equal(first, a) and torch.equal(second, torch.zeros(3))
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_channels_last_changes_the_layout_only(groups):
+    conv = nn.Conv2d(3, 6, 3, groups=groups, dtype=torch.float64)
+
+    def gradient(weight, x):
+        def loss(weight):
+            y = nn.functional.conv2d(x, weight, groups=groups)
+            return nn.functional.max_pool2d(y.relu(), 2).flatten(1).square().sum()
+
+        return torch.func.grad_and_value(loss)(weight)
+
+    given = conv.weight.detach(), torch.rand(4, 3, 8, 8, dtype=torch.float64)
+    graph, _ = record(gradient, given)
+    before = graph(*given)
+    channels_last(graph)
+    for a, b in zip(leaves(tuple(graph(*given))), before, strict=True):
+        assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,78 @@
+"""The way of a captured graph, with a capture that any machine has: doing it again."""
+
+import torch
+
+from fedlocal.client import Work
+from fedlocal.runtime.parts import in_pieces
+from fedlocal.runtime.replayed import KEPT, Replayed
+from fedlocal.trees import leaves
+
+
+def again(function):
+    """As a CUDA graph does it: the same places in memory are read and filled at every replay."""
+    function()
+    result = function()
+
+    def replay():
+        for place, new in zip(leaves(result), leaves(function()), strict=True):
+            place.copy_(new)
+
+    return replay, result
+
+
+def test_results_are_those_of_the_arguments_and_stay_what_they_are():
+    replayed = Replayed(lambda a, rest: (a + rest[0], (a * 2, ())), again)
+    x = torch.rand(3)
+    first = replayed(x, (x,))
+    kept = first[0].clone()
+    second = replayed(x + 1, (x,))
+    assert torch.equal(first[0], kept) and torch.equal(kept, x + x)
+    assert torch.equal(second[0], x + 1 + x) and torch.equal(second[1][0], (x + 1) * 2)
+
+
+def test_arguments_are_not_written_to_and_may_be_expanded():
+    replayed = Replayed(lambda a: a + 1, again)
+    row = torch.zeros(2)
+    for value in (0.0, 5.0):
+        row.fill_(value)
+        assert torch.equal(replayed(row.expand(4, 2)), torch.full((4, 2), value + 1))
+        assert torch.equal(row, torch.full((2,), value))
+
+
+def test_one_capture_for_each_shape_and_the_oldest_is_dropped():
+    captures = []
+
+    def counted(function):
+        captures.append(1)
+        return again(function)
+
+    replayed = Replayed(lambda a: a * 2, counted)
+    for size in (1, 2, 1, 2):
+        replayed(torch.rand(size))
+    assert len(captures) == 2
+    for size in range(3, 3 + KEPT):
+        replayed(torch.rand(size))
+    replayed(torch.rand(1))
+    assert len(captures) == 2 + KEPT + 1
+
+
+def test_steps_in_pieces_are_the_same_steps():
+    steps, clients = 7, 2
+    work = Work(
+        indices=torch.arange(steps * clients).reshape(steps, clients, 1),
+        mask=(),
+        active=torch.ones(steps, clients, dtype=torch.bool),
+        rates=torch.rand(steps, clients),
+        noise=torch.rand(clients, 3),
+        draws=(),
+    )
+    seen = []
+
+    def note(local, begun, part, control):
+        assert part.noise == () == part.everything
+        seen.append(part)
+        return local + len(part.indices)
+
+    assert in_pieces(note, 3)(0, (), work, ()) == steps
+    assert torch.equal(torch.cat([part.indices for part in seen]), work.indices)
+    assert torch.equal(torch.cat([part.rates for part in seen]), work.rates)
