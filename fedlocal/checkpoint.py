@@ -3,11 +3,14 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
+from fedlocal.client_table import ClientTable
 from fedlocal.course import Course
+from fedlocal.trees import tree_map
 
 FILE = "state.pt"
 
@@ -56,8 +59,20 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
-    """The folder's checkpoint, None if it has none. Load only what you trust: it is a pickle."""
+    """The folder's checkpoint, None if it has none. Load only what you trust: it is a pickle.
+
+    Clients' states that had been spilled stay in the file, which lives on while they are in use.
+    """
     path = folder / FILE
     if not path.exists():
         return None
-    return Checkpoint(*torch.load(path, map_location=device, weights_only=False))
+    saved = Checkpoint(*torch.load(path, map_location="cpu", mmap=True, weights_only=False))
+
+    def placed(leaf: Any) -> Any:
+        if isinstance(leaf, ClientTable):
+            return leaf.to(device)
+        # A copy, which depends on no file.
+        return leaf.to(device, copy=True) if isinstance(leaf, Tensor) else leaf
+
+    state = tree_map(placed, saved.course.state)
+    return saved._replace(course=saved.course._replace(state=state))

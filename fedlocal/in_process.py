@@ -8,23 +8,37 @@ from torch import Tensor
 
 from fedlocal.augment import NoAugment
 from fedlocal.client import ClientState, Inbox, Upload, broadcast_rows, init_client
+from fedlocal.client_table import ClientTable
 from fedlocal.clients import IntArray
 from fedlocal.noise import link_noise
 from fedlocal.rng import Purpose, generator
 from fedlocal.runtime import Plan
-from fedlocal.simulation import Answers, Order, RunState, Simulation, step_sizes
-from fedlocal.trees import expand, put, repeat, take
+from fedlocal.simulation import (
+    Answers,
+    Order,
+    RunState,
+    Simulation,
+    has_own_models,
+    step_sizes,
+)
+from fedlocal.trees import expand, repeat
 
 
 @dataclass(frozen=True)
 class InProcess:
-    """All K clients here; `RunState.clients` is their states, every tensor [K, ...]."""
+    """All K clients here; `RunState.clients` is a table of their states.
 
-    def init(self, sim: Simulation) -> ClientState:
+    Attributes:
+        spill: Folder for the states; None keeps them in memory.
+    """
+
+    spill: str | None = None
+
+    def init(self, sim: Simulation) -> ClientTable:
         """See `Population.init`."""
-        return fresh_clients(sim, len(sim.clients))
+        return ClientTable.of(init_client(sim.strategy, sim.start), len(sim.clients))
 
-    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientState, Answers]:
+    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientTable, Answers]:
         """See `Population.train`. Every member answers."""
         if len(order.members) == 0:
             nothing = sim.start.new_zeros(0, 0)
@@ -32,11 +46,11 @@ class InProcess:
         ids = torch.from_numpy(order.members).to(sim.start.device)
         server = state.server
         inbox = Inbox(broadcast_rows(server.anchor, ids), server.inner, server.correction)
-        mine = take(state.clients, ids)
+        table: ClientTable = state.clients
         plan = plan_of(sim, order)
-        states, uploads = work(sim, mine, inbox, plan)
+        states, uploads = work(sim, table.take(order.members), inbox, plan)
         answers = Answers(order.members, order.invited, uploads, plan.noise)
-        return put(state.clients, ids, states), answers
+        return table.put(order.members, states, self.spill), answers
 
     def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`. Every member answers."""
@@ -46,7 +60,9 @@ class InProcess:
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`."""
         ids = torch.arange(len(sim.clients), device=sim.start.device)
-        return outputs(sim, state.clients, broadcast_rows(state.server.anchor, ids))
+        rows = broadcast_rows(state.server.anchor, ids)
+        # Where all evaluate what is broadcast, nobody's state need be looked at.
+        return outputs(sim, state.clients.everyone(), rows) if has_own_models(sim) else rows
 
 
 def fresh_clients(sim: Simulation, count: int) -> ClientState:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from fedlocal.augment import Augment, NoAugment
+from fedlocal.client_table import ClientTable
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.course import Course, outset, run
@@ -42,7 +44,7 @@ class Result:
         client_params: Each client's model after the last synchronisation, [K, P]; of an
             asynchronous run what each would read now.
         server_state: The server's state.
-        client_states: The clients' states, every tensor [K, ...].
+        clients: Where the clients' states are.
         ledger: What every round sent and computed.
     """
 
@@ -51,8 +53,14 @@ class Result:
     params: Tensor
     client_params: Tensor
     server_state: ServerState
-    client_states: Tree
+    clients: Tree
     ledger: Ledger
+
+    @property
+    def client_states(self) -> Tree:
+        """The clients' states, every tensor [K, ...]; put together anew each time."""
+        table = self.clients
+        return table.everyone() if isinstance(table, ClientTable) else table
 
 
 def simulate(
@@ -78,6 +86,7 @@ def simulate(
     augment: Augment | None = None,
     precision: Precision = "full",
     clip_norm: float | None = None,
+    spill: str | None = None,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -105,6 +114,7 @@ def simulate(
         augment: Changes the pictures of every local step (`fedlocal.augment`).
         precision: Of forward and backward passes: "full", or "bf16" for autocast to bfloat16.
         clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
+        spill: Folder for what clients keep between rounds, if that is too much for the memory.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
@@ -119,7 +129,7 @@ def simulate(
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
         device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
-        clip_norm,
+        clip_norm, spill,
     )  # fmt: skip
 
     def after_round(course: Course) -> None:
@@ -151,6 +161,7 @@ def prepare(
     augment: Augment | None = None,
     precision: Precision = "full",
     clip_norm: float | None = None,
+    spill: str | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
     _check(strategy, rounds, batch_size, participation)
@@ -185,7 +196,7 @@ def prepare(
         participation=participation,
         seed=seed,
         runtime=runtime_of(runtime),
-        population=InProcess(),
+        population=InProcess(_folder(spill)),
         clock=clock or Clock(),
         faults=faults,
         deadline=deadline,
@@ -208,7 +219,7 @@ def finish(sim: Simulation, course: Course) -> Result:
         params=params,
         client_params=client_models(sim, state),
         server_state=state.server,
-        client_states=state.clients,
+        clients=state.clients,
         ledger=Ledger(tuple(course.records)),
     )
 
@@ -230,6 +241,14 @@ def pick_device(device: str) -> torch.device:
             f" {device!r}"
         ) from error
     return torch.device(device)
+
+
+def _folder(spill: str | None) -> str | None:
+    """The folder, which may not be there yet; absolute, as a resumed run changes its own."""
+    if spill is None:
+        return None
+    Path(spill).mkdir(parents=True, exist_ok=True)
+    return str(Path(spill).absolute())
 
 
 def _place(t: Tensor, like: Tensor) -> Tensor:

@@ -46,7 +46,16 @@ class Partition(tuple[IntArray, ...]):
         """
         self = super().__new__(cls, map(_increasing, indices))
         groups = ((held,) for held in self) if chunks is None else chunks
-        self.chunks = tuple(tuple(map(_increasing, client_groups)) for client_groups in groups)
+        # Redundant clients share the arrays of chunks: each is looked at once. What was given is
+        # kept, too, as long as its id is the key.
+        known: dict[int, tuple[ArrayLike, IntArray]] = {}
+
+        def checked(group: ArrayLike) -> IntArray:
+            if id(group) not in known:
+                known[id(group)] = group, _increasing(group)
+            return known[id(group)][1]
+
+        self.chunks = tuple(tuple(map(checked, client_groups)) for client_groups in groups)
         held_sizes = [len(held) for held in self]
         group_sizes = [sum(map(len, client_groups)) for client_groups in self.chunks]
         if held_sizes != group_sizes:
@@ -120,7 +129,7 @@ def _union(groups: tuple[IntArray, ...]) -> IntArray:
     if len(groups) == 1:
         return groups[0]
     # Marking is faster than sorting a concatenation: redundant clients hold most of the dataset.
-    held = np.zeros(1 + max((group[-1] for group in groups if group.size), default=-1), dtype=bool)
-    for group in groups:
-        held[group] = True
+    every = np.concatenate(groups) if groups else np.empty(0, dtype=np.int64)
+    held = np.zeros(1 + every.max(initial=-1), dtype=bool)
+    held[every] = True
     return np.flatnonzero(held)

@@ -69,18 +69,48 @@ def overlap_matrix(partition: Partition) -> IntArray:
     [[3, 1], [1, 2]]
     """
     # Only examples with several holders enter the product: without overlap there are none.
-    several = multiplicity(partition) > 1
+    holders = multiplicity(partition)
+    several = holders > 1
+    holders = holders[several]
     place = np.cumsum(several) - 1
     shared = [place[held[several[held]]] for held in partition]
-    overlap = np.zeros((len(partition), len(partition)), dtype=np.int64)
-    for start in range(0, several.sum(), _BLOCK):
-        block = np.zeros((len(partition), _BLOCK), dtype=np.float32)
+    # A pair of holders costs about as much as this many multiplications of the product.
+    few = len(holders) > 0 and holders.mean() * holders.max() * 500 < len(partition) ** 2
+    overlap = _counted_pairs(shared, holders) if few else _multiplied(shared, len(holders))
+    np.fill_diagonal(overlap, sizes(partition))
+    return overlap
+
+
+def _multiplied(shared: list[IntArray], count: int) -> IntArray:
+    """How many of `count` places each two clients share, as a product of indicators, [K, K]."""
+    overlap = np.zeros((len(shared), len(shared)), dtype=np.int64)
+    for start in range(0, count, _BLOCK):
+        block = np.zeros((len(shared), _BLOCK), dtype=np.float32)
         for row, places in zip(block, shared, strict=True):
             low, high = np.searchsorted(places, [start, start + _BLOCK])
             row[places[low:high] - start] = 1
         overlap += (block @ block.T).astype(np.int64)
-    np.fill_diagonal(overlap, sizes(partition))
     return overlap
+
+
+def _counted_pairs(shared: list[IntArray], holders: IntArray) -> IntArray:
+    """The same, pair by pair: for many clients of whom few hold the same place, [K, K]."""
+    num_clients = len(shared)
+    ends = np.cumsum(holders)
+    # The holders of each place, one place after the other.
+    owner, free = np.empty(holders.sum(), dtype=np.int64), ends - holders
+    for client, places in enumerate(shared):
+        owner[free[places]] = client
+        free[places] += 1
+    left = np.repeat(ends, holders) - np.arange(len(owner))
+    overlap = np.zeros(num_clients**2, dtype=np.int64)
+    for apart in range(1, holders.max()):
+        # Those behind whom, at the same place, another stands so far apart.
+        first = np.flatnonzero(left > apart)
+        pairs = owner[first] * num_clients + owner[first + apart]
+        overlap += np.bincount(pairs, minlength=num_clients**2)
+    upper = overlap.reshape(num_clients, num_clients)
+    return upper + upper.T
 
 
 def multiplicity(partition: Partition) -> IntArray:

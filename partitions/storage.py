@@ -15,9 +15,13 @@ from partitions.partition import IntArray, Partition
 from partitions.statistics import (
     earth_movers_distance,
     label_histogram,
+    multiplicity,
     overlap_matrix,
     sizes,
 )
+
+# Clients, of whom a matrix of all pairs is large.
+_MANY = 1000
 
 
 def digest(partition: Partition) -> str:
@@ -43,7 +47,8 @@ def save_npz(
         path: Of the file.
         partition: What to write.
         labels: Class of each example, [n]; given, the statistics are written too: `sizes`,
-            `label_histogram`, `earth_movers_distance` and `overlap_matrix`.
+            `label_histogram`, `earth_movers_distance` and `overlap_matrix`. The last is left out
+            where more than 1000 clients share nothing: it would say nothing and be huge.
     """
     chunk_counts, chunk_sizes = _structure(partition)
     indices = np.concatenate([np.empty(0, dtype=np.int64), *_all_chunks(partition)])
@@ -77,12 +82,14 @@ def load_npz(path: str | PathLike[str]) -> Partition:
 
 
 def _statistics(partition: Partition, labels: ArrayLike) -> dict[str, Any]:
-    return {
+    statistics: dict[str, Any] = {
         "sizes": sizes(partition),
         "label_histogram": label_histogram(partition, labels),
         "earth_movers_distance": earth_movers_distance(partition, labels),
-        "overlap_matrix": overlap_matrix(partition),
     }
+    if len(partition) > _MANY and multiplicity(partition).max(initial=0) <= 1:
+        return statistics
+    return statistics | {"overlap_matrix": overlap_matrix(partition)}
 
 
 def _all_chunks(partition: Partition) -> list[IntArray]:

@@ -2,7 +2,7 @@
 
 from fedlocal.rounds.advance import advance
 from fedlocal.simulation import RunState, Simulation, initial_state
-from fedlocal.trees import leaves
+from fedlocal.trees import Tree, leaves
 
 
 def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:
@@ -15,7 +15,11 @@ def final(sim: Simulation) -> RunState:
     return advanced(sim, initial_state(sim), sim.rounds)
 
 
+def held(state: RunState) -> Tree:
+    """All tensors that a run in this process keeps between rounds."""
+    return state.server, state.clients.everyone()
+
+
 def largest_difference(a: RunState, b: RunState) -> float:
-    trees = [(s.server, s.clients) for s in (a, b)]
-    pairs = zip(leaves(trees[0]), leaves(trees[1]), strict=True)
+    pairs = zip(leaves(held(a)), leaves(held(b)), strict=True)
     return max(float((x - y).abs().max()) for x, y in pairs if x.numel())

@@ -21,7 +21,7 @@ LAYERS = (
     {"average", "lars"},
     {"strategy"},
     {"augment", "data", "models", "wire"},
-    {"client", "clients", "server", "objective", "participation"},
+    {"client", "clients", "client_table", "server", "objective", "participation"},
     {"ledger", "ledger_file", "evaluate"},
     {"clock", "deadline", "runtime"},
     {"simulation"},

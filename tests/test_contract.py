@@ -17,7 +17,7 @@ from fedlocal.simulation import initial_state
 from fedlocal.trees import leaves, tree_map
 from tests import ragged
 from tests.ragged import ROUNDS, SIZES, ragged_clients, small_model
-from tests.runs import advanced, final, largest_difference
+from tests.runs import advanced, final, held, largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of
 
 
@@ -81,10 +81,10 @@ def test_loop_and_vmapped_agree_on_sampled_clients(name):
 def test_state_keeps_its_shapes_and_dtypes(name):
     sim = simulation(name, dtype=torch.float32)
     state = initial_state(sim)
-    shapes = [(t.shape, t.dtype) for t in leaves((state.server, state.clients))]
+    shapes = [(t.shape, t.dtype) for t in leaves(held(state))]
     for _ in range(sim.rounds):
         state, _, _ = advance(sim, state)
-        assert [(t.shape, t.dtype) for t in leaves((state.server, state.clients))] == shapes
+        assert [(t.shape, t.dtype) for t in leaves(held(state))] == shapes
 
 
 @pytest.mark.parametrize("runtime", [Vmapped(), Loop()], ids=["vmapped", "loop"])
@@ -92,10 +92,10 @@ def test_nothing_handed_in_is_changed(name, runtime):
     # vmap changes a batched input in place without a word, so look.
     sim = simulation(name, runtime)
     state = advanced(sim, initial_state(sim), 1)
-    before = tree_map(torch.clone, (state.server, state.clients))
+    before = tree_map(torch.clone, held(state))
     data = sim.objective.x.clone()
     advance(sim, state)
-    for was, now in zip(leaves(before), leaves((state.server, state.clients)), strict=True):
+    for was, now in zip(leaves(before), leaves(held(state)), strict=True):
         assert torch.equal(was, now)
     assert torch.equal(data, sim.objective.x)
 
@@ -121,7 +121,7 @@ def test_identical_clients_stay_identical(name):
         # Noise is a client's own; without it the rest of the strategy must hold.
         sim = replace(sim, strategy=replace(sim.strategy, uplink=Identity()))
     state = final(sim)
-    for tensor in leaves(state.clients):
+    for tensor in leaves(state.clients.everyone()):
         assert float((tensor - tensor[:1]).abs().max() if tensor.numel() else 0.0) < 1e-12
     assert sim.population.models(sim, state).shape == (4, len(sim.start))
 

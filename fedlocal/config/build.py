@@ -126,6 +126,7 @@ def build(cfg: DictConfig) -> Job:
             participation=cfg.participation,
             seed=cfg.seed,
             device=cfg.device,
+            spill=_spill(cfg.spill, engine),
         )
         if engine is not None:
             # Refuses what no message between machines holds.
@@ -216,6 +217,15 @@ def _test(dataset: Dataset) -> tuple[Tensor, Tensor] | None:
     if dataset.x_test is None or dataset.y_test is None:
         return None
     return dataset.x_test, dataset.y_test
+
+
+def _spill(folder: str | None, engine: Engine | None) -> str | None:
+    if folder is not None and engine is not None:
+        raise ValueError(
+            f"spill={folder} is for clients in this process, and runtime=flower has them on its"
+            " nodes, which keep their states in files of their own; leave spill=null"
+        )
+    return folder
 
 
 def _tracker(cfg: DictConfig) -> Tracker:

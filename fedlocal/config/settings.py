@@ -41,6 +41,7 @@ def check_settings(cfg: DictConfig) -> None:
     for key in ("lr", "participation"):
         _require(key, cfg[key], float)
     _require("precision", cfg.precision, str)
+    _require("spill", cfg.spill, str | None)
     _require("clip_norm", cfg.clip_norm, float | None)
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{key} must be given; add {key}=... to the command line")

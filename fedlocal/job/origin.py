@@ -14,8 +14,8 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.flattened import flattened
 
 FILE = "origin.json"
-# Keys that may change while a run goes on: how long it lasts, and who watches.
-FREE = ("rounds", "steps", "evaluate", "goal", "tracking", "checkpoint")
+# Keys that may change while a run goes on: how long it lasts, who watches, and where it keeps what.
+FREE = ("rounds", "steps", "evaluate", "goal", "tracking", "checkpoint", "spill")
 OURS = ("fedlocal", "strategies", "partitions")
 # Differences that a refusal names.
 SHOWN = 8

@@ -65,16 +65,16 @@ def _decides(key: str) -> bool:
 
 def _holdings(run: FinishedRun, label: str) -> Holdings | None:
     with np.load(run.folder / "partition.npz") as file:
-        if not {"sizes", "label_histogram", "overlap_matrix"} <= set(file):
+        if not {"sizes", "label_histogram"} <= set(file):
             return None
-        sizes, counts, overlap = (
-            file[key] for key in ("sizes", "label_histogram", "overlap_matrix")
-        )
+        sizes, counts = file["sizes"], file["label_histogram"]
+        # Left out where many clients share nothing.
+        overlap = file["overlap_matrix"] if "overlap_matrix" in file else np.diag(sizes[:0])
     total = len(sizes)
     clients = evenly(total, MOST_CLIENTS)
     between = overlap.sum() - np.trace(overlap)
-    held = np.where(sizes > 0, sizes, np.nan)[:, None]
-    shared = (overlap / held)[np.ix_(clients, clients)] if between else None
+    held = np.where(sizes > 0, sizes, np.nan)[clients, None]
+    shared = overlap[np.ix_(clients, clients)] / held if between else None
     copies = int(run.summary.get("redundant_examples", 0))
     return Holdings(label, clients, counts[clients], shared, total, copies)
 

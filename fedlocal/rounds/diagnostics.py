@@ -27,6 +27,8 @@ NAMES = {
     "update_cosine": "mean cosine of the members' u_i with the mean of u_i",
     "staleness": "rounds since the members were asked, on average",
 }
+# Of distances; bounds the memory.
+ROWS_AT_ONCE = 64
 OF_GRADIENTS = {"gradient_diversity", "gradient_variance"}
 
 
@@ -100,4 +102,7 @@ def _of_updates(updates: Tensor) -> dict[str, float | None]:
 
 def _spread(rows: Tensor) -> float:
     """Mean squared distance of the rows to their mean."""
-    return float((rows - rows.mean(0)).square().sum(1).mean())
+    mean = rows.mean(0)
+    # In parts: the rows may all be one, whose distances must not become a matrix.
+    parts = [(part - mean).square().sum(1) for part in rows.split(ROWS_AT_ONCE)]
+    return float(torch.cat(parts).mean())

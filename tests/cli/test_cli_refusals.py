@@ -30,6 +30,8 @@ CASES = [
     ("K=100000 dataset=digits", "K must be at most", "100000 clients for 1437"),
     ("K=0", "K must be a whole number >= 1, got 0", "K=8"),
     ("K=abc", "got 'abc'", "K=8"),
+    ("spill=1", "spill must be text", "got 1"),
+    ("spill=DIR runtime=flower", "spill=DIR is for clients in this process", "leave spill=null"),
     ("H=0", "H must be a whole number >= 1, got 0"),
     ("H=1.5", "H must be a whole number >= 1, got 1.5"),
     ("H=abc", "H must be a whole number >= 1, got 'abc'"),

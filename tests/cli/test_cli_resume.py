@@ -55,6 +55,21 @@ def results(folder: Path) -> tuple[dict, list[dict], dict]:
     return summary, rows, files
 
 
+def test_spilled_and_killed_it_goes_on_to_the_same_bits(cli, here, dying):
+    sampled = (*QUICK, "strategy=scaffold", "participation=0.5")
+    assert cli(*sampled, "hydra.run.dir=whole").code == 0
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*sampled, "spill=clients", "hydra.run.dir=cut")
+    dying(-1)
+    # Where states are kept may change while a run goes on.
+    assert cli("resume=cut", "spill=elsewhere").code == 0
+    assert list((here / "clients").iterdir()) == list((here / "elsewhere").iterdir()) == []
+    (summary, rows, files), (other, lines, bytes_) = results(here / "whole"), results(here / "cut")
+    assert (rows, files) == (lines, bytes_)
+    assert summary["params_sha256"] == other["params_sha256"]
+
+
 @pytest.mark.parametrize("settings", SEVERAL)
 def test_a_killed_run_goes_on_to_the_same_bits(cli, here, dying, settings):
     overrides = (*QUICK, *settings.split())

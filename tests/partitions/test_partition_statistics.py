@@ -189,3 +189,18 @@ def test_npz_of_something_else(tmp_path):
         ValueError, match=r"is not a partition, it holds \['weights'\]; pass a file"
     ):
         load_npz(tmp_path / "other.npz")
+
+
+def test_overlap_of_many_clients_of_whom_few_share():
+    split = redundant(np.zeros(400, dtype=int), num_clients=100, seed=0, mu=0.02)
+    sets = [set(held.tolist()) for held in split]
+    assert overlap_matrix(split).tolist() == [[len(a & b) for b in sets] for a in sets]
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.001])
+def test_npz_of_many_clients_has_all_pairs_only_where_some_share(tmp_path, mu):
+    labels = np.arange(2200) % 2
+    split = redundant(labels, num_clients=1100, seed=0, mu=mu)
+    save_npz(tmp_path / "p.npz", split, labels)
+    with np.load(tmp_path / "p.npz") as arrays:
+        assert ("overlap_matrix" in arrays) == (mu > 0)
