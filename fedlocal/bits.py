@@ -1,13 +1,17 @@
 """Integers of a few bits each as bytes without gaps: little endian, the lowest bit first."""
 
 from collections.abc import Iterator
+from functools import cache
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Integers at a time: they stay in a core's cache while each is put into its words.
+# Integers at a time: they stay in a core's cache from step to step.
 BLOCK = 1 << 15
+
+Words = NDArray[np.uint64]
 
 
 def pack_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.uint8]:
@@ -16,14 +20,16 @@ def pack_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.uint8]:
     >>> pack_bits(np.array([1, 2, 3]), bits=4).tolist()
     [33, 3]
     """
-    count, words = _group(bits)
-    groups = -(-len(values) // count)
-    packed = np.zeros((groups, words), "<u8")
-    for first, last in _blocks(groups, count):
-        # Higher bits, of codes of what is no number, must not reach a neighbour.
-        part = values[first * count : last * count].astype("<u8") & _mask(bits)
-        part = np.pad(part, (0, -len(part) % count)).reshape(-1, count)
-        _fill(packed[first:last], part, bits)
+    shape = _shape(bits)
+    groups = -(-len(values) // shape.integers)
+    packed = np.zeros((groups, shape.words), "<u8")
+    for first, last in _blocks(groups, shape):
+        # Higher bits, of codes of what is no number, are cut off: they must not reach a neighbour.
+        part = values[first * shape.integers : last * shape.integers].astype(f"<u{shape.lane // 8}")
+        if len(part) % shape.integers:
+            part = np.pad(part, (0, -len(part) % shape.integers))
+        joined = _joined(part.view("<u8"), shape.lane, bits)
+        _fill(packed[first:last], joined.reshape(last - first, -1), shape)
     return packed.reshape(-1).view(np.uint8)[: -(-len(values) * bits // 8)]
 
 
@@ -33,44 +39,83 @@ def unpack_bits(data: bytes, bits: int, length: int) -> NDArray[np.int64]:
     >>> unpack_bits(bytes([33, 3]), bits=4, length=3).tolist()
     [1, 2, 3]
     """
-    count, words = _group(bits)
-    groups = -(-length // count)
-    packed = np.frombuffer(data.ljust(8 * groups * words, b"\0"), "<u8").reshape(groups, words)
-    values = np.empty((groups, count), "<u8")
-    for first, last in _blocks(groups, count):
-        _read(values[first:last], packed[first:last], bits)
-    return values.reshape(-1)[:length].astype(np.int64, copy=False)
+    shape = _shape(bits)
+    groups = -(-length // shape.integers)
+    whole = data.ljust(8 * groups * shape.words, b"\0")
+    packed = np.frombuffer(whole, "<u8").reshape(groups, shape.words)
+    values = np.empty(groups * shape.integers, np.int64)
+    for first, last in _blocks(groups, shape):
+        lanes = _split(_read(packed[first:last], shape), shape.lane, bits)
+        values[first * shape.integers : last * shape.integers] = lanes.view(f"<u{shape.lane // 8}")
+    return values[:length]
 
 
-def _group(bits: int) -> tuple[int, int]:
-    """How many integers fill how many words of 64 bits exactly."""
-    common = gcd(bits, 64)
-    return 64 // common, bits // common
+class _Shape(NamedTuple):
+    """How integers fill words of 64 bits without a gap.
+
+    lane: Bits of the smallest type that holds one. width: Bits of as many as there are lanes in a
+    word. integers: As many fill `words` words exactly.
+    """
+
+    lane: int
+    width: int
+    integers: int
+    words: int
 
 
-def _mask(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
+def _shape(bits: int) -> _Shape:
+    lane = max(8, 1 << (bits - 1).bit_length())
+    width = 64 // lane * bits
+    common = gcd(width, 64)
+    return _Shape(lane, width, 64 // lane * (64 // common), width // common)
 
 
-def _blocks(groups: int, count: int) -> Iterator[tuple[int, int]]:
-    step = BLOCK // count
+def _blocks(groups: int, shape: _Shape) -> Iterator[tuple[int, int]]:
+    step = BLOCK // shape.integers
     return ((first, min(first + step, groups)) for first in range(0, groups, step))
 
 
-def _fill(packed: NDArray[np.uint64], values: NDArray[np.uint64], bits: int) -> None:
-    """Values [g, count] into words [g, words] of zeros."""
-    for place in range(values.shape[1]):
-        word, shift = divmod(place * bits, 64)
-        packed[:, word] |= values[:, place] << np.uint64(shift)
-        if shift + bits > 64:
-            packed[:, word + 1] |= values[:, place] >> np.uint64(64 - shift)
+@cache
+def _every(bits: int, lane: int) -> np.uint64:
+    """The lowest bits of every lane of a word."""
+    return np.uint64(sum(((1 << bits) - 1) << start for start in range(0, 64, lane)))
 
 
-def _read(values: NDArray[np.uint64], packed: NDArray[np.uint64], bits: int) -> None:
-    """Words [g, words] into values [g, count]."""
-    for place in range(values.shape[1]):
-        word, shift = divmod(place * bits, 64)
-        value = packed[:, word] >> np.uint64(shift)
-        if shift + bits > 64:
-            value |= packed[:, word + 1] << np.uint64(64 - shift)
-        np.bitwise_and(value, _mask(bits), out=values[:, place])
+def _joined(words: Words, lane: int, bits: int) -> Words:
+    """The integers of each word moved together, lane by lane: two, then four, then eight."""
+    words = words & _every(bits, lane)
+    while lane < 64:
+        upper = (words >> np.uint64(lane - bits)) & (_every(bits, 2 * lane) << np.uint64(bits))
+        words = (words & _every(bits, 2 * lane)) | upper
+        lane, bits = 2 * lane, 2 * bits
+    return words
+
+
+def _split(words: Words, lane: int, bits: int) -> Words:
+    """What `_joined` moved together, back in its lanes."""
+    if lane == 64:
+        return words
+    words = _split(words, 2 * lane, 2 * bits)
+    upper = words & (_every(bits, 2 * lane) << np.uint64(bits))
+    return (words & _every(bits, 2 * lane)) | (upper << np.uint64(lane - bits))
+
+
+def _fill(packed: Words, joined: Words, shape: _Shape) -> None:
+    """Numbers of `width` bits [g, n] into words [g, words] of zeros."""
+    for place in range(joined.shape[1]):
+        word, shift = divmod(place * shape.width, 64)
+        packed[:, word] |= joined[:, place] << np.uint64(shift)
+        if shift + shape.width > 64:
+            packed[:, word + 1] |= joined[:, place] >> np.uint64(64 - shift)
+
+
+def _read(packed: Words, shape: _Shape) -> Words:
+    """The numbers of `width` bits that were filled into words [g, words], [g n]."""
+    joined = np.empty((len(packed), shape.integers * shape.lane // 64), np.uint64)
+    for place in range(joined.shape[1]):
+        word, shift = divmod(place * shape.width, 64)
+        number = packed[:, word] >> np.uint64(shift)
+        if shift + shape.width > 64:
+            number |= packed[:, word + 1] << np.uint64(64 - shift)
+        np.bitwise_and(number, _every(shape.width, 64), out=joined[:, place])
+    return joined.reshape(-1)

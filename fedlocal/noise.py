@@ -33,7 +33,7 @@ def link_noise(
         row, first = job
         skip = first * draws.itemsize // 32
         rng = generator(seed, purpose, int(rows[row]), round_index, skip)
-        rng.random(out=draws[row, first : first + PIECE], dtype=dtype)
+        rng.random(out=draws[row, first : first + PIECE], dtype=dtype)  # type: ignore[call-overload]
 
     pieces = range(0, draws.shape[1], PIECE)
     in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)

@@ -66,10 +66,17 @@ class QSGD(Compressor):
         # At most s, also after rounding (see _norm): a level beyond s would not fit its bits.
         exact = self.levels * (v.abs() / _nonzero(norm))
         level = torch.floor(exact)
-        return (level + (noise < exact - level)).long() * 2 + (v < 0)
+        code = level.to(self._integer) + (noise < exact - level)
+        return (2 * code + (v < 0)).long()
 
     def _values(self, codes: Tensor, scale: Tensor) -> Tensor:
-        return scale / self.levels * _signed((codes // 2).to(scale.dtype), codes)
+        codes = codes.to(self._integer)
+        return scale / self.levels * _signed((codes >> 1).to(scale.dtype), codes)
+
+    @property
+    def _integer(self) -> torch.dtype:
+        # The narrower is several times as fast, where codes of 2 levels + 1 fit.
+        return torch.int32 if self.levels < 2**30 else torch.int64
 
 
 @dataclass(frozen=True)
@@ -194,11 +201,12 @@ class Natural(Compressor):
 def _ternary(v: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
     # The scale is the largest |v_i|, or where v is clipped.
     kept = noise < torch.minimum(v.abs(), scale) / _nonzero(scale)
-    return kept.long() * (1 + (v < 0))
+    return (kept.int() * ((v < 0).int() + 1)).long()
 
 
 def _ternary_values(codes: Tensor, scale: Tensor) -> Tensor:
-    return scale * torch.where(codes == 2, -1, codes).to(scale.dtype)
+    codes = codes.int()
+    return scale * ((codes & 1) - (codes >> 1)).to(scale.dtype)
 
 
 def _negative(v: Tensor) -> Tensor:
@@ -206,7 +214,7 @@ def _negative(v: Tensor) -> Tensor:
 
 
 def _tossed(v: Tensor, noise: Tensor) -> Tensor:
-    return torch.where(v == 0, noise < 0.5, v < 0).long()
+    return ((v < 0) | ((v == 0) & (noise < 0.5))).long()
 
 
 def _plus_minus(codes: Tensor, scale: Tensor) -> Tensor:
@@ -220,11 +228,12 @@ def _powers(v: Tensor, noise: Tensor) -> Tensor:
     code = exponent + (noise < 2 * mantissa - 1) + 126
     tiny = magnitude < 2.0**-126
     code = torch.where(tiny, noise < magnitude * 2.0**126, code)
-    return 2 * torch.clamp(code, max=254).long() + (v < 0)
+    return (2 * torch.clamp(code, max=254) + (v < 0)).long()
 
 
 def _power_values(codes: Tensor, like: Tensor) -> Tensor:
-    code = codes // 2
+    codes = codes.int()
+    code = codes >> 1
     power = torch.exp2(code.to(like.dtype) - 127)
     return _signed(torch.where(code == 0, 0.0, power), codes)
 
@@ -247,4 +256,4 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 
 def _signed(magnitude: Tensor, codes: Tensor) -> Tensor:
-    return magnitude * (1 - 2 * (codes % 2)).to(magnitude.dtype)
+    return magnitude * (1 - 2 * (codes & 1)).to(magnitude.dtype)
