@@ -6,6 +6,10 @@ from torch import Tensor
 
 from fedlocal.pieces import Compressor
 from fedlocal.rng import Purpose, generator
+from fedlocal.threads import in_threads
+
+# Uniforms that a thread draws at a time.
+PIECE = 1 << 18
 
 
 def link_noise(
@@ -24,8 +28,13 @@ def link_noise(
     # Drawn in the run's own precision: rounding a double down to it may give 1.
     dtype = np.float64 if like.dtype == torch.float64 else np.float32
     draws = np.empty((len(rows), link.noise_size(len(like))), dtype)
-    if draws.size:
-        for draw, row in zip(draws, rows, strict=True):
-            rng = generator(seed, purpose, int(row), round_index)
-            draw[:] = rng.random(draws.shape[1], dtype=dtype)
+
+    def draw(job: tuple[int, int]) -> None:
+        row, first = job
+        skip = first * draws.itemsize // 32
+        rng = generator(seed, purpose, int(rows[row]), round_index, skip)
+        rng.random(out=draws[row, first : first + PIECE], dtype=dtype)  # type: ignore[call-overload]
+
+    pieces = range(0, draws.shape[1], PIECE)
+    in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)
     return torch.from_numpy(draws).to(like.device)

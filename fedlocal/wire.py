@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.bits import pack_bits, unpack_bits
 from fedlocal.pieces import Field, Optional
 from fedlocal.trees import Tree, tree_map
 
@@ -178,23 +179,11 @@ def _pack_field(tensor: Tensor, field: Field, dtype: torch.dtype) -> bytes:
         raise ValueError(f"a field of {field.length} values was declared, got {values.size}")
     if field.bits == 0:
         return values.astype(DTYPES[dtype][1]).tobytes()
-    return _to_bits(values, field.bits).tobytes()
-
-
-def _to_bits(values: NDArray[np.int64], bits: int) -> NDArray[np.uint8]:
-    wide = values.astype("<u8").view(np.uint8).reshape(-1, 8)
-    each = np.unpackbits(wide, axis=1, count=bits, bitorder="little")
-    return np.packbits(each.reshape(-1), bitorder="little")
+    return pack_bits(values, field.bits).tobytes()
 
 
 def _unpack_field(data: bytes, field: Field, dtype: torch.dtype) -> Tensor:
     if field.bits == 0:
         # A copy: frombuffer gives read-only memory, which torch warns about.
         return torch.from_numpy(np.frombuffer(data, DTYPES[dtype][1]).copy())
-    flat = np.unpackbits(
-        np.frombuffer(data, np.uint8), count=field.length * field.bits, bitorder="little"
-    )
-    wide = np.zeros((field.length, 64), dtype=np.uint8)
-    wide[:, : field.bits] = flat.reshape(field.length, field.bits)
-    codes = np.packbits(wide, axis=1, bitorder="little").view("<u8").reshape(-1)
-    return torch.from_numpy(codes.astype(np.int64))
+    return torch.from_numpy(unpack_bits(data, field.bits, field.length))

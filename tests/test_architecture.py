@@ -15,7 +15,7 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "flattened", "trees", "flat", "rng", "losses", "goal"},
+    {"lazy", "flattened", "trees", "flat", "rng", "losses", "goal", "threads", "bits"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"average", "lars"},

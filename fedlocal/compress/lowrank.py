@@ -98,7 +98,7 @@ class PowerSGD(Compressor):
 
 def _factor(matrix: Tensor, query: Tensor) -> tuple[Factors, Tensor]:
     # To the unit scale and back: float32 has no square of 1e20 or 1e-23.
-    largest = matrix.abs().amax()
+    largest = torch.maximum(matrix.amax(), -matrix.amin()).abs()
     scale = torch.where(largest > 0, largest, 1.0)
     unit = matrix / scale
     left = _orthonormal(unit @ query)
@@ -116,7 +116,7 @@ def _product(message: Factors | Dense, columns: int) -> Tensor:
 
 def _orthonormal(columns: Tensor) -> Tensor:
     """An orthonormal basis of what the columns [n, r] span, n >= r, and of cosines beyond that."""
-    sizes = torch.linalg.qr(columns).R.diagonal().abs()
+    sizes = torch.linalg.qr(columns, mode="r").R.diagonal().abs()
     dependent = sizes <= torch.finfo(columns.dtype).eps ** 0.75 * sizes.amax()
     waves = _cosines(columns.shape[0], columns.shape[1], columns)
     spanning = torch.where(dependent, waves, columns)

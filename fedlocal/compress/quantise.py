@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedlocal.compress.blocks import in_blocks
 from fedlocal.pieces import Compressor, Field
 from fedlocal.trees import Tree
 
@@ -52,19 +53,30 @@ class QSGD(Compressor):
         return min(size / self.levels**2, sqrt(size) / self.levels)
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        norm = _norm(v)
-        # At most s, also after rounding (see _norm): a level beyond s would not fit its bits.
-        exact = self.levels * (v.abs() / _nonzero(norm))
-        level = torch.floor(exact)
-        codes = (level + (noise < exact - level)).long() * 2 + (v < 0)
-        return Quantised(norm.unsqueeze(0), codes), state
+        norm = _norm(v).unsqueeze(0)
+        return Quantised(norm, in_blocks(self._codes, v, noise, norm)), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        level = (message.codes // 2).to(message.scale.dtype)
-        return message.scale / self.levels * _signed(level, message.codes)
+        return in_blocks(self._values, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 1 + self.levels.bit_length()))  # type: ignore[arg-type]
+
+    def _codes(self, v: Tensor, noise: Tensor, norm: Tensor) -> Tensor:
+        # At most s, also after rounding (see _norm): a level beyond s would not fit its bits.
+        exact = self.levels * (v.abs() / _nonzero(norm))
+        level = torch.floor(exact)
+        code = level.to(self._integer) + (noise < exact - level)
+        return (2 * code + (v < 0)).long()
+
+    def _values(self, codes: Tensor, scale: Tensor) -> Tensor:
+        codes = codes.to(self._integer)
+        return scale / self.levels * _signed((codes >> 1).to(scale.dtype), codes)
+
+    @property
+    def _integer(self) -> torch.dtype:
+        # The narrower is several times as fast, where codes of 2 levels + 1 fit.
+        return torch.int32 if self.levels < 2**30 else torch.int64
 
 
 @dataclass(frozen=True)
@@ -101,16 +113,14 @@ class TernGrad(Compressor):
         return (sqrt(size) - 1) / 2
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
+        scale = _largest(v)
         if self.clip is not None:
-            bound = self.clip * (_norm(v) / sqrt(v.shape[0]))
-            v = torch.minimum(torch.maximum(v, -bound), bound)
-        scale = v.abs().amax()
-        kept = noise < v.abs() / _nonzero(scale)
-        return Quantised(scale.unsqueeze(0), kept.long() * (1 + (v < 0))), state
+            scale = torch.minimum(scale, self.clip * (_norm(v) / sqrt(v.shape[0])))
+        scale = scale.unsqueeze(0)
+        return Quantised(scale, in_blocks(_ternary, v, noise, scale)), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        signs = torch.where(message.codes == 2, -1, message.codes)
-        return message.scale * signs.to(message.scale.dtype)
+        return in_blocks(_ternary_values, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 2))  # type: ignore[arg-type]
@@ -139,11 +149,11 @@ class ScaledSign(Compressor):
         return size if self.toss else 0
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        negative = torch.where(v == 0, noise < 0.5, v < 0) if self.toss else v < 0
-        return Quantised(v.abs().mean().unsqueeze(0), negative.long()), state
+        codes = in_blocks(_tossed, v, noise) if self.toss else in_blocks(_negative, v)
+        return Quantised(v.abs().mean().unsqueeze(0), codes), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        return message.scale * (1 - 2 * message.codes.to(message.scale.dtype))
+        return in_blocks(_plus_minus, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 1))  # type: ignore[arg-type]
@@ -178,29 +188,65 @@ class Natural(Compressor):
         return 1 / 8
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Exponents, Tree]:
-        magnitude = v.abs()
-        # frexp: |v| = m 2^e with m in [0.5, 1), so |v| / 2^(e-1) - 1 is the share rounded up.
-        mantissa, exponent = torch.frexp(magnitude)
-        lower = exponent.long() - 1
-        up = noise < 2 * mantissa - 1
-        code = lower + up + 127
-        tiny = magnitude < 2.0**-126
-        code = torch.where(tiny, (noise < magnitude * 2.0**126).long(), code)
-        return Exponents(2 * torch.clamp(code, max=254) + (v < 0)), state
+        return Exponents(in_blocks(_powers, v, noise)), state
 
     def decode(self, message: Exponents, noise: Tensor, size: int) -> Tensor:
-        code = message.codes // 2
-        power = torch.exp2(code.to(noise.dtype) - 127)
-        return _signed(torch.where(code == 0, 0.0, power), message.codes)
+        # The uniforms only say which dtype.
+        return in_blocks(_power_values, message.codes, noise[:1])
 
     def layout(self, size: int) -> Exponents:
         return Exponents(Field(size, 9))  # type: ignore[arg-type]
 
 
+def _ternary(v: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
+    # The scale is the largest |v_i|, or where v is clipped.
+    kept = noise < torch.minimum(v.abs(), scale) / _nonzero(scale)
+    return (kept.int() * ((v < 0).int() + 1)).long()
+
+
+def _ternary_values(codes: Tensor, scale: Tensor) -> Tensor:
+    codes = codes.int()
+    return scale * ((codes & 1) - (codes >> 1)).to(scale.dtype)
+
+
+def _negative(v: Tensor) -> Tensor:
+    return (v < 0).long()
+
+
+def _tossed(v: Tensor, noise: Tensor) -> Tensor:
+    return ((v < 0) | ((v == 0) & (noise < 0.5))).long()
+
+
+def _plus_minus(codes: Tensor, scale: Tensor) -> Tensor:
+    return scale * (1 - 2 * codes.to(scale.dtype))
+
+
+def _powers(v: Tensor, noise: Tensor) -> Tensor:
+    magnitude = v.abs()
+    # frexp: |v| = m 2^e with m in [0.5, 1), so |v| / 2^(e-1) - 1 is the share rounded up.
+    mantissa, exponent = torch.frexp(magnitude)
+    code = exponent + (noise < 2 * mantissa - 1) + 126
+    tiny = magnitude < 2.0**-126
+    code = torch.where(tiny, noise < magnitude * 2.0**126, code)
+    return (2 * torch.clamp(code, max=254) + (v < 0)).long()
+
+
+def _power_values(codes: Tensor, like: Tensor) -> Tensor:
+    codes = codes.int()
+    code = codes >> 1
+    power = torch.exp2(code.to(like.dtype) - 127)
+    return _signed(torch.where(code == 0, 0.0, power), codes)
+
+
+def _largest(v: Tensor) -> Tensor:
+    # max |v_i| without a vector |v|; the outer abs is for -0.
+    return torch.maximum(v.amax(), -v.amin()).abs()
+
+
 def _norm(v: Tensor) -> Tensor:
     # |v|_2 whose squares neither overflow nor vanish: float32 has no square of 1e20 or 1e-23.
     # Never below the largest |v_i|: the sum holds the square of 1.
-    largest = v.abs().amax()
+    largest = _largest(v)
     return largest * torch.linalg.vector_norm(v / _nonzero(largest))
 
 
@@ -210,4 +256,4 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 
 def _signed(magnitude: Tensor, codes: Tensor) -> Tensor:
-    return magnitude * (1 - 2 * (codes % 2)).to(magnitude.dtype)
+    return magnitude * (1 - 2 * (codes & 1)).to(magnitude.dtype)
