@@ -4,6 +4,7 @@ vmap and grad take a Python function apart at every call, and for small models t
 the arithmetic. What they come to is the same list of operations for the same shapes.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -21,6 +22,8 @@ Flat = Callable[..., Any]
 # Of a recorded graph and the tensors it was recorded with: what to call in its place.
 Finish = Callable[[GraphModule, list[Tensor]], Flat]
 
+log = logging.getLogger(__name__)
+
 # Cohorts of changing size have a graph for each size; the ones used last are kept.
 KEPT = 64
 
@@ -28,7 +31,8 @@ KEPT = 64
 class Recorded:
     """A function of trees of tensors that is recorded once for each shape of its arguments.
 
-    It must be pure, and its operations must depend on shapes only, as vmap wants it anyway.
+    It must be pure. One whose operations depend on values cannot be recorded and is called anew
+    each time: a record would repeat what was right for other values.
     """
 
     def __init__(self, function: Callable[..., Tree], finish: Finish) -> None:
@@ -49,13 +53,31 @@ class Recorded:
         return like(result, graph(*leaves(trees)))
 
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
-        graph, result = record(self._function, trees)
+        try:
+            graph, result = record(self._function, trees)
+        except Exception as error:
+            log.info("%s is not recorded: %s", self._function, error)
+            return self._called(trees)
         return self._finish(graph, [t.detach() for t in leaves(trees)]), result
+
+    def _called(self, trees: Tree) -> tuple[Flat, Tree]:
+        """The function itself, on flat tensors."""
+
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            return list(leaves(self._function(*like(trees, tensors))))
+
+        return flat, tree_map(lambda _: None, self._function(*trees))
 
 
 @torch.no_grad()
 def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tree]:
-    """The operations of `function(*trees)` on flat tensors, and the form of its result."""
+    """The operations of `function(*trees)` on flat tensors, and the form of its result.
+
+    Recorded on tensors without values, so that nothing can depend on one.
+
+    Raises:
+        Exception: Something does, and torch says what.
+    """
     result: Tree = ()
 
     def flat(*tensors: Tensor) -> list[Tensor]:
@@ -65,7 +87,8 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
         return list(leaves(outcome))
 
     # Each an object of its own: one tensor in two places would be recorded as one of them.
-    graph = make_fx(flat)(*(t.detach() for t in leaves(trees)))
+    inputs = [t.detach() for t in leaves(trees)]
+    graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
     simplify(graph)
     return graph, result
 

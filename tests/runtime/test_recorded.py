@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -62,6 +63,34 @@ def test_a_graph_that_writes_keeps_all_of_its_operations():
     graph, _ = record(function, (a,))
     first, second = graph(a)
     assert torch.equal(first, a) and torch.equal(second, torch.zeros(3))
+
+
+class Sorted(torch.autograd.Function):
+    """Leaves torch, as compressors of long vectors do."""
+
+    @staticmethod
+    def forward(v):
+        return torch.from_numpy(np.sort(v.numpy()))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def vmap(info, in_dims, v):
+        return Sorted.apply(v), 0
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.vmap(Sorted.apply), lambda a: a * float(a.sum()), lambda a: a if a[0, 0] > 1 else -a],
+    ids=["numpy", "float", "branch"],
+)
+def test_what_depends_on_values_is_not_recorded(function):
+    kept = recorded(function)
+    for _ in range(3):
+        a = 2 * torch.rand(4, 5)
+        assert torch.equal(kept(a), function(a))
 
 
 @pytest.mark.parametrize("groups", [1, 3])
