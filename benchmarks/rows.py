@@ -15,6 +15,7 @@ from benchmarks.problems import BATCH, LR, Cell, Problem, problem
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
 from fedlocal.rounds.advance import advance
+from fedlocal.runtime import Loop, Runtime, Vmapped
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation, initial_state
 from fedlocal.strategy import Strategy
@@ -27,7 +28,7 @@ AT_ONCE = 64 * BATCH
 OneRound = Callable[[], None]
 
 
-def simulation(cell: Cell, strategy: Strategy, runtime: str) -> Simulation:
+def simulation(cell: Cell, strategy: Strategy, runtime: Runtime) -> Simulation:
     """A run of ours that never evaluates and never ends."""
     given = problem(cell)
     return prepare(
@@ -36,7 +37,7 @@ def simulation(cell: Cell, strategy: Strategy, runtime: str) -> Simulation:
     )  # fmt: skip
 
 
-def ours(make: Callable[..., Strategy], runtime: str, cell: Cell) -> OneRound:
+def ours(make: Callable[..., Strategy], runtime: Runtime, cell: Cell) -> OneRound:
     """A round of a strategy in a runtime, with all its accounts."""
     sim = simulation(cell, make(LR, cell.steps), runtime)
     state = initial_state(sim)
@@ -106,9 +107,10 @@ def placed(cell: Cell) -> tuple[Problem, nn.Module, Tensor, Tensor]:
 
 PLAIN, FLOOR = "plain PyTorch loop", "floor: one model, one batch"
 ROWS: dict[str, Callable[[Cell], OneRound]] = {
-    "vmapped": partial(ours, local_sgd, "vmapped"),
-    "vmapped, vrl_sgd": partial(ours, vrl_sgd, "vmapped"),
-    "loop": partial(ours, local_sgd, "loop"),
+    "vmapped, compiled": partial(ours, local_sgd, Vmapped(program="compiled")),
+    "vmapped, recorded": partial(ours, local_sgd, Vmapped(program="recorded")),
+    "vmapped, vrl_sgd": partial(ours, vrl_sgd, Vmapped(program="recorded")),
+    "loop": partial(ours, local_sgd, Loop()),
     PLAIN: plain,
     FLOOR: floor,
 }
