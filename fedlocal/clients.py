@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.data.pixels import Pixels
-from fedlocal.rng import Purpose, generator
+from fedlocal.rng import Purpose, generators
 
 IntArray = NDArray[np.int64]
 
@@ -101,7 +101,29 @@ class Clients:
         From each chunk: fresh permutations cut into whole batches, so that a batch never holds an
         example twice and what is left over of a permutation is simply skipped.
         """
-        rng = generator(seed, Purpose.BATCHES, client, round_index)
+        members = np.array([client]), np.array([steps])
+        return self.cohort_batches(*members, batch_size, seed, round_index)[0]
+
+    def cohort_batches(
+        self,
+        members: IntArray,
+        steps: IntArray,
+        batch_size: int | None,
+        seed: int,
+        round_index: int,
+    ) -> list[IntArray]:
+        """The `batches` of each of these clients, with so many steps each, [S]."""
+        each = zip(
+            members.tolist(),
+            steps.tolist(),
+            generators(seed, Purpose.BATCHES, members.tolist(), round_index),
+            strict=True,
+        )
+        return [self._batches(client, count, batch_size, rng) for client, count, rng in each]
+
+    def _batches(
+        self, client: int, steps: int, batch_size: int | None, rng: np.random.Generator
+    ) -> IntArray:
         quotas = self.batch_quotas(client, batch_size)
         columns = [
             chunk[_cut(rng, len(chunk), quota, steps)]

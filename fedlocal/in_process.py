@@ -87,10 +87,9 @@ def work(
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
     """The members' mini-batches, step sizes and draws, the same wherever they are drawn."""
-    indices = [
-        sim.clients.batches(int(c), int(h), sim.batch_size, sim.seed, order.round_index)
-        for c, h in zip(order.members, order.steps, strict=True)
-    ]
+    indices = sim.clients.cohort_batches(
+        order.members, order.steps, sim.batch_size, sim.seed, order.round_index
+    )
     uplink, rates = sim.strategy.uplink, step_sizes(sim, order)
     reads_all = sim.strategy.correction.reads_all_data
     return Plan(

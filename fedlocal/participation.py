@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedlocal.clients import IntArray
-from fedlocal.rng import Purpose, generator
+from fedlocal.rng import Purpose, generators
 
 
 def check_participation(participation: float) -> None:
@@ -45,8 +45,10 @@ class DropOut:
 
     def answering(self, clients: IntArray, seed: int, round_index: int) -> IntArray:
         """The members that answer, in the same order."""
-        draws = [generator(seed, Purpose.FAULTS, c, round_index).random() for c in clients]
-        lucky = clients[np.array(draws) >= self.probability]
+        lucky = clients
+        if self.probability:
+            each = generators(seed, Purpose.FAULTS, clients.tolist(), round_index)
+            lucky = clients[np.array([rng.random() for rng in each]) >= self.probability]
         return lucky[~np.isin(lucky, self._out(round_index))]
 
     def share(self, num_clients: int) -> float:

@@ -4,6 +4,7 @@ Nothing here remembers how often it was called, so batches, cohorts and quantisa
 the same in every runtime, for any grouping of clients, and after a resume.
 """
 
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 import numpy as np
@@ -42,6 +43,21 @@ def generator(
         counter=np.array([skip, 0, int(purpose), round_index], dtype=np.uint64),
     )
     return np.random.Generator(bits)
+
+
+def generators(
+    seed: int, purpose: Purpose, clients: Iterable[int], round_index: int
+) -> Iterator[np.random.Generator]:
+    """The `generator` of each of these clients in turn, good until the next one is asked for.
+
+    One object that is set to each: making one takes ten times as long.
+    """
+    rng = generator(seed, purpose, 0, round_index)
+    state = rng.bit_generator.state
+    for client in clients:
+        state["state"]["key"][1] = client
+        rng.bit_generator.state = state
+        yield rng
 
 
 def client_keys(

@@ -73,11 +73,16 @@ class Simulation:
     def cohort(self) -> Runner:
         """Runs the clients of a cohort; what it has prepared for one round serves the next."""
         gradients = Gradients(self.objective.step, self.objective.gradient)
-        epochs = np.array([self.clients.epoch(0, self.batch_size)])
         period = self.strategy.period
-        first = int(period.steps(period.init(), 0, epochs)[0])
+        first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
         ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
         return self.runtime.runner(Client(self.strategy, gradients), ahead)
+
+    @cached_property
+    def epochs(self) -> NDArray[np.float64]:
+        """Local steps of one pass over each client's examples, [K]."""
+        everyone = range(len(self.clients))
+        return np.array([self.clients.epoch(client, self.batch_size) for client in everyone])
 
 
 class RunState(NamedTuple):

@@ -132,6 +132,8 @@ class Clock:
 
     def _means(self, clients: IntArray, seed: int) -> FloatArray:
         """Mean seconds of a step of each client, [S]."""
+        if self.spread == 0:
+            return _of(self.seconds_per_step, clients)
         # Keys, which no round's generator shares.
         keys = client_keys(seed, Purpose.COMPUTE, clients, 0)
         uniforms = ((keys >> np.uint64(12)) + 0.5) / 2.0**52

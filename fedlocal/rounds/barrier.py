@@ -46,13 +46,12 @@ def order_of(sim: Simulation, state: RunState) -> Order:
     )
     invited = idle(state, cohort)
     members = sim.faults.answering(invited, sim.seed, state.round_index)
-    epochs = np.array([sim.clients.epoch(int(c), sim.batch_size) for c in members])
     order = Order(
         round_index=state.round_index,
         first_step=state.steps,
         invited=invited,
         members=members,
-        steps=sim.strategy.period.steps(state.period, state.round_index, epochs),
+        steps=sim.strategy.period.steps(state.period, state.round_index, sim.epochs[members]),
         # A change is of use to those who hold what it is a change of; at first there is none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )

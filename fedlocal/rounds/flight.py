@@ -128,7 +128,7 @@ def departed(sim: Simulation, state: RunState, who: int) -> RunState:
     flight: Flight = state.flight
     one = np.arange(len(flight.done)) == who
     ids = torch.tensor([who], device=sim.start.device)
-    epoch = np.array([sim.clients.epoch(who, sim.batch_size)])
+    epoch = sim.epochs[who : who + 1]
     steps = int(sim.strategy.period.steps(state.period, int(flight.done[who]), epoch)[0])
     row = broadcast_rows(state.server.anchor, ids)
     after = flight._replace(
