@@ -19,13 +19,14 @@ def padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
         like: Gives dtype and device.
     """
     steps = plan.steps[rows]
+    rates = np.ascontiguousarray(plan.rates[rows, : steps.max()].T)
     widths = np.array([plan.indices[row].shape[1] for row in rows])
     picked = slice(None) if whole(rows, len(plan.clients)) else torch.from_numpy(rows)
     return Work(
         indices=_aligned([plan.indices[row] for row in rows], like),
         mask=_real(widths, like),
         active=tree_map(lambda real: real.T.contiguous(), _real(steps, like)),
-        rates=torch.tensor(plan.rates[rows, : steps.max()].T, dtype=like.dtype).to(like.device),
+        rates=torch.tensor(rates, dtype=like.dtype).to(like.device),
         noise=plan.noise[picked],
         everything=everything([plan.everything[row] for row in rows], like)
         if plan.everything

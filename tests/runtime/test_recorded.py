@@ -5,7 +5,7 @@ from torch import nn
 
 from fedlocal.runtime.graph import Recorded, record
 from fedlocal.runtime.program import as_it_is
-from fedlocal.runtime.rewrite import channels_last
+from fedlocal.runtime.rewrite import channels_last, in_parts
 from fedlocal.trees import leaves
 
 
@@ -110,3 +110,25 @@ def test_channels_last_changes_the_layout_only(groups):
     channels_last(graph)
     for a, b in zip(leaves(tuple(graph(*given))), before, strict=True):
         assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_elementwise_steps_on_parts_are_those_on_the_whole():
+    def function(x, lr, a, b):
+        grad = torch.cat([a, b * 2], 1)
+        buffer = 0.9 * x + grad
+        rows = torch.cat([a, b], 1).sum(1, keepdim=True)
+        return x - lr * buffer, buffer, grad.sum(1), rows * lr, x - grad[:, :1]
+
+    given = torch.rand(3, 5), torch.rand(3, 1), torch.rand(3, 2), torch.rand(3, 3)
+    graph, _ = record(function, given)
+    before = graph(*given)
+    in_parts(graph)
+    assert all(torch.equal(a, b) for a, b in zip(graph(*given), before, strict=True))
+    aten = torch.ops.aten
+    widths = [
+        node.meta["val"].shape[1]
+        for node in graph.graph.nodes
+        if node.target is aten.sub.Tensor and node.meta["val"].dim() == 2
+    ]
+    # The point's two parts, and the last result as it stood.
+    assert widths == [2, 3, 5]
