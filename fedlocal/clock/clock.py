@@ -99,8 +99,7 @@ class Clock:
             round_index: Of the round, or of the client's own exchange.
             seed: The run's.
         """
-        times = self._steps(clients, steps, round_index, seed)
-        return self._means(clients, seed) * np.array([each.sum() for each in times])
+        return self._means(clients, seed) * self._law.totals(steps, clients, round_index, seed)
 
     def steps_within(
         self, seconds: FloatArray, clients: IntArray, most: IntArray, round_index: int, seed: int
@@ -120,13 +119,16 @@ class Clock:
         latency, bandwidth = self.latency_seconds, self.bandwidth_bytes
         return _of(latency, clients) + nbytes / _of(bandwidth, clients)
 
+    @property
+    def _law(self) -> Law:
+        return self.law if isinstance(self.law, Law) else NAMED[self.law]
+
     def _steps(
         self, clients: IntArray, counts: IntArray, round_index: int, seed: int
     ) -> list[FloatArray]:
         """Length of each client's steps in units of its mean, [S] of [count]."""
-        law = self.law if isinstance(self.law, Law) else NAMED[self.law]
         return [
-            law.steps(int(count), int(client), round_index, seed)
+            self._law.steps(int(count), int(client), round_index, seed)
             for client, count in zip(clients, counts, strict=True)
         ]
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fedlocal.rng import Purpose, generator
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,13 @@ class Law(ABC):
     def steps(self, count: int, client: int, round_index: int, seed: int) -> FloatArray:
         """Length of each of a round's first `count` steps, [count]."""
 
+    def totals(
+        self, counts: IntArray, clients: IntArray, round_index: int, seed: int
+    ) -> FloatArray:
+        """Length of so many steps of each client together, [S]."""
+        each = zip(counts.tolist(), clients.tolist(), strict=True)
+        return np.array([self.steps(n, c, round_index, seed).sum() for n, c in each])
+
 
 @dataclass(frozen=True)
 class Constant(Law):
@@ -30,6 +38,11 @@ class Constant(Law):
 
     def steps(self, count: int, client: int, round_index: int, seed: int) -> FloatArray:
         return np.ones(count)
+
+    def totals(
+        self, counts: IntArray, clients: IntArray, round_index: int, seed: int
+    ) -> FloatArray:
+        return counts.astype(np.float64)
 
 
 @dataclass(frozen=True)
