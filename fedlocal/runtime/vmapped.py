@@ -10,7 +10,15 @@ from torch import Tensor
 from fedlocal.client import ClientState, Inbox, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.runtime.graph import record
-from fedlocal.runtime.groups import EXECUTORS, Executor, described, group_size, groups, peak_bytes
+from fedlocal.runtime.groups import (
+    EXECUTORS,
+    Executor,
+    budget,
+    described,
+    group_size,
+    groups,
+    peak_bytes,
+)
 from fedlocal.runtime.padded import padded, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of, step_of_many
 from fedlocal.runtime.program import PROGRAMS, RECORD_FROM, Program
@@ -130,7 +138,11 @@ class VmappedRunner:
             work = padded(plan, np.array([0]), one.model)
             begun, local = begin_of_many(self._client)(own, one, work)
             given = (local, begun, batch(work, 0), one.correction, work.rates[0])
-            return peak_bytes(record(step_of_many(self._client), given)[0])
+            try:
+                return peak_bytes(record(step_of_many(self._client), given)[0])
+            except Exception:
+                # It depends on values and has no record: as many as a small model takes.
+                return budget(one.model.device) // USUAL
 
         executor, (steps, clients) = self._settings.executor, self._ahead
         if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:

@@ -1,12 +1,14 @@
 """Whatever runs a local step, the numbers are the same."""
 
 import logging
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
 from fedlocal import simulate
 from fedlocal.models import lenet5
+from fedlocal.pieces import Correction
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.runtime.graph import record
 from fedlocal.runtime.program import close, compiled
@@ -115,6 +117,36 @@ def test_close_takes_rounding_for_equal_and_nothing_else():
     assert not close(a, a + torch.tensor([0.0, 0.1, 0.0]))
     assert not close(a, torch.tensor([1e3, 1e-3, 0.0]))
     assert not close(torch.tensor([1]), torch.tensor([2]))
+
+
+class Halved(torch.autograd.Function):
+    """Goes through numpy, as no record can."""
+
+    @staticmethod
+    def forward(v):
+        return torch.from_numpy(v.numpy() / 2)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def vmap(info, in_dims, v):
+        return Halved.apply(v), in_dims[0]
+
+
+@dataclass(frozen=True)
+class ThroughNumpy(Correction):
+    def correct(self, grad, x, state, view):
+        return Halved.apply(grad)
+
+
+def test_a_piece_that_cannot_be_recorded_runs_as_long_as_others():
+    strategy = replace(local_sgd(0.1, 3), correction=ThroughNumpy())
+    loop, vmapped = (
+        final(ragged.simulation(strategy, runtime, rounds=70)) for runtime in (Loop(), Vmapped())
+    )
+    assert largest_difference(loop, vmapped) < 1e-12
 
 
 def test_words_that_mean_nothing_are_refused():
