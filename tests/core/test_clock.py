@@ -214,6 +214,14 @@ def test_the_first_steps_are_the_same_however_many_are_asked_for(law):
             assert law.steps(count, client, 1, 5).tolist() == long[:count].tolist()
 
 
+@pytest.mark.parametrize("law", LAWS, ids=repr)
+def test_totals_are_the_sums_of_the_steps(law):
+    counts, clients = np.array([3, 1, 7]), np.array([4, 0, 2])
+    each = zip(counts.tolist(), clients.tolist(), strict=True)
+    sums = [law.steps(count, client, 5, 1).sum() for count, client in each]
+    assert law.totals(counts, clients, 5, 1).tolist() == sums
+
+
 @pytest.mark.parametrize("law", RANDOM, ids=str)
 def test_random_steps_are_keyed_by_seed_client_and_round(law):
     keys = [(c, t, s) for c in (0, 1, 9) for t in (0, 1, 2) for s in (0, 1, -5)]
