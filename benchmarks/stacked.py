@@ -2,24 +2,32 @@
 
     uv run python benchmarks/stacked.py [--clients 8] [--seeds 8] [--steps 2000] [--turns 3]
 
-MLP on digits, H = 10, batch 16, float32, one process each way, in turns. *rounds* is what the jobs
-spent between their first round and their last one, evaluations among it; *command* is all of the
-command: imports, data, figures and tables too.
+MLP, H = 10, batch 16, float32, in turns. *rounds* are those of all jobs in one process, without
+evaluations; *command* is the sweep on the command line, with imports, data, evaluations, a figure
+for each job and the tables.
 """
 
 import argparse
-import json
-import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
+from benchmarks.problems import BATCH, LR, Cell
+from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
+from fedlocal.course import outset, run
+from fedlocal.runtime import Vmapped
+from fedlocal.stacked.meeting import Meeting, Together
+from fedlocal.stacked.turns import in_turns
+from strategies import local_sgd
 
+H = 10
+STACKED = "stacked"
+WAYS = ("one after another", STACKED)
 RATIOS = ("rounds: alone / this, pairs (least)", "command: alone / this")
-WAYS: dict[str, tuple[str, ...]] = {"one after another": (), "stacked": ("hydra/launcher=stacked",)}
 
 
 def main() -> None:
@@ -32,36 +40,59 @@ def main() -> None:
     options = parser.parse_args()
     seconds: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for turn in range(options.turns):
-        for way, given in WAYS.items():
+        for way in WAYS:
             print(f"turn {turn + 1}, {way} ...", file=sys.stderr)
-            seconds[way].append(sweep(options, given))
+            seconds[way].append(sweep(options, way))
     print(about("cpu"), "", sep="\n")
     print(heading(["way", "s of rounds (least)", "s of the command (least)", *RATIOS]))
-    alone = [list(each) for each in zip(*seconds["one after another"], strict=True)]
+    alone = [list(each) for each in zip(*seconds[WAYS[0]], strict=True)]
     for way, each in seconds.items():
         these = [list(values) for values in zip(*each, strict=True)]
         least = [f"{min(values):.1f}" for values in these]
         print(line([way, *least, *(ratios(a, t) for a, t in zip(alone, these, strict=True))]))
 
 
-def sweep(options: argparse.Namespace, given: tuple[str, ...]) -> tuple[float, float]:
-    """Seconds that the jobs' rounds took, and the whole command."""
+def sweep(options: argparse.Namespace, way: str) -> tuple[float, float]:
+    """Seconds of the rounds of all jobs in this process, and of the whole command in another."""
+    began = perf_counter()
+    rounds(options, way)
+    loops = perf_counter() - began
     with TemporaryDirectory() as folder:
-        seeds = ",".join(map(str, range(options.seeds)))
-        command = [
-            str(Path(sys.executable).parent / "fedlocal"), "-m", "dataset=digits", "model=mlp",
-            f"K={options.clients}", "H=10", "batch_size=16", f"steps={options.steps}",
-            f"seed={seeds}", "partition=iid", f"hydra.sweep.dir={folder}", *given,
-        ]  # fmt: skip
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         began = perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        subprocess.run(command(options, way, folder), check=True, stdout=subprocess.DEVNULL)
         whole = perf_counter() - began
-        jobs = [json.loads(file.read_text()) for file in Path(folder).rglob("summary.json")]
-        assert len(jobs) == options.seeds
-        walls = [job["wall_seconds"] for job in jobs]
-        # A stacked job's seconds are those of all.
-        return (max(walls) if given else sum(walls)), whole
+        assert len(list(Path(folder).rglob("summary.json"))) == options.seeds
+    return loops, whole
+
+
+def rounds(options: argparse.Namespace, way: str) -> None:
+    """All rounds of all jobs, steps recorded, without evaluations."""
+    cell = Cell("mlp", options.clients, H)
+    sims = [
+        replace(
+            simulation(cell, local_sgd(LR, H), Vmapped(program="recorded")),
+            seed=seed,
+            rounds=options.steps // H,
+        )
+        for seed in range(options.seeds)
+    ]
+    if way != STACKED:
+        for sim in sims:
+            run(sim, outset(sim))
+        return
+    together = [replace(sim, runtime=Together(sim.runtime, sim.objective, "")) for sim in sims]
+    in_turns([lambda sim=sim: run(sim, outset(sim)) for sim in together], Meeting().answer)
+
+
+def command(options: argparse.Namespace, way: str, folder: str) -> list[str]:
+    """The sweep on the command line."""
+    seeds = ",".join(map(str, range(options.seeds)))
+    return [
+        str(Path(sys.executable).parent / "fedlocal"), "-m", "dataset=digits", "model=mlp",
+        f"K={options.clients}", f"H={H}", f"batch_size={BATCH}", f"steps={options.steps}",
+        f"seed={seeds}", "partition=iid", f"hydra.sweep.dir={folder}",
+        *(["hydra/launcher=stacked"] if way == STACKED else []),
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":
