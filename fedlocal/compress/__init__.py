@@ -3,7 +3,8 @@
 from fedlocal.compress.contractive import Contractive, contraction, remembers
 from fedlocal.compress.dense import Identity
 from fedlocal.compress.lowrank import PowerSGD
-from fedlocal.compress.quantise import QSGD, Natural, ScaledSign, TernGrad
+from fedlocal.compress.natural import Natural
+from fedlocal.compress.quantise import QSGD, ScaledSign, TernGrad
 from fedlocal.compress.reset import ErrorReset
 from fedlocal.compress.sparse import RandomK, TopK
 from fedlocal.compress.trigger import Triggered

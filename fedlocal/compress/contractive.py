@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from fedlocal.compress.dense import Identity
-from fedlocal.compress.quantise import QSGD, Natural, ScaledSign, TernGrad
+from fedlocal.compress.natural import Natural
+from fedlocal.compress.quantise import QSGD, ScaledSign, TernGrad
 from fedlocal.compress.sparse import Sparsifier
 from fedlocal.compress.wrap import ErrorFeedback, PerLayer, QuantisedTopK
 from fedlocal.flat import ParamSpec

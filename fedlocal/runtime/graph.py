@@ -5,7 +5,6 @@ the arithmetic. What they come to is the same list of operations for the same sh
 """
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -20,12 +19,9 @@ from fedlocal.trees import Tree, leaves, like, tree_map
 # Flat tensors in, flat tensors out.
 Flat = Callable[..., Any]
 # Of a recorded graph and the tensors it was recorded with: what to call in its place.
-Finish = Callable[[GraphModule, list[Tensor]], Flat]
+Finishing = Callable[[GraphModule, list[Tensor]], Flat]
 
 log = logging.getLogger(__name__)
-
-# Cohorts of changing size have a graph for each size; the ones used last are kept.
-KEPT = 64
 
 
 class Recorded:
@@ -35,10 +31,11 @@ class Recorded:
     each time: a record would repeat what was right for other values.
     """
 
-    def __init__(self, function: Callable[..., Tree], finish: Finish) -> None:
+    def __init__(self, function: Callable[..., Tree], finish: Finishing) -> None:
         self._function = function
         self._finish = finish
-        self._graphs: OrderedDict[Hashable, tuple[Flat, Tree]] = OrderedDict()
+        # None is ever dropped: a captured CUDA graph may read a recorded one's constants.
+        self._graphs: dict[Hashable, tuple[Flat, Tree]] = {}
 
     @torch.no_grad()
     def __call__(self, *trees: Tree) -> Tree:
@@ -46,9 +43,6 @@ class Recorded:
         form = shapes(trees)
         if form not in self._graphs:
             self._graphs[form] = self._record(trees)
-            if len(self._graphs) > KEPT:
-                self._graphs.popitem(last=False)
-        self._graphs.move_to_end(form)
         graph, result = self._graphs[form]
         return like(result, graph(*leaves(trees)))
 

@@ -29,7 +29,7 @@ def simplify(graph: GraphModule) -> None:
 
     Every result stays the same to the bit. A graph that writes into a tensor is left as it is.
     """
-    if any(_writes(node) for node in graph.graph.nodes):
+    if _writes(graph):
         return
     seen: dict[Hashable, Node] = {}
     for node in list(graph.graph.nodes):
@@ -45,8 +45,11 @@ def simplify(graph: GraphModule) -> None:
 def channels_last(graph: GraphModule) -> None:
     """Give convolutions their pictures with the channels last, which the CPU's kernels want.
 
-    Grouped ones, which vmap makes of many clients' convolutions, are several times as fast so.
+    Grouped ones, which vmap makes of many clients' convolutions, are several times as fast so. A
+    graph that writes into a tensor is left as it is: it may write through a view.
     """
+    if _writes(graph):
+        return
     for node in graph.graph.nodes:
         # A view for one layout may need a copy in another.
         if node.target in (aten.view.default, aten._unsafe_view.default):
@@ -62,8 +65,11 @@ def in_parts(graph: GraphModule) -> None:
     """Do what is elementwise on the parts of a concatenation [G, P], and concatenate the results.
 
     A gradient is put together from one part a layer; a compiler then writes each part of the next
-    point at once, where it wrote the gradient and read it again. Same bits.
+    point at once, where it wrote the gradient and read it again. Same bits. A graph that writes
+    into a tensor is left as it is: what it writes to would be another.
     """
+    if _writes(graph):
+        return
     for node in list(graph.graph.nodes):
         sizes = _part_sizes(node)
         if sizes is None:
@@ -129,9 +135,10 @@ def _relay(node: Node, places: tuple[int, ...]) -> None:
             node.update_arg(place, laid)
 
 
-def _writes(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and schema.is_mutable
+def _writes(graph: GraphModule) -> bool:
+    """Whether any of its operations changes a tensor in place."""
+    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes)
+    return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
 def _same_as(node: Node) -> Node | None:

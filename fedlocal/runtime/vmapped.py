@@ -94,10 +94,10 @@ class VmappedRunner:
             self._run_group(self._ready.parts, states, inbox, plan, rows)
             for rows in groups(order, self._ready.size)
         ]
-        if len(results) == 1 and whole(order, len(order)):
-            return results[0]
-        back = torch.from_numpy(np.argsort(order)).to(inbox.model.device)
-        return take(concatenate(results), back)
+        joined = results[0] if len(results) == 1 else concatenate(results)
+        if whole(order, len(order)):
+            return joined
+        return take(joined, torch.from_numpy(np.argsort(order)).to(inbox.model.device))
 
     def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
         """See `Runner.gradients`."""

@@ -111,7 +111,7 @@ class Meeting:
             return [cohorts[0].run()]
         each = [numbers(cohort.runner.client.strategy) for cohort in cohorts]
         paths = tuple(path for path in each[0] if len({values[path] for values in each}) > 1)
-        company = kind, paths, tuple(id(cohort.runner) for cohort in cohorts)
+        company = kind, paths, tuple(cohort.runner for cohort in cohorts)
         if company not in self.runners:
             self.runners[company] = _runner(cohorts, paths)
         runner = self.runners[company]
@@ -120,7 +120,7 @@ class Meeting:
         values = [[numbers_of[path] for path in paths] for numbers_of in each]
         try:
             return _stacked(runner, cohorts, values)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             # A piece that looks at its number with `if` or float() cannot have many at once.
             log.warning("jobs that differ in %s are run one by one: %s", paths, error)
             self.runners[company] = None

@@ -93,6 +93,22 @@ def test_what_depends_on_values_is_not_recorded(function):
         assert torch.equal(kept(a), function(a))
 
 
+@pytest.mark.parametrize("rewrite", [in_parts, channels_last])
+def test_a_graph_that_writes_is_not_rewritten(rewrite):
+    def function(a, b):
+        both = torch.cat([a, b], 1)
+        view = both.view(-1)
+        both.add_(both)
+        return both + 1, a * 1.0, view
+
+    given = torch.rand(3, 2), torch.rand(3, 4)
+    graph, _ = record(function, given)
+    before = [node.target for node in graph.graph.nodes]
+    rewrite(graph)
+    assert [node.target for node in graph.graph.nodes] == before
+    assert all(torch.equal(x, y) for x, y in zip(graph(*given), function(*given), strict=True))
+
+
 @pytest.mark.parametrize("groups", [1, 3])
 def test_channels_last_changes_the_layout_only(groups):
     conv = nn.Conv2d(3, 6, 3, groups=groups, dtype=torch.float64)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from fedlocal.compress import QSGD, ErrorFeedback
+from fedlocal.compress import QSGD, ErrorFeedback, TopK
 from fedlocal.course import outset, run
 from fedlocal.pieces import Correction
 from fedlocal.runtime import Vmapped
@@ -94,6 +94,12 @@ def test_a_piece_that_looks_at_its_number_runs_alone(caplog):
     meeting = assert_same(sims)
     assert list(meeting.runners.values()) == [None]
     assert "one by one" in caplog.text
+
+
+def test_shares_of_top_k_run_alone():
+    strategies = [replace(local_sgd(0.1, 3), uplink=ErrorFeedback(TopK(k))) for k in (0.1, 0.5)]
+    meeting = assert_same([simulation(strategy) for strategy in strategies])
+    assert list(meeting.runners.values()) == [None]
 
 
 def test_data_that_differ_are_not_mixed():
