@@ -132,6 +132,12 @@ class Clients:
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
+def among(ids: IntArray, these: IntArray) -> NDArray[np.bool_]:
+    """Which of the ids are among these, a bool each."""
+    # Mostly all are, and `isin` sorts.
+    return np.ones(len(ids), bool) if np.array_equal(ids, these) else np.isin(ids, these)
+
+
 def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArray:
     if quota == size:
         return np.broadcast_to(np.arange(size), (steps, size))

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedlocal.client import Upload
 from fedlocal.pieces import Compressor, Round
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
+from fedlocal.trees import Tree, each_row
 
 
 class ServerState(NamedTuple):
@@ -67,7 +67,7 @@ def server_round(
     received = _decode(strategy.uplink, uploads.message, uplink_noise, size)
     move, mixing = strategy.mixing.mix(state.mixing, state.anchor, received, clients, info)
     move, outer = strategy.outer.step(-move, state.outer, info)
-    message, downlink = torch.vmap(strategy.downlink.encode)(move, state.downlink, downlink_noise)
+    message, downlink = each_row(strategy.downlink.encode, move, state.downlink, downlink_noise)
     change = _decode(strategy.downlink, message, downlink_noise, size)
     correction = strategy.correction.combine(state.correction, uploads.correction, received, info)
     return (
@@ -86,4 +86,4 @@ def server_round(
 
 def _decode(link: Compressor, messages: Tree, noise: Tensor, size: int) -> Tensor:
     """The vectors [R, size] in R messages."""
-    return torch.vmap(partial(link.decode, size=size))(messages, noise)
+    return each_row(partial(link.decode, size=size), messages, noise)

@@ -76,6 +76,16 @@ def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
     return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)
 
 
+def each_row(function: Callable[..., Tree], *trees: Tree) -> Tree:
+    """What `function` gives for each row of the trees, stacked.
+
+    A single row, as the broadcast to all is, is spared the tenth of a millisecond that vmap takes.
+    """
+    if len(next(leaves(trees))) > 1:
+        return torch.vmap(function)(*trees)
+    return tree_map(lambda t: t.unsqueeze(0), function(*take(trees, 0)))
+
+
 def weighted_mean(tree: Tree, weights: Tensor) -> Tree:
     """Mean over the rows of every tensor, [S, ...] -> [...]. `weights` [S] sum to 1."""
     return tree_map(lambda t: torch.tensordot(weights.to(t.dtype), t, dims=1), tree)

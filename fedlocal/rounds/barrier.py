@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.client import broadcast_rows
-from fedlocal.clients import IntArray
+from fedlocal.clients import IntArray, among
 from fedlocal.evaluate import mean_accuracy, mean_loss
 from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
@@ -68,7 +68,7 @@ def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Or
     if not correction.surveys or len(order.members) == 0:
         return state, order
     members, gradients = sim.population.gradients(sim, state, order)
-    order = order._replace(members=members, steps=order.steps[np.isin(order.members, members)])
+    order = order._replace(members=members, steps=order.steps[among(order.members, members)])
     if len(members) == 0:
         return state, order
     weights = round_info(sim, state, order, members).weights
@@ -131,7 +131,7 @@ def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunSta
 def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray) -> Round:
     """What the server half may know of what the members did."""
     like = sim.start
-    answered = order.steps[np.isin(order.members, members)]
+    answered = order.steps[among(order.members, members)]
     steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)
     counts = torch.from_numpy(sim.clients.counts[members])
 
@@ -152,9 +152,9 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
 
 def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) -> RoundRecord:
     strategy, like = sim.strategy, sim.start
-    answered = np.isin(order.invited, answers.members)
+    answered = among(order.invited, answers.members)
     steps = np.zeros(len(order.invited), dtype=np.int64)
-    steps[answered] = order.steps[np.isin(order.members, answers.members)]
+    steps[answered] = order.steps[among(order.members, answers.members)]
     up = np.zeros(len(order.invited), dtype=np.int64)
     if answers.uploads is not None:
         up[answered] = uplink_nbytes(strategy, answers.uploads, like)

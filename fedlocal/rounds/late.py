@@ -41,8 +41,7 @@ class Late(NamedTuple):
 
 def idle(state: RunState, clients: IntArray) -> IntArray:
     """Those of the clients that are not still busy with the round before."""
-    busy = () if state.late == () else state.late.pile.members
-    return clients[~np.isin(clients, busy)]
+    return clients if state.late == () else clients[~np.isin(clients, state.late.pile.members)]
 
 
 def sort_out(

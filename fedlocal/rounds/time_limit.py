@@ -4,6 +4,7 @@ from math import inf
 
 import numpy as np
 
+from fedlocal.clients import among
 from fedlocal.clock import FloatArray, together
 from fedlocal.deadline import computing_limit
 from fedlocal.pieces import Timing
@@ -43,8 +44,10 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
 def lasts(order: Order, answers: Answers) -> tuple[float, float]:
     """Bounds of the round's length: for who is missing, the others wait until the deadline."""
     least, most = order.lasts
+    if most == inf:
+        return least, most
     here = np.isin(order.invited, np.setdiff1d(answers.members, order.late))
-    return (least if here.all() or most == inf else most), most
+    return (least if here.all() else most), most
 
 
 def _awaited(state: RunState) -> float:
@@ -54,7 +57,7 @@ def _awaited(state: RunState) -> float:
 
 def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
     """What the longest messages to and from each member take, [S]."""
-    at_work = np.isin(order.invited, order.members)
+    at_work = among(order.invited, order.members)
     uploads = np.full(len(order.invited), largest_upload(sim, state.server))
     up, down = traffic(sim, state, order, uploads)
     clock, who = sim.clock, order.members

@@ -1,11 +1,10 @@
 """How many bytes a round brings to and from each client it invites."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fedlocal.client import Client, Everything, Gradients, Inbox, Upload, Work, init_client
-from fedlocal.clients import IntArray
+from fedlocal.clients import IntArray, among
 from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_layout
 from fedlocal.pieces import Field
 from fedlocal.server import ServerState
@@ -23,7 +22,7 @@ def traffic(
     if strategy.correction.surveys:
         # The first exchange: a model to all that are invited, a gradient from those who answer.
         vector = nbytes(dense_layout(like), like.dtype)
-        up, down = up + vector * np.isin(order.invited, order.members), down + vector
+        up, down = up + vector * among(order.invited, order.members), down + vector
     links = strategy.mixing.links(state.round_index, len(sim.clients))
     if links is not None:
         # Clients talk to each other: what one sends, its neighbours receive, and nobody else.

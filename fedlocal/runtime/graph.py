@@ -40,11 +40,12 @@ class Recorded:
     @torch.no_grad()
     def __call__(self, *trees: Tree) -> Tree:
         """What the function gives for these trees."""
-        form = shapes(trees)
+        tensors: list[Tensor] = []
+        form = flattened(trees, tensors)
         if form not in self._graphs:
             self._graphs[form] = self._record(trees)
         graph, result = self._graphs[form]
-        return like(result, graph(*leaves(trees)))
+        return like(result, graph(*tensors))
 
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
         try:
@@ -88,5 +89,25 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
 
 def shapes(tree: Tree) -> Hashable:
-    """The tree with the layout of every tensor in its place."""
-    return tree_map(lambda t: (t.shape, t.stride(), t.dtype), tree)
+    """Equal for trees of one form with tensors of the same layouts."""
+    return flattened(tree, [])
+
+
+def flattened(tree: Tree, tensors: list[Tensor]) -> Hashable:
+    """Appends the tree's tensors, from left to right; its `shapes`.
+
+    Both at once, and by hand: this is done for every step.
+    """
+    form: list[Any] = []
+
+    def walk(tree: Tree) -> None:
+        if isinstance(tree, tuple):
+            form.append(len(tree))
+            for part in tree:
+                walk(part)
+        else:
+            tensors.append(tree)
+            form.extend((tree.shape, tree.stride(), tree.dtype))
+
+    walk(tree)
+    return tuple(form)

@@ -5,15 +5,18 @@ import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch._inductor import standalone_compile
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
+from fedlocal.runtime.constants import fold
 from fedlocal.runtime.graph import Flat
-from fedlocal.runtime.rewrite import channels_last, in_parts
+from fedlocal.runtime.joined import in_parts
+from fedlocal.runtime.rewrite import lay_out
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +50,8 @@ class Finish:
             self.compiles = True
             return compiled(graph, inputs)
         if inputs[0].device.type == "cpu":
-            channels_last(graph)
+            lay_out(graph)
+        fold(graph)
         return graph.forward
 
     def _worth_compiling(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
@@ -73,10 +77,19 @@ def can_compile() -> bool:
     return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
 
 
+def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph by torch's compiler.
+
+    Not `torch.compile`, which looks at each argument at every call before it trusts its program:
+    a record is called with one layout only, and this costs as much as a small model's step.
+    """
+    return standalone_compile(graph, [*inputs])
+
+
 def compiled(
     graph: GraphModule,
     inputs: list[Tensor],
-    compiler: Callable[..., Any] = torch.compile,
+    compiler: Callable[[GraphModule, list[Tensor]], Flat] = inductor,
 ) -> Flat:
     """The graph, compiled; torch keeps the result on disk for the next run.
 
@@ -86,13 +99,8 @@ def compiled(
     began, expected = perf_counter(), graph(*inputs)
     rewritten = deepcopy(graph)
     in_parts(rewritten)
-    compiles = compiler(rewritten, fullgraph=True, dynamic=False)
-
-    def fast(*tensors: Tensor) -> Any:
-        # Each an object of its own: torch compiles anew for two arguments that are one.
-        return compiles(*(t.detach() for t in tensors))
-
     try:
+        fast = compiler(rewritten, inputs)
         outcome = fast(*inputs)
     except Exception as error:
         log.warning("the local step could not be compiled, and runs uncompiled: %s", error)

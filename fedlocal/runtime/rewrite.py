@@ -1,8 +1,6 @@
 """Shorter graphs with the same results: batching rules leave many operations that do nothing."""
 
 from collections.abc import Hashable, Iterator
-from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +10,7 @@ aten = torch.ops.aten
 
 VIEWS = {
     aten.view.default,
+    aten.reshape.default,
     aten._unsafe_view.default,
     aten.expand.default,
     aten.transpose.int,
@@ -23,18 +22,21 @@ VIEWS = {
     aten.detach.default,
 }
 
+# What sees how numbers lie in memory.
+COUNTED_ON = {aten.as_strided.default, aten.view.dtype}
+
 
 def simplify(graph: GraphModule) -> None:
     """Take out views that change nothing, products with one, and what was computed before.
 
     Every result stays the same to the bit. A graph that writes into a tensor is left as it is.
     """
-    if _writes(graph):
+    if writes(graph):
         return
     seen: dict[Hashable, Node] = {}
     for node in list(graph.graph.nodes):
         same = _same_as(node)
-        if same is None and node.op == "call_function":
+        if same is None and node.op == "call_function" and not is_drawn(node):
             same = seen.setdefault(_recipe(node), node)
         if same is not None and same is not node:
             node.replace_all_uses_with(same)
@@ -42,15 +44,16 @@ def simplify(graph: GraphModule) -> None:
     graph.recompile()
 
 
-def channels_last(graph: GraphModule) -> None:
-    """Give convolutions their pictures with the channels last, which the CPU's kernels want.
+def lay_out(graph: GraphModule) -> None:
+    """Let layouts be what is fastest on a CPU: channels last, and no copy for a layout's sake.
 
-    Grouped ones, which vmap makes of many clients' convolutions, are several times as fast so. A
-    graph that writes into a tensor is left as it is: it may write through a view.
+    Grouped convolutions, which vmap makes of many clients', are several times as fast with the
+    channels last. A graph that writes into a tensor, or counts on where numbers lie, is left as it
+    is.
     """
-    if _writes(graph):
+    if writes(graph) or any(node.target in COUNTED_ON for node in graph.graph.nodes):
         return
-    for node in graph.graph.nodes:
+    for node in list(graph.graph.nodes):
         # A view for one layout may need a copy in another.
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default
@@ -58,69 +61,10 @@ def channels_last(graph: GraphModule) -> None:
             _relay(node, (0,))
         elif node.target is aten.convolution_backward.default:
             _relay(node, (0, 1))
-    graph.recompile()
-
-
-def in_parts(graph: GraphModule) -> None:
-    """Do what is elementwise on the parts of a concatenation [G, P], and concatenate the results.
-
-    A gradient is put together from one part a layer; a compiler then writes each part of the next
-    point at once, where it wrote the gradient and read it again. Same bits. A graph that writes
-    into a tensor is left as it is: what it writes to would be another.
-    """
-    if _writes(graph):
-        return
-    for node in list(graph.graph.nodes):
-        sizes = _part_sizes(node)
-        if sizes is None:
-            continue
-        with graph.graph.inserting_before(node):
-            given = [_split(arg, sizes) for arg in node.args]
-            each = zip(*given, strict=True)
-            parts = [graph.graph.call_function(node.target, args, node.kwargs) for args in each]
-            whole = graph.graph.call_function(aten.cat.default, (parts, 1))
-        for part, size in zip(parts, sizes, strict=True):
-            part.meta["val"] = node.meta["val"][:, :size]
-        whole.meta["val"] = node.meta["val"]
-        node.replace_all_uses_with(whole)
+        elif _is_copy(node):
+            node.replace_all_uses_with(node.all_input_nodes[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
-
-
-def _part_sizes(node: Node) -> list[int] | None:
-    """Columns of the parts, if the node is elementwise and looks at a concatenation."""
-    if torch.Tag.pointwise not in getattr(node.target, "tags", ()):
-        return None
-    shape = node.meta["val"].shape
-    inputs = [used.meta["val"].shape for used in node.all_input_nodes]
-    if len(shape) != 2 or any(s != shape and (s[-1:] or (1,)) != (1,) for s in inputs):
-        return None
-    whole = [
-        used for used in node.all_input_nodes if _joins(used) and used.meta["val"].shape == shape
-    ]
-    return [part.meta["val"].shape[1] for part in _parts(whole[0])] if whole else None
-
-
-def _joins(node: Node) -> bool:
-    return node.target is aten.cat.default and node.args[1:] == (1,)
-
-
-def _parts(node: Node) -> list[Node]:
-    return list(node.args[0])  # type: ignore[call-overload]
-
-
-def _split(given: Any, sizes: list[int]) -> list[Any]:
-    """An argument of the whole as arguments of its parts."""
-    if not isinstance(given, Node) or given.meta["val"].shape[-1:] != (sum(sizes),):
-        return [given] * len(sizes)
-    if _joins(given) and [part.meta["val"].shape[1] for part in _parts(given)] == sizes:
-        return _parts(given)
-    ends = accumulate(sizes)
-    cut = given.graph.call_function
-    return [
-        cut(aten.slice.Tensor, (given, 1, end - size, end))
-        for end, size in zip(ends, sizes, strict=True)
-    ]
 
 
 def _relay(node: Node, places: tuple[int, ...]) -> None:
@@ -135,17 +79,31 @@ def _relay(node: Node, places: tuple[int, ...]) -> None:
             node.update_arg(place, laid)
 
 
-def _writes(graph: GraphModule) -> bool:
+def _is_copy(node: Node) -> bool:
+    return _by_one(node) and node.meta["val"].dtype == node.all_input_nodes[0].meta["val"].dtype
+
+
+def writes(graph: GraphModule) -> bool:
     """Whether any of its operations changes a tensor in place."""
     schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes)
     return any(schema is not None and schema.is_mutable for schema in schemas)
 
 
+def is_drawn(node: Node) -> bool:
+    """Whether it is random: equal twice only by chance."""
+    return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
+
+
 def _same_as(node: Node) -> Node | None:
     """An earlier node with the same tensor, where this one only looks at it."""
-    if node.target is aten.mul.Scalar and node.args[1] == 1:
+    if _by_one(node):
         return next((one for one in node.all_input_nodes if _alike(node, one)), None)
     return next((one for one in _looked_at(node) if _alike(node, one)), None)
+
+
+def _by_one(node: Node) -> bool:
+    """Whether it is a product with the number one."""
+    return node.target in (aten.mul.Scalar, aten.mul.Tensor) and node.args[1] in (1,)
 
 
 def _looked_at(node: Node) -> Iterator[Node]:

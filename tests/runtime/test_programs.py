@@ -81,7 +81,7 @@ def graph_of(function):
 def test_a_compiler_that_gives_other_numbers_is_not_used(caplog):
     graph = graph_of(lambda a: a * 2)
 
-    def wrong(graph, **options):
+    def wrong(graph, inputs):
         return lambda a: [a * 2 + 1e-3]
 
     assert torch.equal(compiled(graph, GIVEN, wrong)(*GIVEN)[0], GIVEN[0] * 2)
@@ -89,7 +89,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used(caplog):
 
 
 def test_a_compiler_that_fails_is_not_used(caplog):
-    def broken(graph, **options):
+    def broken(graph, inputs):
         def call(*given):
             raise RuntimeError("no such header")
 
@@ -103,7 +103,7 @@ def test_a_compiler_that_fails_is_not_used(caplog):
 def test_a_compiler_that_rounds_otherwise_is_used(caplog):
     caplog.set_level(logging.INFO)
 
-    def good(graph, **options):
+    def good(graph, inputs):
         return lambda a: [a * 2 * (1 + 1e-7)]
 
     fast = compiled(graph_of(lambda a: a * 2), GIVEN, good)

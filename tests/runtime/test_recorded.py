@@ -3,9 +3,11 @@ import pytest
 import torch
 from torch import nn
 
+from fedlocal.runtime.constants import LARGEST, fold
 from fedlocal.runtime.graph import Recorded, record
+from fedlocal.runtime.joined import in_parts
 from fedlocal.runtime.program import as_it_is
-from fedlocal.runtime.rewrite import channels_last, in_parts
+from fedlocal.runtime.rewrite import lay_out
 from fedlocal.trees import leaves
 
 
@@ -93,7 +95,7 @@ def test_what_depends_on_values_is_not_recorded(function):
         assert torch.equal(kept(a), function(a))
 
 
-@pytest.mark.parametrize("rewrite", [in_parts, channels_last])
+@pytest.mark.parametrize("rewrite", [in_parts, lay_out, fold])
 def test_a_graph_that_writes_is_not_rewritten(rewrite):
     def function(a, b):
         both = torch.cat([a, b], 1)
@@ -110,7 +112,7 @@ def test_a_graph_that_writes_is_not_rewritten(rewrite):
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-def test_channels_last_changes_the_layout_only(groups):
+def test_channels_last_change_the_layout_only(groups):
     conv = nn.Conv2d(3, 6, 3, groups=groups, dtype=torch.float64)
 
     def gradient(weight, x):
@@ -123,7 +125,7 @@ def test_channels_last_changes_the_layout_only(groups):
     given = conv.weight.detach(), torch.rand(4, 3, 8, 8, dtype=torch.float64)
     graph, _ = record(gradient, given)
     before = graph(*given)
-    channels_last(graph)
+    lay_out(graph)
     for a, b in zip(leaves(tuple(graph(*given))), before, strict=True):
         assert torch.allclose(a, b, rtol=1e-12, atol=1e-12)
 
@@ -148,3 +150,69 @@ def test_elementwise_steps_on_parts_are_those_on_the_whole():
     ]
     # The point's two parts, and the last result as it stood.
     assert widths == [2, 3, 5]
+
+
+def operations(graph):
+    return [node.target for node in graph.graph.nodes if node.op == "call_function"]
+
+
+def test_what_no_input_is_in_is_computed_once():
+    def function(a):
+        ones = torch.ones_like(a[0])
+        return a * (-ones / 4).expand(2, 3), torch.zeros_like(a) + a, a.new_full((2,), 7).sum() + a
+
+    a = torch.rand(2, 3)
+    graph, _ = record(function, (a,))
+    fold(graph)
+    for given in (a, torch.rand(2, 3)):
+        assert all(torch.equal(x, y) for x, y in zip(graph(given), function(given), strict=True))
+    aten = torch.ops.aten
+    # The sum stays, which is no view and not elementwise; what it sums is kept.
+    assert sorted(map(str, operations(graph))) == [
+        "aten.add.Tensor", "aten.add.Tensor", "aten.mul.Tensor", "aten.sum.default",
+    ]  # fmt: skip
+    assert aten.ones_like.default not in operations(graph)
+
+
+def test_what_is_drawn_and_what_is_large_is_made_anew():
+    wide = LARGEST // 4 + 1
+
+    def function(a):
+        zeros = torch.zeros_like(a)
+        drawn = a + torch.rand_like(zeros), a + torch.rand_like(zeros)
+        return *drawn, a.new_zeros(wide) + a[0]
+
+    a = torch.rand(3)
+    graph, _ = record(function, (a,))
+    fold(graph)
+    first, second = graph(a), graph(a)
+    assert not torch.equal(first[0], second[0]) and not torch.equal(first[0], first[1])
+    assert torch.equal(first[2], second[2])
+    assert torch.ops.aten.new_zeros.default in operations(graph)
+
+
+def test_a_product_with_one_is_no_copy_where_layouts_are_free():
+    def function(a, b):
+        return torch.mul(a[:, 1:], 1).reshape(-1) + 1, b * 1.0
+
+    given = torch.rand(3, 4), torch.ones(3, dtype=torch.int64)
+    graph, _ = record(function, given)
+    before = graph(*given)
+    lay_out(graph)
+    after = graph(*given)
+    assert all(torch.equal(x, y) for x, y in zip(after, before, strict=True))
+    assert [t.dtype for t in after] == [torch.float32, torch.float32]
+    # The second makes a float of what was none.
+    assert len([target for target in operations(graph) if "mul" in str(target)]) == 1
+
+
+def test_layouts_that_are_counted_on_are_left():
+    def function(a):
+        return torch.mul(a.T, 1).as_strided((4,), (1,)) + 0
+
+    a = torch.rand(2, 3)
+    graph, _ = record(function, (a,))
+    before = operations(graph)
+    lay_out(graph)
+    assert operations(graph) == before
+    assert torch.equal(graph(a)[0], function(a))
