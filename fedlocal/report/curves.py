@@ -22,25 +22,46 @@ def draw(groups: list[Group], path: Path) -> None:
     lines = len(groups) > 1 or banded
     widest = max(len(group.label) for group in groups) + 12
     columns = max(1, min(len(groups), LEGEND_CHARACTERS // widest))
-    height = 0.2 * (ceil(len(groups) / columns) + banded) * lines
-    figure = Figure(figsize=(4.0 * len(AXES), 3.2 * len(drawn) + height), layout="constrained")
-    grid: Any = figure.subplots(len(drawn), len(AXES), squeeze=False)
+    legend = (0.2 * (ceil(len(groups) / columns) + banded) + 0.2) * lines
+    figure = Figure(figsize=(3.8 * len(AXES), 3.0 * len(drawn) + 0.6 + legend))
+    grid: Any = figure.subplots(
+        len(drawn), len(AXES), squeeze=False, sharex="col", sharey="row",
+        gridspec_kw=_margins(figure, left=0.75, right=0.15, top=0.1, bottom=0.55 + legend),
+    )  # fmt: skip
     for plots, key in zip(grid, drawn, strict=True):
+        plots[0].set_ylabel(METRICS[key])
         for plot, axis in zip(plots, AXES, strict=True):
-            plot.set(xlabel=axis.label, ylabel=METRICS[key])
             _plot(plot, groups, key, axis)
+    for plot, axis in zip(grid[-1], AXES, strict=True):
+        plot.set_xlabel(axis.label)
     if lines:
         handles, labels = grid[0][0].get_legend_handles_labels()
         figure.legend(
             handles,
             labels,
-            loc="outside lower center",
+            loc="lower center",
             ncols=columns,
             fontsize="small",
             title=BAND if banded else None,
             title_fontsize="small",
         )
     figure.savefig(path, dpi=110)
+
+
+def _margins(figure: Any, **inches: float) -> dict[str, float]:
+    """The plots' edges in shares of the figure; a layout that looks for them takes half a second.
+
+    They leave room for tick labels of six characters.
+    """
+    width, height = figure.get_size_inches()
+    return {
+        "left": inches["left"] / width,
+        "right": 1 - inches["right"] / width,
+        "bottom": inches["bottom"] / height,
+        "top": 1 - inches["top"] / height,
+        "wspace": 0.06,
+        "hspace": 0.08,
+    }
 
 
 def legend_name(group: Group) -> str:

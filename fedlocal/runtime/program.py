@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch._inductor import standalone_compile
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -83,6 +82,9 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     Not `torch.compile`, which looks at each argument at every call before it trusts its program:
     a record is called with one layout only, and this costs as much as a small model's step.
     """
+    # Two seconds, and most runs do not compile.
+    from torch._inductor import standalone_compile
+
     return standalone_compile(graph, [*inputs])
 
 
