@@ -80,7 +80,11 @@ def test_the_picture_has_four_axes_and_the_bands_of_several_seeds(tmp_path, monk
     draw(groups(tmp_path), tmp_path / "curves.png")
     (figure,) = drawn
     assert len(figure.axes) == 8
-    assert {plot.get_xlabel() for plot in figure.axes} == {axis.label for axis in AXES}
+    assert [plot.get_xlabel() for plot in figure.axes[4:]] == [axis.label for axis in AXES]
+    assert [plot.get_ylabel() for plot in figure.axes[::4]] == ["train loss", "test accuracy"]
+    # The others of a row, or column, have the same scale.
+    assert {plot.get_ylim() for plot in figure.axes[4:]} == {figure.axes[4].get_ylim()}
+    assert all(figure.axes[i].get_xlim() == figure.axes[i + 4].get_xlim() for i in range(4))
     assert all(len(plot.lines) == len(plot.collections) == 2 for plot in figure.axes)
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["K=2  (n=2)", "K=3"]
