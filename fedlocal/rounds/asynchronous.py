@@ -32,7 +32,7 @@ from fedlocal.rounds.flight import (
 from fedlocal.rounds.late import Pile
 from fedlocal.server import ServerState, server_round
 from fedlocal.simulation import RunState, Simulation, mean_step_size
-from fedlocal.trees import concatenate, take
+from fedlocal.trees import concatenate
 
 
 class Exchange(NamedTuple):
@@ -72,7 +72,7 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
         state = computed(sim, state)
     flight: Flight = state.flight
     ids = torch.tensor([who], device=sim.start.device)
-    upload, noise = take((flight.uploads, flight.noise), ids)
+    upload, noise = flight.messages.take(np.array([who]))
     info = _info(sim, state, who)
     server = _served(sim, state, upload, ids, noise, info)
     exchange = Exchange(
@@ -102,7 +102,7 @@ def _info(sim: Simulation, state: RunState, who: int) -> Round:
     flight: Flight = state.flight
     members = np.array([who])
     info = round_info(sim, state, order_for(flight, members), members)
-    return info._replace(round_index=flight.exchanges, read=flight.models[who : who + 1])
+    return info._replace(round_index=flight.exchanges, read=flight.models.take(members))
 
 
 def _record(state: RunState, exchanges: list[Exchange]) -> RoundRecord:

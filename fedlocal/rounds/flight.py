@@ -9,28 +9,28 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedlocal.client import broadcast_rows
+from fedlocal.client_table import ClientTable
 from fedlocal.clients import IntArray
 from fedlocal.ledger import downlink_layouts
 from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.trees import Tree, put, tree_map
+from fedlocal.trees import Tree, take
 from fedlocal.wire import nbytes
 
 
 class Flight(NamedTuple):
-    """Who is on the way with what; every array is [K].
+    """Who is on the way with what; every array is [K], and so many are in the tables.
 
     arrives: Simulated second at which each client's message arrives.
     exchanges: Exchanges in all, [].
     read: How many of them the server had seen when each client read its model.
     done, taken: Exchanges and local steps that each client has behind it.
     steps: Local steps that it is taking.
-    models: The models that they read, [K, P].
+    models: The models that they read, [P] each.
     computed: Whether a client's message is known already.
-    uploads, noise: The messages, and the uniforms they were encoded with, every tensor [K, ...];
-        () before the first.
+    messages: Each one's upload, and the uniforms it was encoded with, a table too; ()
+        before the first.
     """
 
     arrives: NDArray[np.float64]
@@ -39,17 +39,15 @@ class Flight(NamedTuple):
     done: IntArray
     taken: IntArray
     steps: IntArray
-    models: Tensor
+    models: ClientTable
     computed: NDArray[np.bool_]
-    uploads: Tree
-    noise: Tree
+    messages: Tree
 
 
 def take_off(sim: Simulation, state: RunState) -> RunState:
     """Everybody reads the first anchor and begins."""
     count = len(sim.clients)
     zeros, everyone = np.zeros(count, dtype=np.int64), np.arange(count)
-    rows = broadcast_rows(state.server.anchor, torch.from_numpy(everyone).to(sim.start.device))
     flight = Flight(
         arrives=np.zeros(count),
         exchanges=0,
@@ -57,10 +55,9 @@ def take_off(sim: Simulation, state: RunState) -> RunState:
         done=zeros,
         taken=zeros,
         steps=zeros,
-        models=rows.clone(),
+        models=ClientTable.of(state.server.anchor[0], count),
         computed=np.zeros(count, dtype=bool),
-        uploads=(),
-        noise=(),
+        messages=(),
     )
     state = state._replace(flight=flight)
     for client in everyone:
@@ -97,17 +94,15 @@ def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
     # Each client works on the model that it read, whatever the server has by now.
     order = order_for(flight, members)
     as_read = state._replace(
-        round_index=order.round_index, server=state.server._replace(anchor=flight.models)
+        round_index=order.round_index,
+        server=state.server._replace(anchor=flight.models.everyone()),
     )
     clients, answers = sim.population.train(sim, as_read, order)
     fresh = answers.uploads, answers.noise
-    ids = torch.from_numpy(members).to(sim.start.device)
-    count = len(sim.clients)
-    known = flight.uploads, flight.noise
-    if flight.uploads == ():
-        known = tree_map(lambda t: t.new_zeros(count, *t.shape[1:]), fresh)
-    uploads, noise = put(known, ids, fresh)
-    flight = flight._replace(uploads=uploads, noise=noise)
+    known = flight.messages
+    if known == ():
+        known = ClientTable.of(take(fresh, 0), len(sim.clients))
+    flight = flight._replace(messages=known.put(members, fresh))
     return state._replace(clients=clients, flight=flight)
 
 
@@ -135,7 +130,7 @@ def departed(sim: Simulation, state: RunState, who: int) -> RunState:
         arrives=flight.arrives + one * _away(sim, state, who, steps),
         read=np.where(one, flight.exchanges, flight.read),
         steps=np.where(one, steps, flight.steps),
-        models=flight.models.index_copy(0, ids, row),
+        models=flight.models.put(np.array([who]), row),
         computed=flight.computed & ~one,
     )
     return state._replace(flight=after)
