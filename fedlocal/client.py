@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.pieces import View
+from fedlocal.precision import Precision
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, select, take
 
@@ -16,10 +17,15 @@ Gradient = Callable[[Tensor, Tensor, Tree], tuple[Tensor, Tensor]]
 
 
 class Gradients(NamedTuple):
-    """step: Of a local step, given its draws [B, n] or () too. plain: Of examples as they are."""
+    """Of the objective.
+
+    step: Of a local step, given its draws [B, n] or () too. plain: Of examples as they are.
+    precision: In which products are to be computed.
+    """
 
     step: Callable[[Tensor, Tensor, Tree, Tree], tuple[Tensor, Tensor]]
     plain: Gradient
+    precision: Precision = "full"
 
 
 class ClientState(NamedTuple):

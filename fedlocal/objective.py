@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +11,10 @@ from torch.func import functional_call, grad_and_value
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.data.pixels import Scale, numbers
 from fedlocal.flat import ParamSpec
+from fedlocal.precision import Precision, check_precision
 from fedlocal.trees import Tree
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-Precision = Literal["full", "bf16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +31,9 @@ class Objective:
         scale: What makes numbers of pictures that are kept as bytes; None where x holds numbers.
         augment: Changes the pictures of local steps.
         precision: Of the model's forward and backward pass in a gradient: "full" is the run's own,
-            "bf16" runs what can be in bfloat16. Parameters, loss and gradient keep the run's dtype;
-            evaluations are always full.
+            "tf32" lets a GPU round what products multiply to 10 bits, "bf16" runs what can be in
+            bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations are always
+            full.
         clip_norm: Longest gradient of a local step; None for any.
     """
 
@@ -51,13 +51,7 @@ class Objective:
     def check(self, dtype: torch.dtype) -> None:
         """Raise ValueError if the options do not fit the examples or the run's dtype."""
         self.augment.check(self.numbers(self.x[:1]))
-        if self.precision not in ("full", "bf16"):
-            raise ValueError(f"precision must be full or bf16, got {self.precision!r}")
-        if self.precision == "bf16" and dtype != torch.float32:
-            raise ValueError(
-                f"precision=bf16 lowers float32 only, and dtype is {dtype}; use dtype=float32 or"
-                " precision=full"
-            )
+        check_precision(self.precision, dtype)
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(
                 f"clip_norm must be positive, got {self.clip_norm}; null (None) clips nothing"
@@ -105,7 +99,7 @@ class Objective:
 
     def _output(self, x: Tensor, inputs: Tensor, precision: str) -> Tensor:
         named = self.spec.named(x)
-        if precision == "full":
+        if precision != "bf16":
             return functional_call(self.model, named, (inputs,))
         # Each weight is read once, so a cache of lowered weights would only outlive its use.
         with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):

@@ -20,8 +20,9 @@ from fedlocal.goal import Goal
 from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, Objective, Precision
+from fedlocal.objective import Loss, Objective
 from fedlocal.participation import DropOut, check_participation
+from fedlocal.precision import Precision
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
@@ -112,7 +113,8 @@ def simulate(
         diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
         goal: A value to reach, and when to end before the last round.
         augment: Changes the pictures of every local step (`fedlocal.augment`).
-        precision: Of forward and backward passes: "full", or "bf16" for autocast to bfloat16.
+        precision: Of forward and backward passes: "full", "tf32" for the products of a GPU, or
+            "bf16" for autocast to bfloat16.
         clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
         spill: Folder for what clients keep between rounds, if that is too much for the memory.
 

@@ -72,7 +72,8 @@ class Simulation:
     @cached_property
     def cohort(self) -> Runner:
         """Runs the clients of a cohort; what it has prepared for one round serves the next."""
-        gradients = Gradients(self.objective.step, self.objective.gradient)
+        objective = self.objective
+        gradients = Gradients(objective.step, objective.gradient, objective.precision)
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
         ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))

@@ -15,7 +15,8 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "flattened", "trees", "flat", "rng", "losses", "goal", "threads", "bits"},
+    {"lazy", "flattened", "trees", "flat", "rng", "losses", "precision"},
+    {"goal", "threads", "bits"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"average", "lars"},

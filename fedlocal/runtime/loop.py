@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fedlocal.client import Client, ClientState, Inbox, Upload, Work, full_gradient
 from fedlocal.clients import IntArray
+from fedlocal.precision import products_in
 from fedlocal.runtime.runtime import Ahead, Plan, everything
 from fedlocal.trees import stack, take
 
@@ -29,14 +30,15 @@ class LoopRunner:
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
-        results = [
-            self.client.round(
-                take(states, row),
-                take(inbox, row),
-                _work(plan, row, inbox.model),
-            )
-            for row in range(len(plan.clients))
-        ]
+        with products_in(self.client.gradients.precision):
+            results = [
+                self.client.round(
+                    take(states, row),
+                    take(inbox, row),
+                    _work(plan, row, inbox.model),
+                )
+                for row in range(len(plan.clients))
+            ]
         return stack([state for state, _ in results]), stack([upload for _, upload in results])
 
     def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
@@ -44,7 +46,8 @@ class LoopRunner:
         gradient = self.client.gradients.plain
         parts = [take(everything([own], models), 0) for own in examples]
         each = zip(models, parts, strict=True)
-        return torch.stack([full_gradient(gradient, x, part) for x, part in each])
+        with products_in(self.client.gradients.precision):
+            return torch.stack([full_gradient(gradient, x, part) for x, part in each])
 
 
 def _work(plan: Plan, row: int, like: Tensor) -> Work:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
+from fedlocal.precision import products_in
 from fedlocal.runtime.graph import record
 from fedlocal.runtime.groups import (
     EXECUTORS,
@@ -90,10 +91,11 @@ class VmappedRunner:
         self._ready = self._ready or self._decide(states, inbox, plan)
         # Clients with like numbers of steps share a group, so that little of it is padding.
         order = np.argsort(-plan.steps, kind="stable")
-        results = [
-            self._run_group(self._ready.parts, states, inbox, plan, rows)
-            for rows in groups(order, self._ready.size)
-        ]
+        with products_in(self._client.gradients.precision):
+            results = [
+                self._run_group(self._ready.parts, states, inbox, plan, rows)
+                for rows in groups(order, self._ready.size)
+            ]
         joined = results[0] if len(results) == 1 else concatenate(results)
         if whole(order, len(order)):
             return joined
@@ -109,7 +111,8 @@ class VmappedRunner:
         plain = self._client.gradients.plain
         of_many = torch.vmap(lambda x, part: full_gradient(plain, x, part))
         size = self._settings.clients_per_batch or USUAL
-        return torch.cat([of_group(rows) for rows in groups(np.arange(len(examples)), size)])
+        with products_in(self._client.gradients.precision):
+            return torch.cat([of_group(rows) for rows in groups(np.arange(len(examples)), size)])
 
     def _run_group(
         self, parts: Parts, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray

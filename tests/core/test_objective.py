@@ -14,9 +14,10 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
 from fedlocal.evaluate import Examples, mean_loss
 from fedlocal.fingerprint import run_digest
-from fedlocal.losses import squared_error
+from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.models import mlp
 from fedlocal.objective import clipped
+from fedlocal.precision import products_in
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import Order, initial_state
 from partitions import dirichlet
@@ -128,10 +129,14 @@ def test_bf16_gradients_of_convolutions(runtime):
     assert 1e-6 < largest_difference(full, low) < 1e-2
 
 
+def two_clients():
+    x, y = torch.randn(9, 4), torch.randint(0, 2, (9,))
+    return [(x[:5], y[:5]), (x[5:], y[5:])]
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_bf16_with_other_losses(outputs):
-    x, y = torch.randn(9, 4), torch.randint(0, 2, (9,))
-    clients = [(x[:5], y[:5]), (x[5:], y[5:])]
+    clients = two_clients()
     if outputs == 2:
         clients = [(a, torch.stack([b, 1 - b], 1).float()) for a, b in clients]
     results = [
@@ -141,6 +146,35 @@ def test_bf16_with_other_losses(outputs):
         )
     ]  # fmt: skip
     assert all(result.params.isfinite().all() for result in results)
+
+
+@pytest.mark.parametrize(
+    "runtime", [Loop(), Vmapped(program="direct"), Vmapped(program="recorded")]
+)
+def test_products_of_local_steps_alone_may_be_in_tf32(runtime):
+    seen = {"steps": set(), "evaluations": set()}
+
+    def loss(output, target):
+        where = "steps" if torch.is_grad_enabled() else "evaluations"
+        seen[where].add(torch.get_float32_matmul_precision())
+        return cross_entropy(output, target)
+
+    model, clients = nn.Linear(4, 2), two_clients()
+    results = [
+        fedlocal.simulate(
+            model, clients, local_sgd(0.1, 2), rounds=2, loss=loss,
+            runtime=runtime, precision=precision, device="cpu",
+        )
+        for precision in ("tf32", "full")
+    ]  # fmt: skip
+    assert seen == {"steps": {"high", "highest"}, "evaluations": {"highest"}}
+    assert torch.allclose(*(result.params for result in results), rtol=0, atol=1e-2)
+
+
+def test_after_an_error_products_are_what_they_were():
+    with pytest.raises(RuntimeError, match="lost"), products_in("tf32"):
+        raise RuntimeError("lost")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_evaluations_are_in_full_precision():
@@ -158,6 +192,7 @@ OPTIONS = [
     {"augment": CropFlip(1, flip=False)},
     {"augment": ResizedCrop()},
     {"precision": "bf16"},
+    {"precision": "tf32"},
     {"clip_norm": 1.0},
     {"clip_norm": 2.0},
 ]
@@ -187,8 +222,9 @@ def test_from_the_configuration():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("precision=half", "precision must be full or bf16, got 'half'"),
+        ("precision=half", "precision must be full, tf32 or bf16, got 'half'"),
         ("precision=16", "precision must be text, got 16"),
+        ("precision=tf32 dtype=float64", "precision=tf32 lowers float32 only, and dtype is"),
         ("precision=bf16 dtype=float64", "lowers float32 only, and dtype is torch.float64; use"),
         ("clip_norm=0", "clip_norm must be positive, got 0; null"),
         ("clip_norm=-1", "clip_norm must be positive, got -1; null"),
