@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from time import perf_counter
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -85,7 +85,7 @@ def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     # Two seconds, and most runs do not compile.
     from torch._inductor import standalone_compile
 
-    return standalone_compile(graph, [*inputs])
+    return standalone_compile(graph, [*inputs], dynamic_shapes="from_example_inputs")
 
 
 def compiled(
@@ -99,10 +99,14 @@ def compiled(
     compiler may be wrong, and nobody would see it in the numbers.
     """
     began, expected = perf_counter(), graph(*inputs)
-    rewritten = deepcopy(graph)
+    rewritten, constants = lifted(graph)
     in_parts(rewritten)
     try:
-        fast = compiler(rewritten, inputs)
+        program = compiler(rewritten, [*inputs, *constants])
+
+        def fast(*tensors: Tensor) -> Any:
+            return program(*tensors, *constants)
+
         outcome = fast(*inputs)
     except Exception as error:
         log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
@@ -113,6 +117,23 @@ def compiled(
             return graph.forward
     log.info("local step compiled in %.0f s", perf_counter() - began)
     return fast
+
+
+def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """A copy whose constants are further arguments, and these.
+
+    All examples are among them: a compiler would copy what it finds in a module.
+    """
+    nodes, constants = deepcopy(graph.graph), []
+    last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
+    for node in nodes.find_nodes(op="get_attr"):
+        constants.append(graph.get_buffer(str(node.target)))
+        with nodes.inserting_after(last):
+            last = nodes.placeholder(f"constant_{len(constants)}")
+        last.meta.update(node.meta)
+        node.replace_all_uses_with(last)
+        nodes.erase_node(node)
+    return GraphModule({}, nodes), constants
 
 
 def close(a: Tensor, b: Tensor) -> bool:

@@ -111,6 +111,19 @@ def test_a_compiler_that_rounds_otherwise_is_used(caplog):
     assert "compiled in" in caplog.text
 
 
+def test_a_compiler_is_given_the_examples_and_cannot_copy_them():
+    data = torch.rand(4)
+    graph = record(lambda a: data[a] + data.sum(), (torch.arange(2),))[0]
+
+    def given(graph, inputs):
+        assert list(graph.buffers()) == [] and inputs[-1].data_ptr() == data.data_ptr()
+        return graph.forward
+
+    fast = compiled(graph, [torch.arange(2)], given)
+    data.zero_()
+    assert torch.equal(fast(torch.arange(2))[0], torch.zeros(2))
+
+
 def test_close_takes_rounding_for_equal_and_nothing_else():
     a = torch.tensor([1e3, 1e-3, float("nan")])
     assert close(a, a * (1 + 1e-7))
