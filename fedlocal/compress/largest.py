@@ -49,22 +49,25 @@ class _Largest(torch.autograd.Function):
 
 
 def _of_row(key: Key, row: Tensor, k: int) -> NDArray[np.int64]:
-    bound = _bound(key, row, k)
+    size = row.shape[0]
+    # Groups enough for k, small enough that few hold two of the largest.
+    group = max(1, min(16, size // (2 * k)))
+    width = size // group
+    maxima = _maxima(key, row[: group * width].view(group, width))
+    # At least k scalars reach the k-th largest maximum, and few more; they are in these groups.
+    bound = np.partition(maxima, width - k)[width - k]
     # Not >=: NaN stays in.
-    found = [np.flatnonzero(~(key(part) < bound).numpy()) for part in row.split(BLOCK)]
-    # Backwards and back again: a stable sort that descends.
-    where = np.concatenate([at + i * BLOCK for i, at in enumerate(found)])[::-1].copy()
+    columns = np.flatnonzero(~(maxima < bound))
+    members = (np.arange(group)[:, None] * width + columns).reshape(-1)
+    where = np.concatenate([members, np.arange(group * width, size)])
     values = key(row[torch.from_numpy(where)]).numpy()
+    # Backwards and back again: a stable sort that descends.
+    where = where[~(values < bound)][::-1]
+    values = values[~(values < bound)][::-1]
     return where[np.argsort(values, kind="stable")[::-1][:k]]
 
 
-def _bound(key: Key, row: Tensor, k: int) -> float:
-    """What at least k scalars reach, and few more: the k-th largest of the maxima of groups."""
-    # Groups enough for k, small enough that few hold two of the largest.
-    group = max(1, min(16, row.shape[0] // (2 * k)))
-    maxima = []
-    for part in row.split(BLOCK):
-        whole = key(part)[: part.shape[0] // group * group]
-        maxima.append(whole.view(group, -1).amax(0).numpy())
-    sizes = np.concatenate(maxima)
-    return float(np.partition(sizes, len(sizes) - k)[len(sizes) - k])
+def _maxima(key: Key, table: Tensor) -> NDArray[Any]:
+    """The largest key of each column, [width]."""
+    parts = table.split(max(1, BLOCK // len(table)), dim=1)
+    return np.concatenate([key(part).amax(0).numpy() for part in parts])

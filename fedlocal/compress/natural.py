@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from fedlocal.compress.blocks import in_blocks
-from fedlocal.compress.quantise import signed
+from fedlocal.compress.quantise import signed, smallest
 from fedlocal.pieces import Compressor, Field
 from fedlocal.trees import Tree
 
 
 class Exponents(NamedTuple):
-    """codes: [P], int64: 2 (e + 127) + sign for +-2^e, 0 and 1 for zero."""
+    """codes: [P], int16: 2 (e + 127) + sign for +-2^e, 0 and 1 for zero."""
 
     codes: Tensor
 
@@ -58,7 +58,7 @@ def _powers(v: Tensor, noise: Tensor) -> Tensor:
     code = exponent + (noise < 2 * mantissa - 1) + 126
     tiny = magnitude < 2.0**-126
     code = torch.where(tiny, noise < magnitude * 2.0**126, code)
-    return (2 * torch.clamp(code, max=254) + (v < 0)).long()
+    return (2 * torch.clamp(code, max=254) + (v < 0)).to(smallest(9))
 
 
 def _power_values(codes: Tensor, like: Tensor) -> Tensor:

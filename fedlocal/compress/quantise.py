@@ -17,7 +17,7 @@ from fedlocal.trees import Tree
 
 
 class Quantised(NamedTuple):
-    """scale: [1]. codes: [P], int64; the meaning is the compressor's."""
+    """scale: [1]. codes: [P], of the `smallest` integers; the meaning is the compressor's."""
 
     scale: Tensor
     codes: Tensor
@@ -67,7 +67,7 @@ class QSGD(Compressor):
         exact = self.levels * (v.abs() / _nonzero(norm))
         level = torch.floor(exact)
         code = level.to(self._integer) + (noise < exact - level)
-        return (2 * code + (v < 0)).long()
+        return (2 * code + (v < 0)).to(smallest(1 + self.levels.bit_length()))
 
     def _values(self, codes: Tensor, scale: Tensor) -> Tensor:
         codes = codes.to(self._integer)
@@ -162,7 +162,7 @@ class ScaledSign(Compressor):
 def _ternary(v: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
     # The scale is the largest |v_i|, or where v is clipped.
     kept = noise < torch.minimum(v.abs(), scale) / _nonzero(scale)
-    return (kept.int() * ((v < 0).int() + 1)).long()
+    return kept.to(smallest(2)) * ((v < 0).to(smallest(2)) + 1)
 
 
 def _ternary_values(codes: Tensor, scale: Tensor) -> Tensor:
@@ -171,11 +171,11 @@ def _ternary_values(codes: Tensor, scale: Tensor) -> Tensor:
 
 
 def _negative(v: Tensor) -> Tensor:
-    return (v < 0).long()
+    return (v < 0).to(smallest(1))
 
 
 def _tossed(v: Tensor, noise: Tensor) -> Tensor:
-    return ((v < 0) | ((v == 0) & (noise < 0.5))).long()
+    return ((v < 0) | ((v == 0) & (noise < 0.5))).to(smallest(1))
 
 
 def _plus_minus(codes: Tensor, scale: Tensor) -> Tensor:
@@ -197,6 +197,17 @@ def _norm(v: Tensor) -> Tensor:
 def _nonzero(scale: Tensor) -> Tensor:
     # A zero vector is sent as zeros, not as 0 / 0.
     return torch.where(scale > 0, scale, 1.0)
+
+
+def smallest(bits: int) -> torch.dtype:
+    """The smallest integer type for so many bits: a message of a long vector is long.
+
+    >>> smallest(2), smallest(9)
+    (torch.uint8, torch.int16)
+    """
+    if bits <= 8:
+        return torch.uint8
+    return torch.int16 if bits < 16 else torch.int32 if bits < 32 else torch.int64
 
 
 def signed(magnitude: Tensor, codes: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Hashable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from fedlocal.objective import Objective
 from fedlocal.runtime import Ahead, Plan, Runner, Vmapped
 from fedlocal.runtime.graph import shapes
 from fedlocal.stacked.client import StackedClient
-from fedlocal.stacked.numbers import numbers, rest
+from fedlocal.stacked.numbers import Path, numbers, rest
 from fedlocal.stacked.turns import ask
 from fedlocal.trees import Tree, concatenate, take
 
@@ -58,6 +59,16 @@ class TogetherRunner:
         """See `Runner.about`."""
         return f"stacked with other jobs; {self.alone.about}".rstrip("; ")
 
+    @cached_property
+    def numbers(self) -> dict[Path, float]:
+        """The numbers of the run's strategy."""
+        return numbers(self.client.strategy)
+
+    @cached_property
+    def rest(self) -> Hashable:
+        """The rest of it."""
+        return rest(self.client.strategy)
+
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> Answered:
         """See `Runner.run`."""
         return ask(Cohort(self, states, inbox, plan))
@@ -81,7 +92,7 @@ class Cohort(NamedTuple):
         one = take((self.states, self.inbox, self.plan.noise), 0)
         of_plan = bool(self.plan.everything), bool(self.plan.draws)
         runner = self.runner
-        return runner.runtime.kind, rest(runner.client.strategy), shapes(one), of_plan
+        return runner.runtime.kind, runner.rest, shapes(one), of_plan
 
     def run(self) -> Answered:
         """Run it by itself."""
@@ -109,7 +120,7 @@ class Meeting:
     def _run(self, kind: Hashable, cohorts: list[Cohort]) -> list[Answered]:
         if len(cohorts) == 1:
             return [cohorts[0].run()]
-        each = [numbers(cohort.runner.client.strategy) for cohort in cohorts]
+        each = [cohort.runner.numbers for cohort in cohorts]
         paths = tuple(path for path in each[0] if len({values[path] for values in each}) > 1)
         company = kind, paths, tuple(cohort.runner for cohort in cohorts)
         if company not in self.runners:

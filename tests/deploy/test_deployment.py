@@ -199,6 +199,7 @@ def examine_at(node, superlink):
     return examine(node)
 
 
+@pytest.mark.slow  # two deployments more
 def test_an_insecure_run_only_if_asked_for_and_a_failure_is_told(tmp_path, app):
     configs = [data(tmp_path / "0.npz", 1.0), data(tmp_path / "1.npz", -1.0)]
     with LocalDeployment(tmp_path / "d", 2, configs, insecure=True) as deployment:

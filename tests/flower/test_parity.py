@@ -31,8 +31,10 @@ STRATEGIES = (
     "strategy=mime",
 )
 JOBS = [f"{COMMON} {each} dtype={dtype}" for dtype in ("float32", "float64") for each in STRATEGIES]
-# A round among real processes takes seconds: there, most strategies in float64 and one in float32.
-DEPLOYED = [1, *range(len(STRATEGIES), 2 * len(STRATEGIES) - 2)]
+# Flower's rounds take seconds: there, each strategy in float64 and one in float32, and among real
+# processes a few of these.
+ENGINE = [1, *range(len(STRATEGIES), 2 * len(STRATEGIES))]
+DEPLOYED, FEW = ENGINE[:-2], [ENGINE[0], *ENGINE[4:6]]
 COUNTED = ("uplink_bytes", "downlink_bytes", "local_steps", "sim_seconds", "answered")
 
 
@@ -77,9 +79,11 @@ def test_loop_and_vmapped(folder):
 
 @pytest.mark.flower
 def test_simulation_engine(folder):
-    place = folder / "simulation"
-    run_app(app(place, JOBS), Engine(supernodes=2))
-    assert_same([place / str(i) for i in range(len(JOBS))], here(folder, "vmapped"))
+    place, jobs = folder / "simulation", [JOBS[i] for i in ENGINE]
+    run_app(app(place, jobs), Engine(supernodes=2))
+    expected = here(folder, "vmapped")
+    found = [place / str(i) for i in range(len(jobs))]
+    assert_same(found, [expected[i] for i in ENGINE], jobs)
 
 
 @pytest.mark.slow
@@ -102,13 +106,14 @@ def test_every_strategy_on_the_simulation_engine(tmp_path):
 
 
 @pytest.mark.flower
-def test_deployment_with_tls_and_authentication(folder):
-    place = folder / "deployment"
-    jobs = [JOBS[i] for i in DEPLOYED]
+@pytest.mark.parametrize("chosen", [FEW, pytest.param(DEPLOYED, marks=pytest.mark.slow)], ids=len)
+def test_deployment_with_tls_and_authentication(folder, chosen):
+    place = folder / f"deployment{len(chosen)}"
+    jobs = [JOBS[i] for i in chosen]
     configs = [{"worker": str(folder / f"w{i}"), "state": str(folder / f"s{i}")} for i in range(3)]
     with LocalDeployment(place / "keys", 3, configs) as deployment:
         for line in deployment.run(app(place, jobs)):
             print(line)
     expected = here(folder, "vmapped")
     found = [place / str(i) for i in range(len(jobs))]
-    assert_same(found, [expected[i] for i in DEPLOYED], jobs)
+    assert_same(found, [expected[i] for i in chosen], jobs)
