@@ -194,9 +194,18 @@ def large_table() -> None:
             print(f"| {name} | {size} | {after:.0f} | {added:.0f} | {added / unit:.1f} |")
 
 
+TABLES = {
+    "rounds": ("Rounds", lambda options: rounds_table(options.rounds)),
+    "rows": ("Rows held: scaffold, 10,000 clients, 1 % take part", lambda _: memory_table()),
+    "large": ("ResNet-18-GN, K = 8, batch 2, H = 1", lambda _: large_table()),
+    "partitions": ("1,000 clients of 1,000,000 examples", lambda _: partitions_table()),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--large", nargs=2, help="used by the benchmark itself")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -204,14 +213,10 @@ def main() -> None:
         measure_large(options.large[0], int(options.large[1]))
         return
     print(f"torch {torch.__version__}, 1 thread, {platform.processor()}\n")
-    for title, table in (
-        ("Rounds", lambda: rounds_table(options.rounds)),
-        ("Rows held: scaffold, 10,000 clients, 1 % take part", memory_table),
-        ("ResNet-18-GN, K = 8, batch 2, H = 1", large_table),
-        ("1,000 clients of 1,000,000 examples", partitions_table),
-    ):
+    for name in options.tables:
+        title, table = TABLES[name]
         print(f"\n{title}\n")
-        table()
+        table(options)
 
 
 if __name__ == "__main__":
