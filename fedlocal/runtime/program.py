@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from time import perf_counter
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -99,14 +99,8 @@ def compiled(
     compiler may be wrong, and nobody would see it in the numbers.
     """
     began, expected = perf_counter(), graph(*inputs)
-    rewritten, constants = lifted(graph)
-    in_parts(rewritten)
     try:
-        program = compiler(rewritten, [*inputs, *constants])
-
-        def fast(*tensors: Tensor) -> Any:
-            return program(*tensors, *constants)
-
+        fast = _without_constants(graph, inputs, compiler)
         outcome = fast(*inputs)
     except Exception as error:
         log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
@@ -117,6 +111,16 @@ def compiled(
             return graph.forward
     log.info("local step compiled in %.0f s", perf_counter() - began)
     return fast
+
+
+def _without_constants(
+    graph: GraphModule, inputs: list[Tensor], compiler: Callable[[GraphModule, list[Tensor]], Flat]
+) -> Flat:
+    """The compiled graph, which is given its constants at every call."""
+    rewritten, constants = lifted(graph)
+    in_parts(rewritten)
+    program = compiler(rewritten, [*inputs, *constants])
+    return lambda *tensors: program(*tensors, *constants)
 
 
 def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
