@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import Clients
+from fedlocal.clients import among
 from partitions.redundant import redundant
 
 
@@ -179,3 +180,9 @@ def test_clients_of_pairs():
 def test_wrong_clients_are_refused(pairs, text):
     with pytest.raises(ValueError, match=text):
         Clients.of(pairs)
+
+
+@given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
+def test_among(ids, these):
+    found = among(np.array(ids, dtype=np.int64), np.array(these, dtype=np.int64))
+    assert found.dtype == bool and found.tolist() == [one in these for one in ids]

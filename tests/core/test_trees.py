@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fedlocal.trees import (
     concatenate,
+    each_row,
     leaves,
     put,
     repeat,
@@ -125,6 +126,13 @@ def test_weighted_mean_keeps_the_dtype_of_the_tree():
     weights = torch.tensor([0.25, 0.75], dtype=torch.float64)
     assert weighted_mean(torch.ones(2, 3), weights).dtype == torch.float32
     assert weighted_mean(torch.tensor([1.0, 5.0]), weights).tolist() == 4.0
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_each_row_is_given_alone(rows):
+    a, b = torch.rand(rows, 4, dtype=torch.float64), torch.rand(rows, dtype=torch.float64)
+    found = each_row(lambda pair, state: (Pair(pair.left * pair.right, ()), state), Pair(a, b), ())
+    assert found[1] == () and torch.equal(found[0].left, a * b.unsqueeze(1))
 
 
 @pytest.mark.parametrize("function", [tree_map, put])
