@@ -67,7 +67,7 @@ def server_round(
     received = _decode(strategy.uplink, uploads.message, uplink_noise, size)
     move, mixing = strategy.mixing.mix(state.mixing, state.anchor, received, clients, info)
     move, outer = strategy.outer.step(-move, state.outer, info)
-    message, downlink = each_row(strategy.downlink.encode, move, state.downlink, downlink_noise)
+    message, downlink = each_row(strategy.downlink.encode)(move, state.downlink, downlink_noise)
     change = _decode(strategy.downlink, message, downlink_noise, size)
     correction = strategy.correction.combine(state.correction, uploads.correction, received, info)
     return (
@@ -86,4 +86,4 @@ def server_round(
 
 def _decode(link: Compressor, messages: Tree, noise: Tensor, size: int) -> Tensor:
     """The vectors [R, size] in R messages."""
-    return each_row(partial(link.decode, size=size), messages, noise)
+    return each_row(partial(link.decode, size=size))(messages, noise)

@@ -10,7 +10,7 @@ from fedlocal.runtime.graph import Recorded
 from fedlocal.runtime.program import RECORD_FROM, Finish, Program, as_it_is
 from fedlocal.runtime.replayed import Replayed
 from fedlocal.runtime.runtime import ClientParts
-from fedlocal.trees import Tree, take
+from fedlocal.trees import Tree, each_row, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
 # so that the work of a step is one piece of memory, however many steps there are.
@@ -61,17 +61,17 @@ def parts_of(
 
 def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:
     """The begin of every member of a group."""
-    return torch.vmap(client.begin, in_dims=(0, 0, WORK))
+    return each_row(client.begin, in_dims=(0, 0, WORK))
 
 
 def step_of_many(client: ClientParts) -> Callable[..., Local]:
     """A step of every member of a group."""
-    return torch.vmap(client.step)
+    return each_row(client.step)
 
 
 def end_of_many(client: ClientParts) -> Callable[..., Any]:
     """The end of every member of a group."""
-    return torch.vmap(client.end, in_dims=(0, 0, 0, 0, WORK))
+    return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
 def one_by_one(step: Callable[..., Local]) -> LocalSteps:

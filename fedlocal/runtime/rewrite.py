@@ -57,9 +57,9 @@ def lay_out(graph: GraphModule) -> None:
         # A view for one layout may need a copy in another.
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default
-        elif node.target is aten.convolution.default:
+        elif node.target is aten.convolution.default and node.args[-1] != 1:
             _relay(node, (0,))
-        elif node.target is aten.convolution_backward.default:
+        elif node.target is aten.convolution_backward.default and node.args[-2] != 1:
             _relay(node, (0, 1))
         elif _is_copy(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
