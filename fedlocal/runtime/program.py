@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fedlocal.runtime.constants import fold
 from fedlocal.runtime.graph import Flat
 from fedlocal.runtime.joined import in_parts
-from fedlocal.runtime.rewrite import lay_out
+from fedlocal.runtime.rewrite import convolution_groups, lay_out
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,9 @@ class Finish:
     def _worth_compiling(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
         if self._program != "auto":
             return self._program == "compiled"
+        # The libraries' ordinary convolutions are faster than what a compiler does around them.
+        if any(convolution_groups(node) == 1 for node in graph.graph.nodes):
+            return False
         return self._calls * flops(graph, inputs) >= COMPILE_FROM and can_compile()
 
 

@@ -1,6 +1,7 @@
 """Shorter graphs with the same results: batching rules leave many operations that do nothing."""
 
 from collections.abc import Hashable, Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -57,14 +58,19 @@ def lay_out(graph: GraphModule) -> None:
         # A view for one layout may need a copy in another.
         if node.target in (aten.view.default, aten._unsafe_view.default):
             node.target = aten.reshape.default
-        elif node.target is aten.convolution.default and node.args[-1] != 1:
-            _relay(node, (0,))
-        elif node.target is aten.convolution_backward.default and node.args[-2] != 1:
-            _relay(node, (0, 1))
+        elif (convolution_groups(node) or 1) > 1:
+            _relay(node, (0,) if node.target is aten.convolution.default else (0, 1))
         elif _is_copy(node):
             node.replace_all_uses_with(node.all_input_nodes[0])
     graph.graph.eliminate_dead_code()
     graph.recompile()
+
+
+def convolution_groups(node: Node) -> int | None:
+    """In how many groups a convolution is, or the gradient of one; None of another node."""
+    if node.target is aten.convolution.default:
+        return cast(int, node.args[-1])
+    return cast(int, node.args[-2]) if node.target is aten.convolution_backward.default else None
 
 
 def _relay(node: Node, places: tuple[int, ...]) -> None:

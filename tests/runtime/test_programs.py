@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 
 from fedlocal import simulate
 from fedlocal.models import lenet5
 from fedlocal.pieces import Correction
-from fedlocal.runtime import Loop, Vmapped
+from fedlocal.runtime import Loop, Vmapped, program
 from fedlocal.runtime.graph import record
 from fedlocal.runtime.program import close, compiled
 from fedlocal.trees import leaves
@@ -122,6 +123,17 @@ def test_a_compiler_is_given_the_examples_and_cannot_copy_them():
     fast = compiled(graph, [torch.arange(2)], given)
     data.zero_()
     assert torch.equal(fast(torch.arange(2))[0], torch.zeros(2))
+
+
+@pytest.mark.parametrize(("groups", "compiles"), [(1, False), (2, True)])
+def test_ordinary_convolutions_are_left_to_the_libraries(groups, compiles, monkeypatch):
+    monkeypatch.setattr(program, "compiled", lambda graph, inputs: graph.forward)
+    monkeypatch.setattr(program, "can_compile", lambda: True)
+    weight, x = torch.rand(4, 4 // groups, 3, 3), torch.rand(2, 4, 8, 8)
+    graph = record(lambda x: nn.functional.conv2d(x, weight, groups=groups), (x,))[0]
+    finish = program.Finish("auto", 10**12)
+    finish(graph, [x])
+    assert finish.compiles == compiles
 
 
 def test_close_takes_rounding_for_equal_and_nothing_else():
