@@ -96,15 +96,9 @@ class Objective:
         self, x: Tensor, inputs: Tensor, targets: Tensor, mask: Tree
     ) -> tuple[Tensor, Tensor]:
         value = partial(self.value, precision=self.precision)
-        if is_functorch_wrapped_tensor(x):
+        if any(map(is_functorch_wrapped_tensor, (x, inputs, targets))):
             return grad_and_value(value)(x, inputs, targets, mask)
-        # One client by itself: autograd has a kernel for many a backward pass that a
-        # differentiable one takes apart, and is twice as fast for small models.
-        with torch.enable_grad():
-            point = x.detach().requires_grad_()
-            loss = value(point, inputs, targets, mask)
-            (grad,) = torch.autograd.grad(loss, point, allow_unused=True, materialize_grads=True)
-        return grad, loss.detach()
+        return _by_autograd(value, x, inputs, targets, mask)
 
     def _output(self, x: Tensor, inputs: Tensor, precision: str) -> Tensor:
         named = self.spec.named(x)
@@ -118,6 +112,20 @@ class Objective:
         # The loss is a mean over the batch, so its terms are its values on batches of one.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
+
+
+def _by_autograd(value: Callable[..., Tensor], x: Tensor, *rest: Tree) -> tuple[Tensor, Tensor]:
+    """As `grad_and_value(value)(x, *rest)`, outside of vmap.
+
+    What torch.func gives could be differentiated again, and takes backward passes apart for it.
+    """
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        loss = value(point, *rest)
+        if not loss.requires_grad:
+            return torch.zeros_like(x), loss
+        (grad,) = torch.autograd.grad(loss, point, allow_unused=True, materialize_grads=True)
+    return grad, loss.detach()
 
 
 def clipped(grad: Tensor, norm: float) -> Tensor:

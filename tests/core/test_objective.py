@@ -95,6 +95,38 @@ def test_full_gradients_are_not_clipped():
     assert torch.equal(*gradients) and gradients[0].norm() > 0.1
 
 
+def test_gradients_of_one_and_of_many_are_the_same():
+    sim = simulation(local_sgd(0.1, 1))
+    points, rows = (
+        sim.start * torch.tensor([[1.0], [0.9], [1.1]]),
+        torch.tensor([[0, 3], [1, 2], [4, 0]]),
+    )
+
+    def gradient(x, indices):
+        return sim.objective.gradient(x, indices, ())
+
+    many = torch.vmap(gradient)(points, rows)
+    shared = torch.vmap(lambda indices: gradient(sim.start, indices))(rows)
+    with torch.no_grad():
+        alone = [gradient(x, indices) for x, indices in zip(points, rows, strict=True)]
+        at_start = [gradient(sim.start, indices) for indices in rows]
+    for found, expected in ((many, alone), (shared, at_start)):
+        for part, singles in zip(found, zip(*expected, strict=True), strict=True):
+            assert torch.allclose(part, torch.stack(singles), rtol=1e-12, atol=1e-12)
+    assert not alone[0][0].requires_grad and not alone[0][1].requires_grad
+
+
+def test_a_loss_that_ignores_the_model_has_no_gradient():
+    x, y = torch.randn(4, 2), torch.randint(0, 2, (4,))
+    model = nn.Linear(2, 2)
+    before = [p.clone() for p in model.parameters()]
+    result = fedlocal.simulate(
+        model, [(x, y)], local_sgd(0.1, 2), rounds=1, runtime="loop", device="cpu",
+        loss=lambda output, target: target.float().mean() + 0 * output.detach().sum(),
+    )  # fmt: skip
+    assert all(map(torch.equal, result.model.parameters(), before))
+
+
 def digits_run(precision, runtime="vmapped", **options):
     data = digits()
     parts = dirichlet(data.y_train.numpy(), 4, seed=0, alpha=0.5)
