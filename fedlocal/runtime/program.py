@@ -46,8 +46,10 @@ class Finish:
     def __call__(self, graph: GraphModule, inputs: list[Tensor]) -> Flat:
         """What to call in the graph's place, given the tensors that it was recorded with."""
         if self._worth_compiling(graph, inputs):
-            self.compiles = True
-            return compiled(graph, inputs)
+            program = compiled(graph, inputs)
+            if program is not None:
+                self.compiles = True
+                return program
         if inputs[0].device.type == "cpu":
             lay_out(graph)
         fold(graph)
@@ -75,7 +77,7 @@ def flops(graph: GraphModule, inputs: list[Tensor]) -> int:
 
 
 def can_compile() -> bool:
-    """Whether there is a C++ compiler, which torch.compile needs on a CPU and beside a GPU."""
+    """Whether there is a C++ compiler, which torch's compiler needs on a CPU and beside a GPU."""
     return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
 
 
@@ -95,11 +97,11 @@ def compiled(
     graph: GraphModule,
     inputs: list[Tensor],
     compiler: Callable[[GraphModule, list[Tensor]], Flat] = inductor,
-) -> Flat:
+) -> Flat | None:
     """The graph, compiled; torch keeps the result on disk for the next run.
 
-    The first outcome is held against the graph's own, and the graph is used if they differ: a
-    compiler may be wrong, and nobody would see it in the numbers.
+    None if that fails, or if its first outcome differs from the graph's own: a compiler may be
+    wrong, and nobody would see it in the numbers.
     """
     began, expected = perf_counter(), graph(*inputs)
     try:
@@ -107,11 +109,11 @@ def compiled(
         outcome = fast(*inputs)
     except Exception as error:
         log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
-        return graph.forward
+        return None
     for ours, theirs in zip(outcome, expected, strict=True):
         if not close(ours, theirs):
             log.warning("the compiled local step gives other numbers; it runs uncompiled")
-            return graph.forward
+            return None
     log.info("local step compiled in %.0f s", perf_counter() - began)
     return fast
 

@@ -109,7 +109,7 @@ def _same_as(node: Node) -> Node | None:
 
 def _by_one(node: Node) -> bool:
     """Whether it is a product with the number one."""
-    return node.target in (aten.mul.Scalar, aten.mul.Tensor) and node.args[1] in (1,)
+    return node.target in (aten.mul.Scalar, aten.mul.Tensor) and node.args[1:] == (1,)
 
 
 def _looked_at(node: Node) -> Iterator[Node]:

@@ -40,7 +40,7 @@ class Vmapped:
         executor: "vectorised" runs a whole cohort at once, "sequential" one client after another,
             "chunked" and "auto" as many at once as the memory holds (on a CPU: as the caches do).
         program: What runs a local step. "direct" takes the step apart anew each time, "recorded"
-            once, "compiled" hands the record to torch.compile (half a minute); "auto" decides by
+            once, "compiled" hands the record to torch's compiler (half a minute); "auto" decides by
             the work ahead. Results differ by rounding at most.
     """
 

@@ -85,7 +85,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used(caplog):
     def wrong(graph, inputs):
         return lambda a: [a * 2 + 1e-3]
 
-    assert torch.equal(compiled(graph, GIVEN, wrong)(*GIVEN)[0], GIVEN[0] * 2)
+    assert compiled(graph, GIVEN, wrong) is None
     assert "other numbers" in caplog.text
 
 
@@ -97,8 +97,15 @@ def test_a_compiler_that_fails_is_not_used(caplog):
         return call
 
     graph = graph_of(lambda a: a * 2)
-    assert torch.equal(compiled(graph, GIVEN, broken)(*GIVEN)[0], GIVEN[0] * 2)
+    assert compiled(graph, GIVEN, broken) is None
     assert "no such header" in caplog.text
+
+
+def test_a_step_that_is_not_compiled_does_not_say_so(monkeypatch):
+    monkeypatch.setattr(program, "compiled", lambda graph, inputs: None)
+    finish = program.Finish("compiled", 1)
+    assert torch.equal(finish(graph_of(lambda a: a * 2), GIVEN)(*GIVEN)[0], GIVEN[0] * 2)
+    assert not finish.compiles
 
 
 def test_a_compiler_that_rounds_otherwise_is_used(caplog):
