@@ -78,11 +78,11 @@ class Clients:
         The first chunk is the client's own and gives `batch_size`; every further one gives in
         proportion to its size, so that redundancy costs compute as in RI-SGD. None: everything.
         """
-        chunks = self.chunks[client]
-        if batch_size is None or batch_size >= len(chunks[0]):
-            return [len(chunk) for chunk in chunks]
-        share = batch_size / len(chunks[0])
-        return [max(1, min(len(chunk), int(share * len(chunk) + 0.5))) for chunk in chunks]
+        own, *others = map(len, self.chunks[client])
+        if batch_size is None or batch_size >= own:
+            return [own, *others]
+        share = batch_size / own
+        return [batch_size, *(max(1, min(size, int(share * size + 0.5))) for size in others)]
 
     def epoch(self, client: int, batch_size: int | None) -> float:
         """Examples held / examples in a batch: the local steps of one pass."""
@@ -142,6 +142,7 @@ def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArra
     if quota == size:
         return np.broadcast_to(np.arange(size), (steps, size))
     per_pass = size // quota
-    passes = -(-steps // per_pass)
-    orders = [rng.permutation(size)[: per_pass * quota] for _ in range(passes)]
-    return np.concatenate(orders).reshape(-1, quota)[:steps]
+    whole, passes = per_pass * quota, -(-steps // per_pass)
+    orders = [rng.permutation(size)[:whole] for _ in range(passes)]
+    order = orders[0] if passes == 1 else np.concatenate(orders)
+    return order[: steps * quota].reshape(steps, quota)

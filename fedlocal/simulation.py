@@ -16,6 +16,7 @@ from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.goal import Goal
+from fedlocal.memory import keep_freed
 from fedlocal.objective import Objective
 from fedlocal.participation import DropOut
 from fedlocal.pieces import Timing
@@ -72,6 +73,7 @@ class Simulation:
     @cached_property
     def cohort(self) -> Runner:
         """Runs the clients of a cohort; what it has prepared for one round serves the next."""
+        keep_freed()
         objective = self.objective
         gradients = Gradients(objective.step, objective.gradient, objective.precision)
         period = self.strategy.period

@@ -71,6 +71,25 @@ def expand(tree: Tree, count: int) -> Tree:
     return tree_map(lambda t: t.expand(count, *t.shape), tree)
 
 
+def rows(tree: Tree) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors of each row of a tree, from left to right."""
+    return zip(*(t.unbind(0) for t in leaves(tree)), strict=True)
+
+
+def scan(function: Callable[[Tree, Tree, Tree], Tree], state: Tree, each: Tree, rest: Tree) -> Tree:
+    """The state after `function(state, row, rest)` for one row after another.
+
+    Args:
+        function: Gives the next state.
+        state: Before the first row.
+        each: A row for each step, every tensor [H, ...].
+        rest: What all steps are given.
+    """
+    for row in rows(each):
+        state = function(state, like(each, row), rest)
+    return state
+
+
 def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
     """`yes` where the scalar `flag` holds, else `no`; a mask and not a branch, for vmap."""
     return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)

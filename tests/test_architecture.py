@@ -15,7 +15,7 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "flattened", "trees", "flat", "rng", "losses", "precision"},
+    {"lazy", "flattened", "trees", "flat", "rng", "losses", "precision", "memory"},
     {"goal", "threads", "bits"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},

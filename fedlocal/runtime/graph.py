@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedlocal.runtime.rewrite import simplify
-from fedlocal.trees import Tree, leaves, like, tree_map
+from fedlocal.trees import Tree, leaves, like, rows, tree_map
 
 # Flat tensors in, flat tensors out.
 Flat = Callable[..., Any]
@@ -41,11 +41,28 @@ class Recorded:
     def __call__(self, *trees: Tree) -> Tree:
         """What the function gives for these trees."""
         tensors: list[Tensor] = []
+        graph, result = self._graph(trees, tensors)
+        return like(result, graph(*tensors))
+
+    @torch.no_grad()
+    def scan(self, state: Tree, each: Tree, rest: Tree) -> Tree:
+        """See `trees.scan`; the graph is looked for only where the state's layout has changed."""
+        now, shared = list(leaves(state)), list(leaves(rest))
+        graph, known = None, None
+        for row in rows(each):
+            layout = [(t.shape, t.stride(), t.dtype) for t in now]
+            if graph is None or layout != known:
+                graph, _ = self._graph((like(state, now), like(each, row), rest), [])
+                known = layout
+            now = graph(*now, *row, *shared)
+        return like(state, now)
+
+    def _graph(self, trees: Tree, tensors: list[Tensor]) -> tuple[Flat, Tree]:
+        """What is called for such trees, and the form of its result; appends their tensors."""
         form = flattened(trees, tensors)
         if form not in self._graphs:
             self._graphs[form] = self._record(trees)
-        graph, result = self._graphs[form]
-        return like(result, graph(*tensors))
+        return self._graphs[form]
 
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
         try:
@@ -96,18 +113,19 @@ def shapes(tree: Tree) -> Hashable:
 def flattened(tree: Tree, tensors: list[Tensor]) -> Hashable:
     """Appends the tree's tensors, from left to right; its `shapes`.
 
-    Both at once, and by hand: this is done for every step.
+    Both at once, and by hand: this is done in every round.
     """
     form: list[Any] = []
-
-    def walk(tree: Tree) -> None:
-        if isinstance(tree, tuple):
-            form.append(len(tree))
-            for part in tree:
-                walk(part)
-        else:
-            tensors.append(tree)
-            form.extend((tree.shape, tree.stride(), tree.dtype))
-
-    walk(tree)
+    _walk(tree, form, tensors)
     return tuple(form)
+
+
+def _walk(tree: Tree, form: list[Any], tensors: list[Tensor]) -> None:
+    # No inner function: one that calls itself keeps the tensors until the garbage is collected.
+    if isinstance(tree, tuple):
+        form.append(len(tree))
+        for part in tree:
+            _walk(part, form, tensors)
+    else:
+        tensors.append(tree)
+        form.extend((tree.shape, tree.stride(), tree.dtype))

@@ -1,16 +1,17 @@
 """The parts of a client's round, of a group of clients at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 
-from fedlocal.client import Begun, Local, Work, batch
+from fedlocal.client import Batch, Begun, Local, Work
 from fedlocal.runtime.graph import Recorded
 from fedlocal.runtime.program import RECORD_FROM, Finish, Program, as_it_is
 from fedlocal.runtime.replayed import Replayed
 from fedlocal.runtime.runtime import ClientParts
-from fedlocal.trees import Tree, each_row, take
+from fedlocal.trees import Tree, each_row, leaves, scan, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
 # so that the work of a step is one piece of memory, however many steps there are.
@@ -18,6 +19,8 @@ WORK = Work(indices=1, mask=0, active=1, rates=1, noise=0, everything=0, draws=1
 
 # (local, begun, work, control) -> local after all steps of the work; of a group at once.
 LocalSteps = Callable[[Local, Begun, Work, Tree], Local]
+# The same of what differs from step to step, every tensor [H, ...], and of what all steps share.
+Scan = Callable[[Local, Tree, Tree], Local]
 
 # Steps of one captured graph.
 CAPTURED = 100
@@ -46,14 +49,14 @@ def parts_of(
     """
     begin, step, end = begin_of_many(client), step_of_many(client), end_of_many(client)
     if program == "direct" or (program == "auto" and steps < RECORD_FROM):
-        return Parts(begin, one_by_one(step), end, lambda: "direct")
+        return Parts(begin, steps_by(partial(scan, step)), end, lambda: "direct")
     finish = Finish(program, steps * groups)
-    recorded = one_by_one(Recorded(step, finish))
+    recorded = Recorded(step, finish).scan
     # The host only starts a captured graph.
     taken = in_pieces(Replayed(recorded)) if device.type == "cuda" else recorded
     return Parts(
         Recorded(begin, as_it_is),
-        taken,
+        steps_by(taken),
         Recorded(end, as_it_is),
         lambda: "compiled" if finish.compiles else "recorded",
     )
@@ -64,9 +67,15 @@ def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:
     return each_row(client.begin, in_dims=(0, 0, WORK))
 
 
-def step_of_many(client: ClientParts) -> Callable[..., Local]:
-    """A step of every member of a group."""
-    return each_row(client.step)
+def step_of_many(client: ClientParts) -> Callable[[Local, Tree, Tree], Local]:
+    """A step of every member of a group, given what is the step's own and what all steps share."""
+    step = each_row(client.step)
+
+    def of_many(local: Local, own: Tree, shared: Tree) -> Local:
+        (indices, active, lr, draws), (begun, mask, control) = own, shared
+        return step(local, begun, Batch(indices, mask, active, draws), control, lr)
+
+    return of_many
 
 
 def end_of_many(client: ClientParts) -> Callable[..., Any]:
@@ -74,33 +83,22 @@ def end_of_many(client: ClientParts) -> Callable[..., Any]:
     return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
-def one_by_one(step: Callable[..., Local]) -> LocalSteps:
-    """Step after step."""
+def steps_by(scan: Scan) -> LocalSteps:
+    """All steps of a group's work, taken by `scan`."""
 
     def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
-        for h in range(len(work.indices)):
-            local = step(local, begun, batch(work, h), control, work.rates[h])
-        return local
+        each = work.indices, work.active, work.rates, work.draws
+        return scan(local, each, (begun, work.mask, control))
 
     return run
 
 
-def in_pieces(run: LocalSteps, most: int = CAPTURED) -> LocalSteps:
-    """The same in pieces of at most so many steps, given only what steps read of the work."""
+def in_pieces(scan: Scan, most: int = CAPTURED) -> Scan:
+    """The same in pieces of at most so many steps."""
 
-    def run_pieces(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
-        for piece in _pieces(work, most):
-            local = run(local, begun, piece, control)
+    def run_pieces(local: Local, each: Tree, shared: Tree) -> Local:
+        for first in range(0, len(next(leaves(each))), most):
+            local = scan(local, take(each, slice(first, first + most)), shared)
         return local
 
     return run_pieces
-
-
-def _pieces(work: Work, most: int) -> Iterator[Work]:
-    nothing: Tree = ()
-    for first in range(0, len(work.indices), most):
-        cut = slice(first, first + most)
-        indices, active, rates, draws = take(
-            (work.indices, work.active, work.rates, work.draws), cut
-        )
-        yield Work(indices, work.mask, active, rates, nothing, nothing, draws)

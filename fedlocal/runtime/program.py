@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
+from fedlocal.runtime.bound import bind
 from fedlocal.runtime.constants import fold
 from fedlocal.runtime.graph import Flat
 from fedlocal.runtime.joined import in_parts
@@ -53,6 +54,7 @@ class Finish:
         if inputs[0].device.type == "cpu":
             lay_out(graph)
         fold(graph)
+        bind(graph)
         return graph.forward
 
     def _worth_compiling(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
@@ -66,6 +68,7 @@ class Finish:
 
 def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     """The graph's own operations, one after another."""
+    bind(graph)
     return graph.forward
 
 

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from fedlocal.runtime.graph import Recorded, record
 from fedlocal.runtime.joined import in_parts
 from fedlocal.runtime.program import as_it_is
 from fedlocal.runtime.rewrite import lay_out
-from fedlocal.trees import leaves
+from fedlocal.trees import leaves, scan
 
 
 def recorded(function):
@@ -33,6 +36,40 @@ def test_every_layout_is_recorded_by_itself():
     for given in (torch.rand(2, 3), torch.rand(3, 2).T, torch.rand(4), torch.rand(2, 3)):
         assert torch.equal(twice(given), given.reshape(-1) * 2)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("start", [torch.rand(2, 3), torch.rand(3, 2).T])
+def test_a_scan_is_one_step_after_another(start):
+    calls = []
+
+    def step(state, row, rest):
+        calls.append(row)
+        x, (count,) = state
+        # Transposed in memory from the second step on, whatever it was before.
+        return ((row[0] * x + rest).T.contiguous().T, (count + 1,))
+
+    each, rest = (torch.rand(5), ()), torch.rand(2, 3)
+    state = (start, (torch.zeros(()),))
+    expected = scan(step, state, each, rest)
+    calls.clear()
+    x, (count,) = recorded(step).scan(state, each, rest)
+    assert torch.equal(x, expected[0]) and count == 5
+    assert len(calls) == (2 if start.is_contiguous() else 1)
+
+
+def test_nothing_is_kept_of_what_was_given():
+    """Not even until garbage is collected: what is free at once is taken again at once."""
+    gc.collect()
+    gc.disable()
+    try:
+        twice, given = recorded(lambda a, b: (a * 2, b)), torch.rand(3)
+        twice(given, ())
+        seen = weakref.ref(given)
+        twice(given, ())
+        del given
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_what_does_nothing_is_taken_out_and_nothing_else():

@@ -2,7 +2,6 @@
 
 import torch
 
-from fedlocal.client import Work
 from fedlocal.runtime.parts import in_pieces
 from fedlocal.runtime.replayed import KEPT, Replayed
 from fedlocal.trees import leaves
@@ -57,22 +56,15 @@ def test_one_capture_for_each_shape_and_the_oldest_is_dropped():
 
 
 def test_steps_in_pieces_are_the_same_steps():
-    steps, clients = 7, 2
-    work = Work(
-        indices=torch.arange(steps * clients).reshape(steps, clients, 1),
-        mask=(),
-        active=torch.ones(steps, clients, dtype=torch.bool),
-        rates=torch.rand(steps, clients),
-        noise=torch.rand(clients, 3),
-        draws=(),
-    )
+    each = torch.arange(14).reshape(7, 2), (torch.rand(7, 2), ())
     seen = []
 
-    def note(local, begun, part, control):
-        assert part.noise == () == part.everything
+    def note(local, part, shared):
+        assert shared == "shared"
         seen.append(part)
-        return local + len(part.indices)
+        return local + len(part[0])
 
-    assert in_pieces(note, 3)(0, (), work, ()) == steps
-    assert torch.equal(torch.cat([part.indices for part in seen]), work.indices)
-    assert torch.equal(torch.cat([part.rates for part in seen]), work.rates)
+    assert in_pieces(note, 3)(0, each, "shared") == 7
+    assert [len(part[0]) for part in seen] == [3, 3, 1]
+    for together, *parts in zip(leaves(each), *map(leaves, seen), strict=True):
+        assert torch.equal(torch.cat(parts), together)
