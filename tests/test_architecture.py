@@ -16,7 +16,7 @@ FILES = {
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
     {"lazy", "flattened", "trees", "flat", "rng", "losses", "precision", "memory"},
-    {"goal", "threads", "bits"},
+    {"goal", "threads", "bits", "recorded"},
     {"pieces"},
     {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
     {"average", "lars"},

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 
 from fedlocal.clients import IntArray
-from fedlocal.runtime.rewrite import VIEWS
+from fedlocal.recorded.rewrite import VIEWS
 
 Executor = Literal["auto", "vectorised", "chunked", "sequential"]
 EXECUTORS = ("auto", "vectorised", "chunked", "sequential")

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 
 from fedlocal.client import Batch, Begun, Local, Work
-from fedlocal.runtime.graph import Recorded
-from fedlocal.runtime.program import RECORD_FROM, Finish, Program, as_it_is
-from fedlocal.runtime.replayed import Replayed
+from fedlocal.recorded.graph import Recorded
+from fedlocal.recorded.program import RECORD_FROM, Finish, Program, as_it_is
+from fedlocal.recorded.replayed import Replayed
 from fedlocal.runtime.runtime import ClientParts
 from fedlocal.trees import Tree, each_row, leaves, scan, take
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from fedlocal.client import ClientState, Inbox, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.precision import products_in
-from fedlocal.runtime.graph import record
+from fedlocal.recorded.graph import record
+from fedlocal.recorded.program import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.groups import (
     EXECUTORS,
     Executor,
@@ -22,7 +23,6 @@ from fedlocal.runtime.groups import (
 )
 from fedlocal.runtime.padded import padded, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
-from fedlocal.runtime.program import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.runtime import Ahead, ClientParts, Plan, everything
 from fedlocal.trees import concatenate, take, tree_map
 

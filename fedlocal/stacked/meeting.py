@@ -14,8 +14,8 @@ from torch import Tensor
 from fedlocal.client import Client, ClientState, Inbox, Upload
 from fedlocal.clients import IntArray
 from fedlocal.objective import Objective
+from fedlocal.recorded.graph import shapes
 from fedlocal.runtime import Ahead, Plan, Runner, Vmapped
-from fedlocal.runtime.graph import shapes
 from fedlocal.stacked.client import StackedClient
 from fedlocal.stacked.numbers import Path, numbers, rest
 from fedlocal.stacked.turns import ask

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from fedlocal.runtime.graph import record
+from fedlocal.recorded.graph import record
 from fedlocal.runtime.groups import CPU_BYTES, group_size, groups, peak_bytes
 
 

@@ -10,9 +10,10 @@ from torch import nn
 from fedlocal import simulate
 from fedlocal.models import lenet5
 from fedlocal.pieces import Correction
-from fedlocal.runtime import Loop, Vmapped, program
-from fedlocal.runtime.graph import record
-from fedlocal.runtime.program import close, compiled
+from fedlocal.recorded import program
+from fedlocal.recorded.graph import record
+from fedlocal.recorded.program import close, compiled
+from fedlocal.runtime import Loop, Vmapped
 from fedlocal.trees import leaves
 from strategies import local_sgd, scaffold
 from tests import ragged

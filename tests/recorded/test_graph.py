@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedlocal.runtime.constants import LARGEST, fold
-from fedlocal.runtime.graph import Recorded, record
-from fedlocal.runtime.joined import in_parts
-from fedlocal.runtime.program import as_it_is
-from fedlocal.runtime.rewrite import lay_out
+from fedlocal.recorded.constants import LARGEST, fold
+from fedlocal.recorded.graph import Recorded, record
+from fedlocal.recorded.joined import in_parts
+from fedlocal.recorded.program import as_it_is
+from fedlocal.recorded.rewrite import lay_out
 from fedlocal.trees import leaves, scan
 
 

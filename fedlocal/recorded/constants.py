@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fedlocal.runtime.rewrite import VIEWS, is_drawn, writes
+from fedlocal.recorded.rewrite import VIEWS, is_drawn, writes
 
 aten = torch.ops.aten
 

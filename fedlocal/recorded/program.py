@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedlocal.runtime.bound import bind
-from fedlocal.runtime.constants import fold
-from fedlocal.runtime.graph import Flat
-from fedlocal.runtime.joined import in_parts
-from fedlocal.runtime.rewrite import convolution_groups, lay_out
+from fedlocal.recorded.bound import bind
+from fedlocal.recorded.constants import fold
+from fedlocal.recorded.graph import Flat
+from fedlocal.recorded.joined import in_parts
+from fedlocal.recorded.rewrite import convolution_groups, lay_out
 
 log = logging.getLogger(__name__)
 

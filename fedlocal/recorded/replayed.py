@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.runtime.graph import shapes
+from fedlocal.recorded.graph import shapes
 from fedlocal.trees import Tree, leaves, like, tree_map
 
 # A captured graph keeps its memory for itself.

@@ -2,8 +2,8 @@
 
 import torch
 
+from fedlocal.recorded.replayed import KEPT, Replayed
 from fedlocal.runtime.parts import in_pieces
-from fedlocal.runtime.replayed import KEPT, Replayed
 from fedlocal.trees import leaves
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fedlocal.runtime.rewrite import simplify
+from fedlocal.recorded.rewrite import simplify
 from fedlocal.trees import Tree, leaves, like, rows, tree_map
 
 # Flat tensors in, flat tensors out.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fedlocal.runtime.rewrite import writes
+from fedlocal.recorded.rewrite import writes
 
 aten = torch.ops.aten
 
