@@ -1,10 +1,17 @@
 """The way of a captured graph, with a capture that any machine has: doing it again."""
 
+from functools import partial
+
+import pytest
 import torch
 
 from fedlocal.recorded.replayed import KEPT, Replayed
+from fedlocal.runtime import Vmapped, parts, vmapped
 from fedlocal.runtime.parts import in_pieces
 from fedlocal.trees import leaves
+from tests import ragged
+from tests.runs import final, largest_difference
+from tests.strategies_in_conf import NAMES, strategy_of
 
 
 def again(function):
@@ -66,5 +73,26 @@ def test_steps_in_pieces_are_the_same_steps():
 
     assert in_pieces(note, 3)(0, each, "shared") == 7
     assert [len(part[0]) for part in seen] == [3, 3, 1]
-    for together, *parts in zip(leaves(each), *map(leaves, seen), strict=True):
-        assert torch.equal(torch.cat(parts), together)
+    for together, *pieces in zip(leaves(each), *map(leaves, seen), strict=True):
+        assert torch.equal(torch.cat(pieces), together)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_by_captured_steps_has_the_same_bits(name, monkeypatch):
+    def run():
+        return final(ragged.simulation(strategy_of(name), Vmapped(program="recorded")))
+
+    on_a_cpu, captured = run(), []
+
+    def replayed(function):
+        captured.append(function)
+        return Replayed(function, again)
+
+    def of_a_gpu(*given):
+        return parts.parts_of(*given[:-1], torch.device("cuda"))
+
+    monkeypatch.setattr(parts, "Replayed", replayed)
+    monkeypatch.setattr(parts, "in_pieces", partial(in_pieces, most=2))
+    monkeypatch.setattr(vmapped, "parts_of", of_a_gpu)
+    assert largest_difference(on_a_cpu, run()) == 0
+    assert captured
