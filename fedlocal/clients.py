@@ -142,7 +142,6 @@ def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArra
     if quota == size:
         return np.broadcast_to(np.arange(size), (steps, size))
     per_pass = size // quota
-    whole, passes = per_pass * quota, -(-steps // per_pass)
-    orders = [rng.permutation(size)[:whole] for _ in range(passes)]
-    order = orders[0] if passes == 1 else np.concatenate(orders)
-    return order[: steps * quota].reshape(steps, quota)
+    passes = -(-steps // per_pass)
+    orders = [rng.permutation(size)[: per_pass * quota] for _ in range(passes)]
+    return np.concatenate(orders).reshape(-1, quota)[:steps]

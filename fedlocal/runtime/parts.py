@@ -83,22 +83,22 @@ def end_of_many(client: ClientParts) -> Callable[..., Any]:
     return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
-def steps_by(scan: Scan) -> LocalSteps:
-    """All steps of a group's work, taken by `scan`."""
+def steps_by(taken: Scan) -> LocalSteps:
+    """All steps of a group's work, taken so."""
 
     def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
         each = work.indices, work.active, work.rates, work.draws
-        return scan(local, each, (begun, work.mask, control))
+        return taken(local, each, (begun, work.mask, control))
 
     return run
 
 
-def in_pieces(scan: Scan, most: int = CAPTURED) -> Scan:
+def in_pieces(taken: Scan, most: int = CAPTURED) -> Scan:
     """The same in pieces of at most so many steps."""
 
     def run_pieces(local: Local, each: Tree, shared: Tree) -> Local:
         for first in range(0, len(next(leaves(each))), most):
-            local = scan(local, take(each, slice(first, first + most)), shared)
+            local = taken(local, take(each, slice(first, first + most)), shared)
         return local
 
     return run_pieces
