@@ -7,42 +7,115 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.pieces import View
+from fedlocal.flat import ParamSpec
+from fedlocal.pieces import InnerOptimiser, View
 from fedlocal.precision import Precision
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, select, take
 
-# (x [P], indices [B], mask [B] or ()) -> (gradient [P], loss []), on those examples.
-Gradient = Callable[[Tensor, Tensor, Tree], tuple[Tensor, Tensor]]
+
+class Own(NamedTuple):
+    """The parts of a model beside the shared parameters.
+
+    personal: Parameters that stay with their client, [Q]; () for none.
+    buffers: Buffers that `forward` changes, [B]; () for none.
+    """
+
+    personal: Tree = ()
+    buffers: Tree = ()
+
+
+class Batch(NamedTuple):
+    """The work of one local step: a row of the client's indices, draws and keys.
+
+    indices: Examples, [B]. mask: Which of them count, [B]; () for all. active: Whether the step is
+    real, []; () if it is. draws: What the augmentation does to each example, [B, n]; () without
+    one. key: Of the model's random numbers, []; () where it draws none.
+    """
+
+    indices: Tensor
+    mask: Tree = ()
+    active: Tree = ()
+    draws: Tree = ()
+    key: Tree = ()
+
+
+class StepGradient(NamedTuple):
+    """Gradient of a mini-batch loss, and what its computation leaves behind.
+
+    shared: With respect to the shared parameters, [P]. personal: To the personal ones, [Q] or ().
+    loss: Mean loss without the l2 term, []. buffers: The buffers after it, [B] or ().
+    """
+
+    shared: Tensor
+    personal: Tree
+    loss: Tensor
+    buffers: Tree
+
+
+class Everything(NamedTuple):
+    """All examples of a client, in parts that are looked at one after another.
+
+    indices: [C, B]. real: Which of them are no padding, [C, B]; () for all. key: Of the model's
+    random numbers, []; () where it draws none.
+    """
+
+    indices: Tensor
+    real: Tree = ()
+    key: Tree = ()
 
 
 class Gradients(NamedTuple):
-    """Of the objective.
+    """Gradient functions of the objective.
 
-    step: Of a local step, given its draws [B, n] or () too. plain: Of examples as they are.
-    precision: In which products are to be computed.
+    step: Of a local step: augmented and clipped. plain: Of examples as they are. precision: Of
+    the products. pads: Whether a padded batch with a mask gives exactly the gradient of its real
+    examples, with this model and loss; else batches must never be padded.
     """
 
-    step: Callable[[Tensor, Tensor, Tree, Tree], tuple[Tensor, Tensor]]
-    plain: Gradient
+    step: Callable[[Tensor, Own, Batch], StepGradient]
+    plain: Callable[[Tensor, Own, Batch], StepGradient]
     precision: Precision = "full"
+    pads: Callable[[], bool] = lambda: False
+
+
+class OwnState(NamedTuple):
+    """The parts of a model that stay with their client; every field is () where there are none.
+
+    personal: Personal parameters, [Q]. inner: The inner optimiser's state of them. buffers: Buffers
+    that `forward` changes, [B].
+    """
+
+    personal: Tree = ()
+    inner: Tree = ()
+    buffers: Tree = ()
+
+    @property
+    def parts(self) -> Own:
+        """As parts of the model."""
+        return Own(self.personal, self.buffers)
 
 
 class ClientState(NamedTuple):
-    """What one client keeps between rounds, one field per slot that keeps anything."""
+    """The state of one client between rounds, one field per slot that keeps anything."""
 
     inner: Tree
     correction: Tree
     uplink: Tree
     mixing: Tree
+    own: OwnState = OwnState()
 
 
 class Inbox(NamedTuple):
-    """What the server broadcast: the anchor (or this client's row) [P] and the controls."""
+    """The server's broadcast: the anchor (or this client's row) [P], and the controls.
+
+    buffers: Averaged buffers of the model, [B]; () where none are averaged.
+    """
 
     model: Tensor
     inner: Tree
     correction: Tree
+    buffers: Tree = ()
 
 
 class Work(NamedTuple):
@@ -55,6 +128,7 @@ class Work(NamedTuple):
     noise: The compressor's uniforms, [n].
     everything: All of the client's examples, where the correction reads them; else ().
     draws: What the augmentation does to each example of each step, [H, B, n]; () without one.
+    keys: Of the model's random numbers in each step, [H]; () where it draws none.
     """
 
     indices: Tensor
@@ -64,22 +138,20 @@ class Work(NamedTuple):
     noise: Tensor
     everything: Tree = ()
     draws: Tree = ()
-
-
-class Everything(NamedTuple):
-    """All examples of a client: indices, [C, B], and which of them are no padding, [C, B]."""
-
-    indices: Tensor
-    real: Tensor
+    keys: Tree = ()
 
 
 class Upload(NamedTuple):
-    """What a client sends: the encoded message, the pieces' reports, and its mean loss []."""
+    """A client's message: the encoded model, the slots' reports, and its mean loss [].
+
+    buffers: The model's buffers after the round, [B]; () where none are averaged.
+    """
 
     message: Tree
     inner: Tree
     correction: Tree
     loss: Tensor
+    buffers: Tree = ()
 
 
 class Begun(NamedTuple):
@@ -97,15 +169,7 @@ class Local(NamedTuple):
     inner: Tree
     loss_sum: Tensor
     step_sum: Tensor
-
-
-class Batch(NamedTuple):
-    """What one local step is given of a client's work: a row of its indices, and so on."""
-
-    indices: Tensor
-    mask: Tree
-    active: Tree
-    draws: Tree
+    own: OwnState = OwnState()
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +178,13 @@ class Client:
 
     Attributes:
         strategy: Bound to the model's layers.
-        gradients: Of the objective, at vectors [P].
+        gradients: Gradient functions of the objective.
+        personal: Layout of the personal parameters; None if the model has none.
     """
 
     strategy: Strategy
     gradients: Gradients
+    personal: ParamSpec | None = None
 
     def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
         """Pull, take H local steps, encode what the server does not know yet."""
@@ -131,27 +197,28 @@ class Client:
         """Pull, and get ready for the local steps."""
         strategy = self.strategy
         start, belief = strategy.mixing.begin(state.mixing, inbox.model)
-        full = full_gradient(self.gradients.plain, start, work.everything)
+        own = self._begin_own(state.own, inbox, start)
+        full = full_gradient(self.gradients, start, own.parts, work.everything)
         correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
         zero = start.new_zeros(())
-        local = Local(start, strategy.inner.begin(state.inner, inbox.inner), zero, zero)
+        local = Local(start, strategy.inner.begin(state.inner, inbox.inner), zero, zero, own)
         return Begun(start, belief, correction), local
 
     def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
         """One local step with the step size `lr` []; `control` is the correction's broadcast."""
 
-        def at(point: Tensor) -> tuple[Tensor, Tensor]:
-            # The same pictures wherever the point is.
-            return self.gradients.step(point, batch.indices, batch.mask, batch.draws)
+        def at(point: Tensor) -> StepGradient:
+            # The same pictures and masks wherever the point is.
+            return self.gradients.step(point, local.own.parts, batch)
 
-        def gradient(point: Tensor) -> Tensor:
-            return at(point)[0]
-
-        view = View(begun.start, control, gradient)
-        grad, loss = at(local.x)
-        direction = self.strategy.correction.correct(grad, local.x, begun.correction, view)
+        view = View(begun.start, control, lambda point: at(point).shared)
+        grad = at(local.x)
+        direction = self.strategy.correction.correct(
+            grad.shared, local.x, begun.correction, view
+        )
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
-        after = Local(x, buffers, local.loss_sum + loss, local.step_sum + lr)
+        own = self._step_own(local.own, grad, lr)
+        after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
         # A client that is done waits for the others of its batch with nothing changing.
         return after if batch.active == () else select(batch.active, after, local)
 
@@ -168,35 +235,83 @@ class Client:
         ended, report = strategy.correction.end(correction, start, belief, local.step_sum, control)
 
         memory = strategy.mixing.end(state.mixing, local.x, belief)
-        upload = Upload(message, strategy.inner.report(local.inner), report, local.loss_sum / steps)
-        return ClientState(local.inner, ended, uplink, memory), upload
+        # Buffers travel if the server averages them, and else are kept.
+        kept = state.own.buffers != ()
+        upload = Upload(
+            message=message,
+            inner=strategy.inner.report(local.inner),
+            correction=report,
+            loss=local.loss_sum / steps,
+            buffers=() if kept else local.own.buffers,
+        )
+        own = local.own if kept else local.own._replace(buffers=())
+        return ClientState(local.inner, ended, uplink, memory, own), upload
+
+    def _begin_own(self, own: OwnState, inbox: Inbox, start: Tensor) -> OwnState:
+        """The client's own parts as a round begins."""
+        inner = self.strategy.inner
+        if inner.control(start) == ():
+            # Shared buffers of the optimiser have no counterpart for personal parameters.
+            own = own._replace(inner=inner.begin(own.inner, ()))
+        return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
+
+    def _step_own(self, own: OwnState, grad: StepGradient, lr: Tensor) -> OwnState:
+        """The same step for personal parameters, without a correction; and the new buffers."""
+        if self.personal is None:
+            return own._replace(buffers=grad.buffers)
+        inner: InnerOptimiser = self.strategy.inner.bind(self.personal)
+        personal, state = inner.step(own.personal, grad.personal, own.inner, lr)
+        return OwnState(personal, state, grad.buffers)
 
 
-def init_client(strategy: Strategy, x: Tensor) -> ClientState:
-    """State of a client that has not taken part yet."""
+def init_client(strategy: Strategy, x: Tensor, own: Own = Own(), kept: bool = False) -> ClientState:
+    """State of a client that has not taken part yet.
+
+    Args:
+        strategy: Its slots say what a client keeps.
+        x: The initial shared parameters, [P].
+        own: The initial personal parameters and buffers.
+        kept: Whether the buffers stay with the client.
+    """
     return ClientState(
         inner=strategy.inner.init(x),
         correction=strategy.correction.init(x),
         uplink=strategy.uplink.init(x),
         mixing=strategy.mixing.memory(x),
+        own=_init_own(strategy, own, kept),
     )
+
+
+def _init_own(strategy: Strategy, own: Own, kept: bool) -> OwnState:
+    inner = () if own.personal == () else strategy.inner.init(own.personal)
+    return OwnState(own.personal, inner, own.buffers if kept else ())
 
 
 def batch(work: Work, h: int) -> Batch:
     """The work of step h."""
-    return Batch(work.indices[h], work.mask, take(work.active, h), take(work.draws, h))
+    rest = take((work.active, work.draws, work.keys), h)
+    return Batch(work.indices[h], work.mask, *rest)
 
 
-def full_gradient(gradient: Gradient, x: Tensor, everything: Tree) -> Tree:
+def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -> Tree:
     """Gradient at x over all of a client's examples, [P]; () where they are not given."""
     if everything == ():
         return ()
-    counts = everything.real.sum(1).to(x.dtype)
+    indices, real, key = everything
+
+    def at(part: int) -> Tensor:
+        keyed = key if key == () else key + part
+        mask = real if real == () else real[part]
+        return gradients.plain(x, own, Batch(indices[part], mask, key=keyed)).shared
+
+    if real == ():
+        # One part, or all of one length: the parts' mean.
+        return sum((at(part) for part in range(1, len(indices))), at(0)) / len(indices)
+    counts = real.sum(1).to(x.dtype)
     total = torch.zeros_like(x)
     for part in range(len(counts)):
-        grad = gradient(x, everything.indices[part], everything.real[part])[0]
         # A part that is all padding has no mean.
-        total = total + torch.where(counts[part] > 0, counts[part] * grad, 0.0)
+        total = total + torch.where(counts[part] > 0, counts[part] * at(part), 0.0)
     return total / counts.sum()
 
 

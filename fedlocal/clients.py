@@ -26,6 +26,8 @@ class Clients:
         counts: Weight of each client by example count, [K]; an example that several clients hold
             is shared between them, so that it counts once in all.
         pixels: What the bytes of x mean; None where x holds numbers.
+        here: Ids of the clients whose examples are in this process, the others' being
+            placeholders; None for all.
     """
 
     x: Tensor
@@ -33,6 +35,7 @@ class Clients:
     chunks: tuple[tuple[IntArray, ...], ...]
     counts: NDArray[np.float64]
     pixels: Pixels | None = None
+    here: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Refuse bytes of another kind than `pixels` says."""

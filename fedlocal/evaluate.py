@@ -1,16 +1,15 @@
 """Evaluation of the consensus model on train and test examples."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from fedlocal.accuracy import count_right, rule_of
+from fedlocal.client import Own
 from fedlocal.clients import IntArray
-from fedlocal.losses import accuracy
 from fedlocal.objective import Objective
 from fedlocal.rng import Purpose, generator
 
@@ -59,30 +58,47 @@ class Examples(NamedTuple):
     x: Tensor
     y: Tensor
 
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All of them, at most `size` at once."""
-        return zip(self.x.split(size), self.y.split(size), strict=True)
+
+class Score(NamedTuple):
+    """Loss and accuracy of a model on a set of examples; accuracy is None where it has none."""
+
+    loss: float
+    accuracy: float | None
 
 
 @torch.no_grad()
-def mean_loss(objective: Objective, x: Tensor, examples: Examples, batch_size: int) -> float:
-    """The objective (l2 term included) at x [P], averaged over the examples."""
-    total = torch.zeros((), dtype=torch.float64)
-    for inputs, targets in examples.batches(batch_size):
-        total += objective.value(x, objective.numbers(inputs), targets).cpu().double() * len(inputs)
-    return float(total) / len(examples.x)
+def score(
+    objective: Objective, x: Tensor, own: Own, examples: Examples, batch_size: int, seed: int = 0
+) -> Score:
+    """Evaluate a model on a whole set of examples.
+
+    The loss is that of all outputs together, without the l2 term. So it does not depend on
+    `batch_size`, whatever the loss is.
+
+    Args:
+        objective: Model and loss.
+        x: The shared parameters, [P].
+        own: The other parts of the model.
+        examples: The set.
+        batch_size: Examples that the model sees at once.
+        seed: Of random numbers, for a model that draws some in eval mode too.
+    """
+    output = outputs(objective, x, own, examples.x, batch_size, seed)
+    loss = float(objective.loss(output, examples.y.clone()))
+    rule = rule_of(output, examples.y, objective.loss)
+    if rule is None:
+        return Score(loss, None)
+    right, counted = count_right(output, examples.y, rule)
+    return Score(loss, right / counted if counted else None)
 
 
-@torch.no_grad()
-def mean_accuracy(
-    objective: Objective, x: Tensor, examples: Examples, batch_size: int
-) -> float | None:
-    """Share of correct predictions; None where targets are not classes."""
-    if examples.y.is_floating_point():
-        return None
-    named = objective.spec.named(x)
-    correct = 0
-    for inputs, targets in examples.batches(batch_size):
-        output = functional_call(objective.model, named, (objective.numbers(inputs),))
-        correct += round(float(accuracy(output, targets)) * len(inputs))
-    return correct / len(examples.x)
+def outputs(
+    objective: Objective, x: Tensor, own: Own, inputs: Tensor, batch_size: int, seed: int = 0
+) -> Tensor:
+    """The model's outputs on all inputs, [n, ...], at most `batch_size` of them at once."""
+    key = torch.tensor(seed, device=x.device) if objective.random[1] else None
+    if len(inputs) > batch_size and not objective.rowwise:
+        # What it makes of an example depends on the others: there is one right set of them.
+        batch_size = len(inputs)
+    parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from fedlocal.augment import NoAugment
-from fedlocal.client import ClientState, Inbox, Upload, broadcast_rows, init_client
+from fedlocal.client import ClientState, Inbox, Own, OwnState, Upload, broadcast_rows
 from fedlocal.client_table import ClientTable
 from fedlocal.clients import IntArray
 from fedlocal.noise import link_noise
-from fedlocal.rng import Purpose, generator
+from fedlocal.rng import Purpose, generator, step_keys
 from fedlocal.runtime import Plan
 from fedlocal.simulation import (
     Answers,
@@ -21,7 +21,7 @@ from fedlocal.simulation import (
     has_own_models,
     step_sizes,
 )
-from fedlocal.trees import expand, repeat
+from fedlocal.trees import Tree, expand, repeat
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class InProcess:
 
     def init(self, sim: Simulation) -> ClientTable:
         """See `Population.init`."""
-        return ClientTable.of(init_client(sim.strategy, sim.start), len(sim.clients))
+        return ClientTable.of(sim.fresh_client(), len(sim.clients))
 
     def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientTable, Answers]:
         """See `Population.train`. Every member answers."""
@@ -45,7 +45,8 @@ class InProcess:
             return state.clients, Answers(order.members, order.invited, None, nothing)
         ids = torch.from_numpy(order.members).to(sim.start.device)
         server = state.server
-        inbox = Inbox(broadcast_rows(server.anchor, ids), server.inner, server.correction)
+        models = broadcast_rows(server.anchor, ids)
+        inbox = Inbox(models, server.inner, server.correction, server.buffers)
         table: ClientTable = state.clients
         plan = plan_of(sim, order)
         states, uploads = work(sim, table.take(order.members), inbox, plan)
@@ -55,7 +56,10 @@ class InProcess:
     def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`. Every member answers."""
         ids = torch.from_numpy(order.members).to(sim.start.device)
-        return order.members, gradients_at(sim, order, broadcast_rows(state.server.anchor, ids))
+        table: ClientTable = state.clients
+        own = own_parts(table.take(order.members).own, state.server.buffers, len(order.members))
+        models = broadcast_rows(state.server.anchor, ids)
+        return order.members, gradients_at(sim, order, models, own)
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`."""
@@ -64,10 +68,15 @@ class InProcess:
         # Where all evaluate what is broadcast, nobody's state need be looked at.
         return outputs(sim, state.clients.everyone(), rows) if has_own_models(sim) else rows
 
+    def own(self, sim: Simulation, state: RunState) -> Own:
+        """See `Population.own`."""
+        everyone = state.clients.everyone()
+        return own_parts(everyone.own, state.server.buffers, len(sim.clients))
+
 
 def fresh_clients(sim: Simulation, count: int) -> ClientState:
     """States of clients that have not taken part yet, every tensor [count, ...]."""
-    return repeat(init_client(sim.strategy, sim.start), count)
+    return repeat(sim.fresh_client(), count)
 
 
 def work(
@@ -81,8 +90,8 @@ def work(
         inbox: What they received; its model is [S, P], its controls are those of all.
         plan: Who the members are and what they do.
     """
-    controls = expand((inbox.inner, inbox.correction), len(plan.clients))
-    return sim.cohort.run(states, Inbox(inbox.model, *controls), plan)
+    shared = expand((inbox.inner, inbox.correction, inbox.buffers), len(plan.clients))
+    return sim.cohort.run(states, Inbox(inbox.model, *shared), plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
@@ -102,12 +111,40 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         ),
         everything=_examples(sim, order) if reads_all else [],
         draws=_draws(sim, order, indices),
+        keys=_keys(sim, order, Purpose.FORWARD, len(rates)),
+        full_keys=_full_keys(sim, order) if reads_all else NO_KEYS,
     )
 
 
-def gradients_at(sim: Simulation, order: Order, models: Tensor) -> Tensor:
-    """Gradient of each member over all of its examples at its row of `models` [S, P], [S, P]."""
-    return sim.cohort.gradients(models, _examples(sim, order))
+def gradients_at(sim: Simulation, order: Order, models: Tensor, own: Own) -> Tensor:
+    """Gradient of each member over all of its examples, [S, P].
+
+    Args:
+        sim: The run.
+        order: Its members.
+        models: Where each gradient is taken, [S, P].
+        own: The other parts of the members' models, every tensor [S, ...].
+    """
+    return sim.cohort.gradients(models, own, _examples(sim, order), _full_keys(sim, order))
+
+
+def own_parts(states: OwnState, buffers: Tree, count: int) -> Own:
+    """The own parts of `count` members, every tensor [S, ...]; averaged buffers [B] go before."""
+    return states.parts if buffers == () else Own(states.personal, expand(buffers, count))
+
+
+NO_KEYS = np.zeros((0, 0), dtype=np.int64)
+
+
+def _keys(sim: Simulation, order: Order, purpose: Purpose, steps: int) -> IntArray:
+    """Keys of the model's random numbers, [S, steps]; none where it draws none."""
+    if not sim.objective.random[0]:
+        return NO_KEYS
+    return step_keys(sim.seed, purpose, order.members, order.round_index, steps)
+
+
+def _full_keys(sim: Simulation, order: Order) -> IntArray:
+    return _keys(sim, order, Purpose.FULL_GRADIENT, 1)
 
 
 def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:

@@ -63,13 +63,17 @@ def uplink_nbytes(strategy: Strategy, uploads: Upload, like: Tensor) -> IntArray
         like: A model [P]; gives size and dtype.
     """
     layout = uplink_layout(strategy, take(uploads, 0), len(like))
-    parts = uploads.message, (uploads.inner, uploads.correction)
-    return each_nbytes(parts, layout, like.dtype, len(uploads.loss))
+    return each_nbytes(upload_parts(uploads), layout, like.dtype, len(uploads.loss))
+
+
+def upload_parts(upload: Upload) -> Tree:
+    """The tensors of an upload that travel in its body."""
+    return upload.message, (upload.inner, upload.correction, upload.buffers)
 
 
 def uplink_layout(strategy: Strategy, upload: Upload, size: int) -> Tree:
     """Layout of one client's upload: its message, and its reports in full."""
-    return strategy.uplink.layout(size), dense_layout((upload.inner, upload.correction))
+    return strategy.uplink.layout(size), dense_layout(upload_parts(upload)[1])
 
 
 def downlink_nbytes(
@@ -89,13 +93,18 @@ def downlink_nbytes(
     return np.where(current, change, whole)
 
 
+def server_controls(server: ServerState) -> Tree:
+    """The tensors that are broadcast in full beside the anchor."""
+    return server.inner, server.correction, server.buffers
+
+
 def downlink_layouts(strategy: Strategy, server: ServerState) -> tuple[Tree, Tree]:
     """Layouts of the broadcast to those who hold the last anchor, and to the others.
 
     They are equal where the encoded change would be no shorter than the anchor itself (a
     compressor with indices may be longer): then everybody is sent the anchor.
     """
-    controls = dense_layout((server.inner, server.correction))
+    controls = dense_layout(server_controls(server))
     change = strategy.downlink.layout(server.anchor.shape[1]), controls
     whole = dense_layout(server.anchor[0]), controls
     dtype = server.anchor.dtype

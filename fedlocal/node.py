@@ -116,7 +116,7 @@ class Node:
         after, uploads = work(self.sim, before, own, plan_of(self.sim, mail.order))
         return self._kept(received, mail, before, after), uploads
 
-    def gradients(self, mail: Mail) -> Tensor:
+    def gradients(self, state: NodeState, mail: Mail) -> Tensor:
         """The gradient of each member over all of its examples at the model that came, [S, P].
 
         Raises:
@@ -130,7 +130,8 @@ class Node:
             for data, row in zip(mail.payloads, mail.rows, strict=True)
         ]
         rows = torch.stack(models)[self._positions(mail, order.members)]
-        return gradients_at(self.sim, order, rows)
+        own = self._before(state, mail).own.parts
+        return gradients_at(self.sim, order, rows, own)
 
     def models(self, state: NodeState, mail: Mail) -> Tensor:
         """The model that each member would start the next round from, [S, P]."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.client import Inbox, Upload, broadcast_rows
-from fedlocal.ledger import downlink_layouts, uplink_layout
+from fedlocal.ledger import downlink_layouts, server_controls, uplink_layout, upload_parts
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Timing
 from fedlocal.rng import Purpose
@@ -64,14 +64,19 @@ def formats(sim: Simulation) -> Formats:
             f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
             " do not; its clients can be simulated: runtime=vmapped or runtime=loop"
         )
-    server = init_server(strategy, x, len(sim.clients))
-    controls = server.inner, server.correction
+    if strategy.correction.surveys and sim.averaged != ():
+        raise ValueError(
+            f"{strategy.correction} asks for gradients before the round, in messages without the"
+            " model's buffers; on Flower use buffers=personal, buffers=frozen, or GroupNorm"
+        )
+    server = init_server(strategy, x, len(sim.clients), sim.averaged)
+    controls = server_controls(server)
     upload = sample_upload(sim, server)
     noise = x.new_zeros(strategy.downlink.noise_size(len(x)))
     change, _ = strategy.downlink.encode(torch.zeros_like(x), strategy.downlink.init(x), noise)
     change_layout, whole_layout = downlink_layouts(strategy, server)
     return Formats(
-        upload=_format(_parts(upload), uplink_layout(strategy, upload, len(x)), x),
+        upload=_format(upload_parts(upload), uplink_layout(strategy, upload, len(x)), x),
         change=_format((change, controls), change_layout, x),
         whole=_format((x, controls), whole_layout, x),
         model=_format(x, dense_layout(x), x),
@@ -83,7 +88,7 @@ def formats(sim: Simulation) -> Formats:
 def pack_upload(form: Format, upload: Upload, header: Header, dtype: torch.dtype) -> bytes:
     """One client's upload; its loss goes into the header."""
     header = header._replace(loss=float(upload.loss))
-    return pack(header, _parts(upload), form.layout, dtype)
+    return pack(header, upload_parts(upload), form.layout, dtype)
 
 
 def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Tensor) -> Upload:
@@ -93,12 +98,12 @@ def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Te
         ValueError: Not a message of this format, or of another client or round, or with values
             that are not finite.
     """
-    header, (message, (inner, correction)) = _open(form, data, client, order.round_index, like)
+    header, (message, (inner, correction, buffers)) = _open(form, data, client, order.round_index, like)
     wanted = int(order.steps[order.members == client][0])
     if header.steps != wanted:
         raise ValueError(f"an upload after {wanted} local steps was expected, got {header.steps}")
     loss = torch.tensor(header.loss, dtype=like.dtype, device=like.device)
-    upload = Upload(message, inner, correction, loss)
+    upload = Upload(message, inner, correction, loss, buffers)
     if not all(bool(torch.isfinite(leaf).all()) for leaf in leaves(upload)):
         raise ValueError("the upload holds NaN or infinite values: the client's model diverged")
     return upload
@@ -107,7 +112,7 @@ def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Te
 def pack_broadcast(form: Formats, sim: Simulation, state: RunState, row: int, whole: bool) -> bytes:
     """The server's broadcast of one anchor row: the row itself, or the change that made it."""
     server = state.server
-    controls = server.inner, server.correction
+    controls = server_controls(server)
     header = Header(row, state.round_index)
     if whole:
         model = broadcast_rows(server.anchor, torch.tensor([row], device=sim.start.device))[0]
@@ -178,7 +183,3 @@ def _open(
 def _format(sample: Tree, layout: Tree, like: Tensor) -> Format:
     longest = nbytes(layout, like.dtype)
     return Format(sample, layout, longest, longest - optional_nbytes(layout, like.dtype))
-
-
-def _parts(upload: Upload) -> Tree:
-    return upload.message, (upload.inner, upload.correction)

@@ -26,6 +26,8 @@ class Purpose(IntEnum):
     FAULTS = 8
     NEIGHBOUR = 9
     AUGMENTATION = 10
+    FORWARD = 11
+    FULL_GRADIENT = 12
 
 
 def generator(
@@ -74,6 +76,15 @@ def client_keys(
         for word in (round_index, int(purpose), int(seed) & MASK):
             state = _splitmix64(state + np.uint64(word))
     return state
+
+
+def step_keys(
+    seed: int, purpose: Purpose, clients: NDArray[np.int64], round_index: int, steps: int
+) -> NDArray[np.int64]:
+    """One pseudo-random key per client and step, [S, steps]."""
+    with np.errstate(over="ignore"):
+        own = client_keys(seed, purpose, clients, round_index)[:, None]
+        return _splitmix64(own + np.arange(steps, dtype=np.uint64)).view(np.int64)
 
 
 def _splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

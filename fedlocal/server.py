@@ -9,7 +9,7 @@ from torch import Tensor
 from fedlocal.client import Upload
 from fedlocal.pieces import Compressor, Round
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, each_row
+from fedlocal.trees import Tree, each_row, weighted_mean
 
 
 class ServerState(NamedTuple):
@@ -17,6 +17,7 @@ class ServerState(NamedTuple):
 
     anchor: [A, P], exactly the model(s) that clients hold after they received the broadcast; A is
     1 where all clients share it and K where each has its own row.
+    buffers: Averaged buffers of the model, [B]; () where none are averaged.
     """
 
     anchor: Tensor
@@ -25,10 +26,13 @@ class ServerState(NamedTuple):
     mixing: Tree
     outer: Tree
     downlink: Tree
+    buffers: Tree = ()
 
 
-def init_server(strategy: Strategy, x: Tensor, num_clients: int) -> ServerState:
-    """State before the first round, from the initial model x [P]."""
+def init_server(
+    strategy: Strategy, x: Tensor, num_clients: int, buffers: Tree = ()
+) -> ServerState:
+    """State before the first round, from the initial model x [P] and its averaged buffers."""
     anchor = strategy.mixing.anchor(x, num_clients)
     return ServerState(
         anchor=anchor,
@@ -37,6 +41,7 @@ def init_server(strategy: Strategy, x: Tensor, num_clients: int) -> ServerState:
         mixing=strategy.mixing.init(x, num_clients),
         outer=strategy.outer.init(anchor),
         downlink=torch.vmap(strategy.downlink.init)(anchor),
+        buffers=buffers,
     )
 
 
@@ -79,6 +84,7 @@ def server_round(
             mixing=mixing,
             outer=outer,
             downlink=downlink,
+            buffers=weighted_mean(uploads.buffers, info.weights),
         ),
         message,
     )

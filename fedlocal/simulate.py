@@ -15,22 +15,22 @@ from fedlocal.clock import Clock
 from fedlocal.course import Course, outset, run
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
-from fedlocal.flat import ParamSpec, assign, flatten
+from fedlocal.flat import assign
 from fedlocal.goal import Goal
 from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, Objective
+from fedlocal.objective import Loss, ModelOptions, Objective, StepOptions, objective_of
+from fedlocal.objective.setup import Buffers
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.precision import Precision
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
 from fedlocal.server import ServerState
-from fedlocal.simulation import Simulation, client_models, consensus
+from fedlocal.simulation import Simulation, check_buffers, client_models, consensus
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
-from fedlocal.wire import DTYPES
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +40,9 @@ class Result:
     Attributes:
         history: One dict of metrics per round; bytes, steps and seconds are cumulative, None
             where a quantity is not defined.
-        model: The trained module (mean model where clients differ).
-        params: Its parameters, [P].
+        model: The trained module in eval mode (the mean model where clients differ). Personal
+            parameters and personal buffers in it are those of the start: see `client_model`.
+        params: The shared parameters, [P].
         client_params: Each client's model after the last synchronisation, [K, P]; of an
             asynchronous run what each would read now.
         server_state: The server's state.
@@ -88,17 +89,22 @@ def simulate(
     precision: Precision = "full",
     clip_norm: float | None = None,
     spill: str | None = None,
+    frozen: Sequence[str] = (),
+    personal: Sequence[str] = (),
+    buffers: Buffers = "average",
+    l2: float = 0.0,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
     Args:
-        model: Starts the run as it is; it is not changed. No buffers (no BatchNorm).
+        model: Starts the run as it is; it is not changed. Local steps run it in train mode,
+            evaluations in eval mode. Parameters without `requires_grad` keep their values.
         clients: One pair (x [n_i, ...], y [n_i, ...]) per client, or prepared `Clients`.
         strategy: What a function of `strategies` returns.
         rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
         batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
             fewer use what they hold.
-        loss: (output, target) -> mean over the batch.
+        loss: (output, target) -> scalar, any function of a whole batch.
         test: A pair (x, y) to evaluate on.
         participation: Share of the clients in each round, in (0, 1].
         seed: Of batches, cohorts, compressor noise, faults and the clock.
@@ -117,6 +123,13 @@ def simulate(
             "bf16" for autocast to bfloat16.
         clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
         spill: Folder for what clients keep between rounds, if that is too much for the memory.
+        frozen: Names or patterns of parameters that are not trained and never sent.
+        personal: Names or patterns of parameters that stay with their client, are trained there
+            and never sent.
+        buffers: What becomes of buffers that `forward` changes, as running statistics: "average",
+            "personal" (they stay with their client) or "frozen".
+        l2: Local steps minimise loss + l2 / 2 |parameters|^2; the losses of the history are
+            without that term.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
@@ -131,7 +144,7 @@ def simulate(
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
         device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
-        clip_norm, spill,
+        clip_norm, spill, ModelOptions(frozen, personal, buffers, l2),
     )  # fmt: skip
 
     def after_round(course: Course) -> None:
@@ -164,34 +177,29 @@ def prepare(
     precision: Precision = "full",
     clip_norm: float | None = None,
     spill: str | None = None,
+    options: ModelOptions | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
     _check(strategy, rounds, batch_size, participation)
     where = pick_device(device)
-    spec = ParamSpec.of(model)
-    model = deepcopy(model).to(where, dtype)
-    start = flatten(model)
-    if start.dtype not in DTYPES:
-        allowed = ", ".join(str(each) for each in DTYPES)
-        raise ValueError(f"dtype must be one of {allowed}, got {start.dtype}")
     pool = clients if isinstance(clients, Clients) else Clients.of(clients)
+    options = options or ModelOptions()
+    steps = StepOptions(augment or NoAugment(), precision, clip_norm)
+    objective, start, own = objective_of(
+        model, loss, pool, batch_size or None, options, steps, where, dtype
+    )
     # Some mixings refuse some numbers of clients; they look at the number, not at the model.
     strategy.mixing.init(start[:1], len(pool))
-    x, y = (_place(t, start) for t in (pool.x, pool.y))
-    l2 = float(getattr(model, "l2", 0.0))
-    scale = None if pool.pixels is None else pool.pixels.scale(start)
-    augment = augment or NoAugment()
-    objective = Objective(model, loss, x, y, spec, l2, scale, augment, precision, clip_norm)
-    objective.check(start.dtype)
+    x, y = objective.x, objective.y
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
     goal = goal or Goal()
     goal.check(classes=not y.is_floating_point(), tested=test is not None)
-    return Simulation(
+    sim = Simulation(
         objective=objective,
         clients=pool,
-        strategy=strategy.bind(spec),
+        strategy=strategy.bind(objective.spec),
         start=start,
         rounds=rounds if strategy.rounds is None else min(rounds, strategy.rounds),
         batch_size=batch_size or None,
@@ -207,17 +215,23 @@ def prepare(
         test=None if test is None else Examples(*(_place(t, start) for t in test)),
         diagnostics=names_of(diagnostics),
         goal=goal,
+        own=own,
+        buffers=options.buffers,
     )
+    check_buffers(sim)
+    return sim
 
 
 def finish(sim: Simulation, course: Course) -> Result:
     """The result of a run that has had its last round."""
-    state = course.state
-    params = consensus(sim, state)
-    assign(sim.objective.model, params)
+    state, objective = course.state, sim.objective
+    params, model = consensus(sim, state), objective.evaluated
+    assign(model, params, objective.spec)
+    if sim.averaged != ():
+        assign(model, state.server.buffers, objective.layout.buffers)
     return Result(
         history=course.history,
-        model=sim.objective.model,
+        model=model,
         params=params,
         client_params=client_models(sim, state),
         server_state=state.server,

@@ -10,14 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Client, Gradients, Upload, broadcast_rows
+from fedlocal.client import (
+    Client,
+    ClientState,
+    Gradients,
+    Own,
+    Upload,
+    broadcast_rows,
+    init_client,
+)
 from fedlocal.clients import Clients, IntArray
 from fedlocal.clock import Clock
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate, Examples
+from fedlocal.flat import ParamSpec
 from fedlocal.goal import Goal
 from fedlocal.memory import keep_freed
-from fedlocal.objective import Objective
+from fedlocal.objective import Objective, padding_is_exact
 from fedlocal.participation import DropOut
 from fedlocal.pieces import Timing
 from fedlocal.runtime import Ahead, Runner, Runtime
@@ -49,6 +58,8 @@ class Simulation:
         test: Test examples, or None.
         diagnostics: Names of further columns of the rows.
         goal: A value to reach, and when to end before the last round.
+        own: Personal parameters and changing buffers at the start.
+        buffers: What becomes of the buffers: "average", "personal" or "frozen".
     """
 
     objective: Objective
@@ -69,17 +80,47 @@ class Simulation:
     test: Examples | None
     diagnostics: tuple[str, ...]
     goal: Goal
+    own: Own = Own()
+    buffers: str = "average"
+
+    @property
+    def has_personal(self) -> bool:
+        """Whether parts of the model stay with the clients, so that each has a model of its own."""
+        kept = self.own.buffers != () and self.buffers == "personal"
+        return self.personal is not None or kept
+
+    @property
+    def averaged(self) -> Tree:
+        """Initial buffers [B] that the server averages; () for none."""
+        return self.own.buffers if self.buffers == "average" else ()
+
+    def fresh_client(self) -> ClientState:
+        """State of a client that has not taken part yet."""
+        return init_client(self.strategy, self.start, self.own, kept=self.buffers != "average")
 
     @cached_property
     def cohort(self) -> Runner:
         """Runs the clients of a cohort; what it has prepared for one round serves the next."""
         keep_freed()
         objective = self.objective
-        gradients = Gradients(objective.step, objective.gradient, objective.precision)
+        gradients = Gradients(
+            objective.step, objective.gradient, objective.precision, lambda: self.pads
+        )
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
         ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
-        return self.runtime.runner(Client(self.strategy, gradients), ahead)
+        return self.runtime.runner(Client(self.strategy, gradients, self.personal), ahead)
+
+    @property
+    def personal(self) -> ParamSpec | None:
+        """Layout of the personal parameters; None if there are none."""
+        layout = self.objective.layout.personal
+        return layout if layout.names else None
+
+    @cached_property
+    def pads(self) -> bool:
+        """Whether batches may be padded; tried when the first batches of several widths come."""
+        return padding_is_exact(self.objective, self.start, self.own)
 
     @cached_property
     def epochs(self) -> NDArray[np.float64]:
@@ -181,6 +222,10 @@ class Population(Protocol):
         """Each client's model after the last synchronisation, [K, P]."""
         ...
 
+    def own(self, sim: Simulation, state: RunState) -> Own | None:
+        """The clients' own parts of the model, every tensor [K, ...]; None if they are elsewhere."""
+        ...
+
 
 def initial_state(sim: Simulation) -> RunState:
     """The state before the first round."""
@@ -188,7 +233,7 @@ def initial_state(sim: Simulation) -> RunState:
     return RunState(
         round_index=0,
         steps=0,
-        server=init_server(sim.strategy, sim.start, count),
+        server=init_server(sim.strategy, sim.start, count, sim.averaged),
         clients=sim.population.init(sim),
         broadcast=(),
         seen=np.full(count, -1),
@@ -216,6 +261,18 @@ def has_own_models(sim: Simulation) -> bool:
     """Whether clients evaluate models of their own, and not what is broadcast to all."""
     strategy = sim.strategy
     return strategy.mixing.memory(sim.start) != () or strategy.inner.averages
+
+
+def check_buffers(sim: Simulation) -> None:
+    """Raise ValueError if the model's buffers cannot be averaged under the strategy."""
+    alone = has_own_models(sim) or sim.strategy.timing is Timing.ASYNCHRONOUS
+    if sim.averaged != () and alone:
+        first = sim.objective.layout.buffers.names[0]
+        raise ValueError(
+            f"the model's forward changes buffers (first: {first}), and buffers=average needs"
+            " clients that all start a round from one model; under this strategy each client has"
+            " its own: use buffers=personal, buffers=frozen, or GroupNorm in place of BatchNorm"
+        )
 
 
 def consensus(sim: Simulation, state: RunState) -> Tensor:

@@ -22,7 +22,7 @@ LAYERS = (
     {"average", "lars"},
     {"strategy"},
     {"augment", "data", "models", "wire"},
-    {"client", "clients", "client_table", "server", "objective", "participation"},
+    {"client", "clients", "client_table", "server", "objective", "participation", "accuracy"},
     {"ledger", "ledger_file", "evaluate"},
     {"clock", "deadline", "runtime"},
     {"simulation"},

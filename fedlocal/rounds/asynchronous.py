@@ -18,8 +18,9 @@ from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round
 from fedlocal.rng import Purpose
-from fedlocal.rounds.barrier import Row, evaluation, round_info
+from fedlocal.rounds.barrier import Row, round_info
 from fedlocal.rounds.diagnostics import diagnose
+from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.flight import (
     Flight,
     computed,

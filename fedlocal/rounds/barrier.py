@@ -8,12 +8,12 @@ from torch import Tensor
 
 from fedlocal.client import broadcast_rows
 from fedlocal.clients import IntArray, among
-from fedlocal.evaluate import mean_accuracy, mean_loss
 from fedlocal.ledger import RoundRecord, uplink_nbytes
 from fedlocal.noise import link_noise
 from fedlocal.pieces import Round, Timing
 from fedlocal.rng import Purpose
 from fedlocal.rounds.diagnostics import diagnose
+from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.late import Pile, idle, sort_out
 from fedlocal.rounds.time_limit import in_time, lasts
 from fedlocal.rounds.traffic import polled, traffic
@@ -23,7 +23,6 @@ from fedlocal.simulation import (
     Order,
     RunState,
     Simulation,
-    consensus,
     mean_step_size,
     step_sizes,
 )
@@ -183,15 +182,3 @@ def _counted(sim: Simulation, state: RunState, record: RoundRecord, reached: Int
         sim_seconds=state.sim_seconds + sim.clock.seconds(record, sim.seed),
     )
 
-
-def evaluation(sim: Simulation, state: RunState) -> dict[str, float | None]:
-    """Losses and accuracy of the consensus model; None in rounds without an evaluation."""
-    if not sim.evaluate.due(state.round_index, sim.rounds):
-        return {"train_loss": None, "test_loss": None, "test_accuracy": None}
-    x, batch = consensus(sim, state), sim.evaluate.batch_size
-    train, test = sim.train, sim.test
-    return {
-        "train_loss": None if train is None else mean_loss(sim.objective, x, train, batch),
-        "test_loss": None if test is None else mean_loss(sim.objective, x, test, batch),
-        "test_accuracy": None if test is None else mean_accuracy(sim.objective, x, test, batch),
-    }

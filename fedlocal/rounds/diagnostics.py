@@ -62,7 +62,7 @@ def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, f
     asked, found = set(sim.diagnostics), {}
     due = sim.evaluate.due(state.round_index, sim.rounds)
     if due and asked & OF_GRADIENTS and sim.train is not None:
-        found |= _of_gradients(_gradients(sim, consensus(sim, state)))
+        found |= _of_gradients(_gradients(sim, state))
     if due and "consensus_distance" in asked:
         found["consensus_distance"] = _spread(client_models(sim, state))
     if asked and pile is not None:
@@ -72,12 +72,19 @@ def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, f
     return {name: found.get(name) for name in sim.diagnostics}
 
 
-def _gradients(sim: Simulation, x: Tensor) -> Tensor:
-    """Every client's gradient over all of its examples at x [P], [K, P]."""
+def _gradients(sim: Simulation, state: RunState) -> Tensor | None:
+    """Every client's gradient over all of its examples at the consensus model, [K, P].
+
+    None where personal parts of the model are on other machines.
+    """
+    x = consensus(sim, state)
+    own = sim.population.own(sim, state)
+    if own is None:
+        return None
     clients = np.arange(len(sim.clients))
     nothing = np.zeros_like(clients)
     order = Order(0, 0, clients, clients, nothing, nothing > 0)
-    return gradients_at(sim, order, x.expand(len(clients), -1))
+    return gradients_at(sim, order, x.expand(len(clients), -1), own)
 
 
 def _updates(sim: Simulation, pile: Pile) -> Tensor:
@@ -86,7 +93,9 @@ def _updates(sim: Simulation, pile: Pile) -> Tensor:
     return torch.vmap(decode)(pile.uploads.message, pile.noise)
 
 
-def _of_gradients(gradients: Tensor) -> dict[str, float | None]:
+def _of_gradients(gradients: Tensor | None) -> dict[str, float | None]:
+    if gradients is None:
+        return {}
     total = float(gradients.sum(0).square().sum())
     diversity = float(gradients.square().sum()) / total if total else None
     return {"gradient_diversity": diversity, "gradient_variance": _spread(gradients)}

@@ -3,13 +3,23 @@
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, Everything, Gradients, Inbox, Upload, Work, init_client
+from fedlocal.client import (
+    Batch,
+    Client,
+    Everything,
+    Gradients,
+    Inbox,
+    Own,
+    StepGradient,
+    Upload,
+    Work,
+)
 from fedlocal.clients import IntArray, among
 from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_layout
 from fedlocal.pieces import Field
 from fedlocal.server import ServerState
 from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.trees import Tree
+from fedlocal.trees import tree_map
 from fedlocal.wire import dense_layout, nbytes
 
 
@@ -54,8 +64,9 @@ def sample_upload(sim: Simulation, server: ServerState) -> Upload:
     """One client's upload with nothing in it: shapes and dtypes are those of every other."""
     strategy, x = sim.strategy, sim.start
 
-    def gradient(point: Tensor, *batch: Tree) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(point), point.new_zeros(())
+    def gradient(point: Tensor, own: Own, batch: Batch) -> StepGradient:
+        zeros = torch.zeros_like(point), tree_map(torch.zeros_like, own.personal)
+        return StepGradient(*zeros, point.new_zeros(()), own.buffers)
 
     one = torch.zeros((1, 1), dtype=torch.int64, device=x.device)
     reads_all = strategy.correction.reads_all_data
@@ -65,8 +76,8 @@ def sample_upload(sim: Simulation, server: ServerState) -> Upload:
         active=(),
         rates=x.new_ones(1),
         noise=x.new_zeros(strategy.uplink.noise_size(len(x))),
-        everything=Everything(one, one == 0) if reads_all else (),
+        everything=Everything(one) if reads_all else (),
     )
-    inbox = Inbox(server.anchor[0], server.inner, server.correction)
-    gradients = Gradients(gradient, gradient)
-    return Client(strategy, gradients).round(init_client(strategy, x), inbox, work)[1]
+    inbox = Inbox(server.anchor[0], server.inner, server.correction, server.buffers)
+    client = Client(strategy, Gradients(gradient, gradient), sim.personal)
+    return client.round(sim.fresh_client(), inbox, work)[1]

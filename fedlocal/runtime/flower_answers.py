@@ -62,7 +62,7 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
         if question.kind == "evaluate":
             return _vectors(node, letter, node.models(state, letter.mail)), kept
         if letter.mail.order.survey:
-            return _vectors(node, letter, node.gradients(letter.mail)), kept
+            return _vectors(node, letter, node.gradients(state, letter.mail)), kept
         reply, after = _trained(node, state, letter)
     except StaleError as error:
         return write_refusal(STALE, str(error)), kept

@@ -13,7 +13,7 @@ from flwr.app import Array, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedlocal.client import Upload, broadcast_rows
+from fedlocal.client import Own, Upload, broadcast_rows
 from fedlocal.clients import IntArray
 from fedlocal.fingerprint import run_digest
 from fedlocal.node import FRESH, Mail, clients_of
@@ -31,7 +31,7 @@ from fedlocal.runtime.flower_replies import (
     upload_reader,
 )
 from fedlocal.simulation import Answers, Order, RunState, Simulation, has_own_models
-from fedlocal.trees import stack
+from fedlocal.trees import expand, stack
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,13 @@ class FlowerNodes:
         order = Order(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
         _, models, _ = self._gather("evaluate", sim, state, order, read, everyone=True)
         return torch.stack([models[int(c)] for c in everyone])
+
+    def own(self, sim: Simulation, state: RunState) -> Own | None:
+        """See `Population.own`. Personal parts never leave their node."""
+        if sim.has_personal:
+            return None
+        buffers = state.server.buffers
+        return Own((), buffers if buffers == () else expand(buffers, len(sim.clients)))
 
     def _gather(
         self, kind: str, sim: Simulation, state: RunState, order: Order, read: Read, everyone: bool

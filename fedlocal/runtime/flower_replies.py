@@ -137,8 +137,8 @@ def _afresh(sim: Simulation, request: Request, text: str) -> Request:
     A residual or a momentum buffer that is gone costs some progress; a drift, a control variate or
     a model of the client's own is half of something whose other half is elsewhere.
     """
-    kept = init_client(sim.strategy, sim.start)
-    if any(True for _ in leaves((kept.correction, kept.mixing))):
+    kept = sim.fresh_client()
+    if any(True for _ in leaves((kept.correction, kept.mixing, kept.own))):
         raise RuntimeError(
             f"the run cannot go on: {text}, and the method cannot do without it. Start SuperNodes"
             " with 'state=FOLDER' in --node-config: then it outlives them"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Inbox, Upload, Work, full_gradient
+from fedlocal.client import Client, ClientState, Everything, Inbox, Own, Upload, Work, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.precision import products_in
 from fedlocal.runtime.runtime import Ahead, Plan, everything
@@ -41,13 +41,18 @@ class LoopRunner:
             ]
         return stack([state for state, _ in results]), stack([upload for _, upload in results])
 
-    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+    def gradients(
+        self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
+    ) -> Tensor:
         """See `Runner.gradients`."""
-        gradient = self.client.gradients.plain
-        parts = [take(everything([own], models), 0) for own in examples]
-        each = zip(models, parts, strict=True)
-        with products_in(self.client.gradients.precision):
-            return torch.stack([full_gradient(gradient, x, part) for x, part in each])
+        gradients = self.client.gradients
+
+        def of_row(row: int) -> Tensor:
+            all_of_it = everything([examples[row]], keys[row : row + 1], models, pads=_never)
+            return full_gradient(gradients, models[row], take(own, row), take(all_of_it, 0))
+
+        with products_in(gradients.precision):
+            return torch.stack([of_row(row) for row in range(len(models))])
 
 
 def _work(plan: Plan, row: int, like: Tensor) -> Work:
@@ -57,6 +62,17 @@ def _work(plan: Plan, row: int, like: Tensor) -> Work:
         active=(),
         rates=torch.tensor(plan.rates[row, : plan.steps[row]], dtype=like.dtype).to(like.device),
         noise=plan.noise[row],
-        everything=take(everything([plan.everything[row]], like), 0) if plan.everything else (),
+        everything=_everything(plan, row, like) if plan.everything else (),
         draws=torch.from_numpy(plan.draws[row]).to(like.device) if plan.draws else (),
+        keys=torch.from_numpy(plan.keys[row]).to(like.device) if plan.keys.size else (),
     )
+
+
+def _never() -> bool:
+    return False
+
+
+def _everything(plan: Plan, row: int, like: Tensor) -> Everything:
+    keys = plan.full_keys[row : row + 1]
+    # One batch of all examples, which is right for every loss and model.
+    return take(everything([plan.everything[row]], keys, like, pads=_never), 0)

@@ -1,22 +1,25 @@
-"""The work of clients that differ in size or steps, padded to one shape."""
+"""The work of a group of clients as one tree, padded where they differ in size or steps."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Work
+from fedlocal.client import Everything, Work
 from fedlocal.clients import IntArray
 from fedlocal.runtime.runtime import Plan, everything
 from fedlocal.trees import tree_map
 
 
-def padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
+def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Work:
     """The work of these rows of a plan as one tree; steps come before clients.
 
     Args:
         plan: The cohort's work.
         rows: Who of it, [G].
         like: Gives dtype and device.
+        pads: Whether batches may be cut and padded; asked only where it matters.
     """
     steps = plan.steps[rows]
     rates = np.ascontiguousarray(plan.rates[rows, : steps.max()].T)
@@ -28,11 +31,37 @@ def padded(plan: Plan, rows: IntArray, like: Tensor) -> Work:
         active=tree_map(lambda real: real.T.contiguous(), _real(steps, like)),
         rates=torch.tensor(rates, dtype=like.dtype).to(like.device),
         noise=plan.noise[picked],
-        everything=everything([plan.everything[row] for row in rows], like)
-        if plan.everything
-        else (),
+        everything=_everything(plan, rows, like, pads) if plan.everything else (),
         draws=_aligned([plan.draws[row] for row in rows], like) if plan.draws else (),
+        keys=_keys(plan, rows, like) if plan.keys.size else (),
     )
+
+
+def same_shapes(plan: Plan) -> list[IntArray]:
+    """Rows of a plan in groups whose batches need no padding.
+
+    Those of one width, and of equally many examples where all of them are read.
+    """
+    widths = [[own.shape[1] for own in plan.indices]]
+    if plan.everything:
+        widths.append([len(own) for own in plan.everything])
+    return equal_rows(np.array(widths).T)
+
+
+def equal_rows(values: IntArray) -> list[IntArray]:
+    """Indices of the rows of [S, n] in groups of equal rows."""
+    _, which = np.unique(values, axis=0, return_inverse=True)
+    return [np.flatnonzero(which.reshape(-1) == group) for group in range(which.max() + 1)]
+
+
+def _everything(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Everything:
+    keys = plan.full_keys[rows] if plan.full_keys.size else plan.full_keys
+    return everything([plan.everything[row] for row in rows], keys, like, pads)
+
+
+def _keys(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
+    longest = plan.steps[rows].max()
+    return torch.from_numpy(np.ascontiguousarray(plan.keys[rows, :longest].T)).to(like.device)
 
 
 def whole(rows: IntArray, count: int) -> bool:

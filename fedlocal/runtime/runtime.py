@@ -1,5 +1,6 @@
 """What a runtime is given and what it gives back."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from fedlocal.client import (
     Gradients,
     Inbox,
     Local,
+    Own,
     Upload,
     Work,
 )
@@ -35,6 +37,8 @@ class Plan(NamedTuple):
     noise: The compressor's uniforms, [S, n], on the device.
     everything: All examples of each client, [n_i], where the strategy reads them; else empty.
     draws: What the augmentation does to each example, [steps_i, b_i, n]; empty without one.
+    keys: Of the model's random numbers in each step, [S, max steps]; empty where it draws none.
+    full_keys: The same of the gradient over `everything`, [S, 1].
     """
 
     clients: IntArray
@@ -44,6 +48,8 @@ class Plan(NamedTuple):
     noise: Tensor
     everything: list[IntArray]
     draws: list[IntArray]
+    keys: IntArray
+    full_keys: IntArray
 
 
 class Ahead(NamedTuple):
@@ -91,8 +97,17 @@ class Runner(Protocol):
         """
         ...
 
-    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
-        """Each client's gradient over its examples [n_i] at its row of `models`, both [S, P]."""
+    def gradients(
+        self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
+    ) -> Tensor:
+        """Each client's gradient over its examples, [S, P].
+
+        Args:
+            models: Where it is taken, [S, P].
+            own: The other parts of the models, every tensor [S, ...].
+            examples: [n_i] of each client.
+            keys: Of the models' random numbers, [S, 1]; empty where they draw none.
+        """
         ...
 
 
@@ -104,18 +119,34 @@ class Runtime(Protocol):
         ...
 
 
-def everything(examples: list[IntArray], like: Tensor) -> Everything:
-    """All examples [n_i] of S clients, cut into parts that are looked at one after another.
+def everything(
+    examples: list[IntArray], keys: IntArray, like: Tensor, pads: Callable[[], bool]
+) -> Everything:
+    """All examples of S clients, cut into parts that are looked at one after another.
 
-    Both tensors are [S, C, B], on the device of `like`.
+    Args:
+        examples: [n_i] of each client.
+        keys: Of the models' random numbers, [S, 1]; empty where they draw none.
+        like: Gives the device.
+        pads: Whether batches may be cut and padded; else all that a client holds is one part, and
+            all clients hold equally many examples.
+
+    Returns:
+        Tensors [S, C, B], [S, C, B] and [S].
     """
     longest = max(map(len, examples))
     parts = -(-longest // EXAMPLES_AT_ONCE)
+    if parts > 1 and not pads():
+        parts = 1
     width = -(-longest // parts)
     indices = np.zeros((len(examples), parts * width), dtype=np.int64)
     for row, own in zip(indices, examples, strict=True):
         row[: len(own)] = own
     counts = np.array([len(own) for own in examples])
+    key = torch.from_numpy(keys[:, 0].copy()).to(like.device) if keys.size else ()
+    shaped = torch.from_numpy(indices.reshape(-1, parts, width)).to(like.device)
+    if (counts == parts * width).all():
+        return Everything(shaped, (), key)
     real = np.arange(parts * width) < counts[:, None]
-    both = (a.reshape(len(examples), parts, width) for a in (indices, real))
-    return Everything(*(torch.from_numpy(a).to(like.device) for a in both))
+    mask = torch.from_numpy(real.reshape(-1, parts, width)).to(like.device)
+    return Everything(shaped, mask, key)

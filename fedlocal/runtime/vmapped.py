@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload, batch, full_gradient
+from fedlocal.client import Client, ClientState, Inbox, Own, Upload, batch, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.precision import products_in
 from fedlocal.recorded.graph import record
@@ -21,10 +21,11 @@ from fedlocal.runtime.groups import (
     groups,
     peak_bytes,
 )
-from fedlocal.runtime.padded import padded, whole
+from fedlocal.runtime.padded import equal_rows, padded, same_shapes, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.runtime import Ahead, ClientParts, Plan, everything
-from fedlocal.trees import concatenate, take, tree_map
+from fedlocal.runtime.trial import why_not_together
+from fedlocal.trees import Tree, concatenate, each_row, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
 USUAL = 64
@@ -33,7 +34,11 @@ SMALL = 8 << 20
 
 @dataclass(frozen=True)
 class Vmapped:
-    """Runs groups of clients at once; clients that differ in size or steps are padded and masked.
+    """Runs groups of clients at once.
+
+    Clients that differ in their numbers of steps are padded and masked outside of the loss. A
+    batch is padded only where that was seen to be exact with the run's model and loss; else
+    clients whose batches differ in size are in different groups.
 
     Attributes:
         clients_per_batch: Size of a group; None leaves it to `executor`.
@@ -63,10 +68,14 @@ class Vmapped:
 
 
 class Ready(NamedTuple):
-    """What a runner has decided: the size of its groups, and what does their round."""
+    """What a runner has decided: the size of its groups, and what does their round.
+
+    reason: Why clients run one at a time although groups were asked for; "" if they do not.
+    """
 
     size: int
     parts: Parts
+    reason: str = ""
 
 
 class VmappedRunner:
@@ -83,36 +92,50 @@ class VmappedRunner:
         """See `Runner.about`."""
         if self._ready is None:
             return ""
-        size, parts = self._ready
-        return f"{described(size, self._ahead.clients)}; local steps {parts.program()}"
+        size, parts, reason = self._ready
+        about = f"{described(size, self._ahead.clients)}; local steps {parts.program()}"
+        return f"{about}; one client at a time: {reason}" if reason else about
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
         self._ready = self._ready or self._decide(states, inbox, plan)
-        # Clients with like numbers of steps share a group, so that little of it is padding.
-        order = np.argsort(-plan.steps, kind="stable")
+        parts = [part for rows in self._alike(plan) for part in groups(rows, self._ready.size)]
         with products_in(self._client.gradients.precision):
             results = [
-                self._run_group(self._ready.parts, states, inbox, plan, rows)
-                for rows in groups(order, self._ready.size)
+                self._run_group(self._ready.parts, states, inbox, plan, rows) for rows in parts
             ]
-        joined = results[0] if len(results) == 1 else concatenate(results)
-        if whole(order, len(order)):
-            return joined
-        return take(joined, torch.from_numpy(np.argsort(order)).to(inbox.model.device))
+        return _in_order(results, parts, inbox.model.device)
 
-    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+    def gradients(
+        self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
+    ) -> Tensor:
         """See `Runner.gradients`."""
+        gradients = self._client.gradients
+        alike = equal_rows(np.array([[len(own)] for own in examples]))
+        if len(alike) > 1 and gradients.pads():
+            alike = [np.arange(len(examples))]
+        size = self._settings.clients_per_batch or USUAL
+        many = each_row(lambda x, own, part: full_gradient(gradients, x, own, part))
 
         def of_group(rows: IntArray) -> Tensor:
-            parts = everything([examples[row] for row in rows], models)
-            return of_many(models[torch.from_numpy(rows).to(models.device)], parts)
+            keyed = keys[rows] if keys.size else keys
+            part = everything([examples[row] for row in rows], keyed, models, gradients.pads)
+            ids = torch.from_numpy(rows).to(models.device)
+            return many(models[ids], take(own, ids), part)
 
-        plain = self._client.gradients.plain
-        of_many = torch.vmap(lambda x, part: full_gradient(plain, x, part))
-        size = self._settings.clients_per_batch or USUAL
-        with products_in(self._client.gradients.precision):
-            return torch.cat([of_group(rows) for rows in groups(np.arange(len(examples)), size)])
+        parts = [part for rows in alike for part in groups(rows, size)]
+        with products_in(gradients.precision):
+            return _in_order([of_group(rows) for rows in parts], parts, models.device)
+
+    def _alike(self, plan: Plan) -> list[IntArray]:
+        """Rows of the plan that can share a group, the longest work first.
+
+        Clients with like numbers of steps share a group, so that little of it is padding.
+        """
+        kinds = same_shapes(plan)
+        if len(kinds) > 1 and self._client.gradients.pads():
+            kinds = [np.arange(len(plan.clients))]
+        return [rows[np.argsort(-plan.steps[rows], kind="stable")] for rows in kinds]
 
     def _run_group(
         self, parts: Parts, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
@@ -120,7 +143,7 @@ class VmappedRunner:
         every = whole(rows, len(plan.clients))
         picked = slice(None) if every else torch.from_numpy(rows).to(inbox.model.device)
         own, inbox = take((states, inbox), picked)
-        work = padded(plan, rows, inbox.model)
+        work = padded(plan, rows, inbox.model, self._client.gradients.pads)
         begun, local = parts.begin(own, inbox, work)
         # Of one layout from the first step on: a program is made for a layout.
         local = tree_map(Tensor.contiguous, local)
@@ -129,16 +152,31 @@ class VmappedRunner:
 
     def _decide(self, states: ClientState, inbox: Inbox, plan: Plan) -> Ready:
         settings, (steps, clients) = self._settings, self._ahead
-        size = settings.clients_per_batch or self._fitting(states, inbox, plan)
+        reason = self._why_not_together(states, inbox, plan)
+        size = 1 if reason else settings.clients_per_batch or self._fitting(states, inbox, plan)
         count, device = -(-clients // size), inbox.model.device
-        return Ready(size, parts_of(self._client, settings.program, steps, count, device))
+        return Ready(size, parts_of(self._client, settings.program, steps, count, device), reason)
+
+    def _why_not_together(self, states: ClientState, inbox: Inbox, plan: Plan) -> str:
+        """Why no two clients can run as one batch; "" if they can, or never would."""
+        settings = self._settings
+        pair = next((rows[:2] for rows in self._alike(plan) if len(rows) > 1), None)
+        if pair is None or settings.clients_per_batch == 1 or settings.executor == "sequential":
+            return ""
+        ids = torch.from_numpy(pair).to(inbox.model.device)
+        work = padded(plan, pair, inbox.model, self._client.gradients.pads)
+        reason = why_not_together(self._client, *take((states, inbox), ids), work)
+        if reason and not isinstance(self._client, Client):
+            # Clients of several runs: each run is better off alone, where it says so itself.
+            raise RuntimeError(reason)
+        return reason
 
     def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:
         """The size of groups that suits the model and the memory."""
 
         def need() -> int:
             own, one = take((states, inbox), slice(1))
-            work = padded(plan, np.array([0]), one.model)
+            work = padded(plan, np.array([0]), one.model, self._client.gradients.pads)
             begun, local = begin_of_many(self._client)(own, one, work)
             given = (local, begun, batch(work, 0), one.correction, work.rates[0])
             try:
@@ -152,3 +190,11 @@ class VmappedRunner:
         if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:
             return USUAL
         return group_size(executor, clients, need, inbox.model)
+
+
+def _in_order(results: list[Tree], parts: list[IntArray], device: torch.device) -> Tree:
+    """Results of groups of rows as one tree in the rows' own order."""
+    joined, order = concatenate(results) if len(results) > 1 else results[0], np.concatenate(parts)
+    if whole(order, len(order)):
+        return joined
+    return take(joined, torch.from_numpy(np.argsort(order)).to(device))

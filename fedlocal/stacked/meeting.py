@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Inbox, Upload
+from fedlocal.client import Client, ClientState, Inbox, Own, Upload
 from fedlocal.clients import IntArray
 from fedlocal.objective import Objective
 from fedlocal.recorded.graph import shapes
@@ -73,9 +73,11 @@ class TogetherRunner:
         """See `Runner.run`."""
         return ask(Cohort(self, states, inbox, plan))
 
-    def gradients(self, models: Tensor, examples: list[IntArray]) -> Tensor:
+    def gradients(
+        self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
+    ) -> Tensor:
         """See `Runner.gradients`."""
-        return self.alone.gradients(models, examples)
+        return self.alone.gradients(models, own, examples, keys)
 
 
 class Cohort(NamedTuple):
@@ -153,7 +155,20 @@ def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner | None:
 
 def _same_data(one: TogetherRunner, other: TogetherRunner) -> bool:
     a, b = one.runtime.objective, other.runtime.objective
-    return torch.equal(a.x, b.x) and torch.equal(a.y, b.y)
+    pairs = [(a.x, b.x), (a.y, b.y), *zip(_constants(a), _constants(b), strict=True)]
+    return all(x is y or torch.equal(x, y) for x, y in pairs)
+
+
+def _constants(objective: Objective) -> list[Tensor]:
+    """Tensors of the model that no vector carries: frozen parameters and buffers.
+
+    A random initialisation makes them differ between seeds.
+    """
+    layout = objective.layout
+    carried = {*layout.shared.names, *layout.personal.names, *layout.buffers.names}
+    model = objective.model
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return [t.detach() for name, t in named if name not in carried]
 
 
 def _stacked(runner: Runner, cohorts: list[Cohort], values: list[list[float]]) -> list[Answered]:
@@ -182,9 +197,11 @@ def _plan(plans: list[Plan]) -> Plan:
         noise=torch.cat([plan.noise for plan in plans]),
         everything=[own for plan in plans for own in plan.everything],
         draws=[own for plan in plans for own in plan.draws],
+        keys=np.concatenate([_as_long(plan.keys, longest) for plan in plans]),
+        full_keys=np.concatenate([plan.full_keys for plan in plans]),
     )
 
 
-def _as_long(rates: np.ndarray, length: int) -> np.ndarray:
-    """Step sizes [S, h] with more columns, which no step looks at."""
-    return np.pad(rates, ((0, 0), (0, length - rates.shape[1])))
+def _as_long(rows: np.ndarray, length: int) -> np.ndarray:
+    """Step sizes or keys [S, h] with more columns, which no step looks at; none stay none."""
+    return np.pad(rows, ((0, 0), (0, length - rows.shape[1]))) if rows.size else rows

@@ -1,0 +1,103 @@
+"""Accuracy of classifications, counted in elements: examples, tokens, pixels or labels."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fedlocal.losses import cross_entropy
+
+
+class Count(NamedTuple):
+    """Elements that were predicted right, and those that were counted."""
+
+    right: int
+    counted: int
+
+
+class Rule(NamedTuple):
+    """How predictions are read off a model's output.
+
+    axis: Of the output, with a score for each class; None where each element has one score of
+    its own, of class 1 against class 0.
+    threshold: Above it such a score means class 1.
+    ignored: Target that is not counted, besides all negative ones.
+    """
+
+    axis: int | None
+    threshold: float = 0.0
+    ignored: int | None = None
+
+
+def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rule | None:
+    """Find how to read predictions off an output; None where no accuracy is defined.
+
+    Shapes decide: class scores stand along an axis that the targets lack. A score for each
+    element (a binary class, or several labels an example) is compared with the value at which the
+    loss of both classes is equal: 0 for logits, 0.5 for probabilities.
+
+    Args:
+        output: Of the model, [B, ...].
+        targets: [B, ...].
+        loss: Of the run.
+
+    >>> rule_of(torch.zeros(8, 5, 90), torch.zeros(8, 5, dtype=int), cross_entropy).axis
+    2
+    >>> rule_of(torch.zeros(8, 3, 4, 4), torch.zeros(8, 4, 4, dtype=int), F.cross_entropy).axis
+    1
+    >>> rule_of(torch.zeros(8, 3), torch.zeros(8, 3), F.mse_loss)
+    """
+    shape, wanted = tuple(output.shape), tuple(targets.shape)
+    if wanted in (shape, shape[:-1] if shape[-1:] == (1,) else shape):
+        return _elementwise(output, targets, loss)
+    if targets.is_floating_point() or targets.is_complex():
+        return None
+    fitting = [a for a in {1, len(shape) - 1} if shape[:a] + shape[a + 1 :] == wanted]
+    if len(fitting) == 2:
+        # Ours has scores along the last axis, torch's along the first after the batch.
+        fitting = [len(shape) - 1] if _function(loss) is cross_entropy else [1]
+    return Rule(fitting[0], ignored=ignored_target(loss)) if fitting else None
+
+
+def _elementwise(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rule | None:
+    fractional = targets.is_floating_point() and bool(((targets != 0) & (targets != 1)).any())
+    # Of numbers, a squared error has its threshold at 0.5, and no classes.
+    thresholds = () if fractional else (0.0,) if targets.is_floating_point() else (0.0, 0.5)
+    one, zero = torch.ones_like(targets[:1]), torch.zeros_like(targets[:1])
+    for threshold in thresholds:
+        score = torch.full_like(output[:1], threshold)
+        try:
+            costs = loss(score, one), loss(score, zero)
+        except (RuntimeError, ValueError, IndexError):
+            continue
+        if bool(torch.isfinite(costs[0])) and torch.allclose(*costs, rtol=1e-5):
+            return Rule(None, threshold, ignored_target(loss))
+    return None
+
+
+def count_right(output: Tensor, targets: Tensor, rule: Rule) -> Count:
+    """Count the elements whose class is predicted, leaving out those that are ignored."""
+    if rule.axis is None:
+        predicted = (output > rule.threshold).reshape(targets.shape).to(targets.dtype)
+    else:
+        predicted = output.argmax(rule.axis)
+    counted = torch.ones_like(targets, dtype=torch.bool)
+    if targets.dtype != torch.bool:
+        counted = targets >= 0
+    if rule.ignored is not None:
+        counted &= targets != rule.ignored
+    right = (predicted == targets) & counted
+    return Count(int(right.sum()), int(counted.sum()))
+
+
+def _function(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return getattr(loss, "func", loss)
+
+
+def ignored_target(loss: Callable[..., Tensor]) -> int | None:
+    """The target that a loss leaves out: its attribute or bound keyword `ignore_index`."""
+    bound = getattr(loss, "keywords", {})
+    value = bound.get("ignore_index", getattr(loss, "ignore_index", None))
+    return value if isinstance(value, int) else None

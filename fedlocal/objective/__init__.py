@@ -1,0 +1,16 @@
+"""The objective: a user's model and loss as pure functions of flat vectors."""
+
+from fedlocal.objective.objective import Layout, Loss, Objective, clipped
+from fedlocal.objective.padding import padding_is_exact
+from fedlocal.objective.setup import ModelOptions, StepOptions, objective_of
+
+__all__ = [
+    "Layout",
+    "Loss",
+    "ModelOptions",
+    "Objective",
+    "StepOptions",
+    "clipped",
+    "objective_of",
+    "padding_is_exact",
+]

@@ -1,0 +1,316 @@
+"""A trial of a user's model and loss on one batch, before the first round.
+
+Finds what the rest of a run has to know (buffers that `forward` changes, random functions), and
+refuses in one line what no run can compute right.
+"""
+
+import pickle
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fedlocal.objective.draws import UnkeyedError
+from fedlocal.objective.keyed import Keyed
+
+# Any number will do: outcomes with the same key must be equal.
+KEY = 20_261_128
+
+
+class Traits(NamedTuple):
+    """Properties of a model and a loss.
+
+    changed: Names of the buffers that `forward` changes in train mode.
+    random: Whether model or loss draw random numbers in train mode, and in eval mode.
+    rowwise: Whether the model in eval mode looks at each example by itself.
+    output: Shape of the model's output on the batch.
+    """
+
+    changed: tuple[str, ...]
+    random: tuple[bool, bool]
+    rowwise: bool
+    output: tuple[int, ...]
+
+
+class Drawn(TorchDispatchMode):
+    """Notes the names of the random operations that are called inside the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the operation as it is."""
+        if torch.Tag.nondeterministic_seeded in operation.tags:
+            self.names.add(operation._schema.name.removeprefix("aten::"))
+        return operation(*args, **(kwargs or {}))
+
+
+class Trial(NamedTuple):
+    """Outcome of one call of model and loss."""
+
+    output: Tensor
+    loss: Tensor
+    drawn: set[str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and a loss that are tried on one batch; the model is a copy that may change."""
+
+    model: nn.Module
+    loss: Callable[[Tensor, Tensor], Tensor]
+    inputs: Tensor
+    targets: Tensor
+
+    def trial(self, keyed: bool = False) -> Trial:
+        """Call model and loss; random numbers are drawn from a key if `keyed`."""
+        key = torch.tensor(KEY, device=self.inputs.device)
+        source: AbstractContextManager[Any] = Keyed(key) if keyed else nullcontext()
+        with torch.enable_grad(), Drawn() as drawn, source:
+            output = self._output()
+            return Trial(output, self._loss(output), drawn.names)
+
+    def _output(self) -> Tensor:
+        about = f"a batch of shape {list(self.inputs.shape)} ({self.inputs.dtype})"
+        with _said(f"the model fails on {about}"):
+            output = self.model(self.inputs.clone())
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"the model returns a {type(output).__name__}, and the loss is of one tensor; wrap"
+                " it in a module whose forward returns the tensor, logits for example"
+            )
+        if output.dim() == 0 or len(output) != len(self.inputs):
+            raise ValueError(
+                f"the model's output for {len(self.inputs)} examples has the shape"
+                f" {list(output.shape)}; its first dimension must be that of the batch"
+            )
+        return output
+
+    def _loss(self, output: Tensor) -> Tensor:
+        shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
+        with _said(f"the loss fails on {shapes} ({self.targets.dtype})"):
+            value = self.loss(output, self.targets.clone())
+        if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
+            found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(
+                f"the loss must return one number as a tensor without dimensions, got {found}"
+                f" for {shapes}; take the mean over the batch"
+            )
+        return value
+
+
+def inspect(
+    model: nn.Module,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+) -> Traits:
+    """Try a model, in train and in eval mode, and a loss on one batch.
+
+    Args:
+        model: In train mode; is not changed.
+        loss: (output, targets) -> scalar.
+        inputs: As the model sees them, [B, ...].
+        targets: [B, ...].
+
+    Raises:
+        ValueError: One of them fails, or does what no run can repeat; the message says what.
+    """
+    trained = Subject(copied(model), loss, inputs, targets)
+    before = _tensors(trained.model)
+    with _unmoved():
+        first = trained.trial()
+        _check_written(trained.model, before)
+        if not first.loss.requires_grad:
+            raise ValueError(
+                "the loss does not depend on the model's trained parameters: its output is"
+                " detached, rounded, or made by argmax; nothing would be trained"
+            )
+        _check_pairing(loss, first.output.detach(), targets)
+        changed = _changed(trained.model, before)
+        _check_repeatable(trained, before, bool(first.drawn))
+        evaluated = Subject(copied(model).eval(), loss, inputs, targets)
+        second = evaluated.trial()
+        rowwise = not second.drawn and _is_rowwise(evaluated)
+    random = bool(first.drawn), bool(second.drawn)
+    return Traits(changed, random, rowwise, tuple(first.output.shape))
+
+
+@torch.no_grad()
+def _is_rowwise(subject: Subject) -> bool:
+    """Whether outputs of a batch are those of its halves; tried at parameters that are not zero."""
+    generator = torch.Generator().manual_seed(KEY)
+    for p in subject.model.parameters():
+        if p.is_floating_point():
+            p += 0.1 * torch.randn(p.shape, generator=generator).to(p)
+    inputs = subject.inputs
+    whole = subject.model(inputs.clone())
+    parts = [subject.model(part.clone()) for part in inputs.split(max(1, len(inputs) // 2))]
+    scale = float(whole.abs().max())
+    allowed = torch.finfo(whole.dtype).eps ** 0.5 * scale if whole.is_floating_point() else 0
+    return not np.isfinite(scale) or bool(((torch.cat(parts) - whole).abs() <= allowed).all())
+
+
+def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) -> None:
+    """Refuse a model whose outcome depends on more than its tensors and the key."""
+    outcomes, attributes = [], []
+    for _ in range(3):
+        _restore(subject.model, before)
+        try:
+            outcome = subject.trial(keyed=drawn)
+        except UnkeyedError as error:
+            raise ValueError(f"the model's random numbers cannot be repeated: {error}") from error
+        if drawn and outcome.drawn:
+            raise ValueError(
+                f"the model draws by {', '.join(sorted(outcome.drawn))}, which fedlocal cannot"
+                " draw from a run's own keys; use nn.Dropout, torch.rand or torch.bernoulli"
+            )
+        outcomes.append(outcome)
+        attributes.append(_attributes(subject.model))
+    # The first call may set attributes up.
+    for name, value in attributes[1].items():
+        if attributes[2].get(name) != value:
+            raise ValueError(
+                f"forward changes the attribute {name} of the model, a Python value that a run"
+                " cannot carry from step to step; keep such state in a buffer, or leave it out"
+            )
+    for other in outcomes[1:]:
+        if not _same(outcomes[0].output, other.output) or not _same(outcomes[0].loss, other.loss):
+            raise ValueError(
+                "two calls of the model on the same batch give different outcomes, though its"
+                " parameters and buffers are the same: it keeps state outside of its buffers"
+            )
+
+
+def _check_written(model: nn.Module, before: dict[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.equal(parameter.detach(), before[name]):
+            raise ValueError(
+                f"forward writes to the parameter {name}; compute a new tensor instead, for"
+                " example with torch.nn.utils.parametrize"
+            )
+
+
+def _check_pairing(loss: Callable[..., Tensor], output: Tensor, targets: Tensor) -> None:
+    """Refuse a loss that broadcasts outputs [B, 1] against targets [B] to a square [B, B]."""
+    shapes = {tuple(output.shape), tuple(targets.shape)}
+    one_column = output.dim() != targets.dim() and len({s[:1] for s in shapes}) == 1
+    if not one_column or not targets.is_floating_point() or output.numel() != targets.numel():
+        return
+    # With distinct outputs and targets, a loss of pairs notices which belong together.
+    count = torch.arange(output.numel(), dtype=output.dtype, device=output.device)
+    outputs, values = (0.1 * count).reshape(output.shape), count.square().reshape(targets.shape)
+    together, shuffled = loss(outputs, values), loss(outputs, values.flip(0))
+    if len(output) > 1 and torch.allclose(together, shuffled, rtol=1e-5, atol=0):
+        raise ValueError(
+            f"the loss compares every output with every target: output {list(output.shape)} and"
+            f" targets {list(targets.shape)} are broadcast to a square; give the targets the"
+            f" output's shape, for example y.unsqueeze(1)"
+        )
+
+
+def _changed(model: nn.Module, before: dict[str, Tensor]) -> tuple[str, ...]:
+    """Names of the buffers that differ from before."""
+    return tuple(name for name, b in model.named_buffers() if not _same(b, before[name]))
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and torch.allclose(
+        a.detach(), b.detach(), rtol=0, atol=0, equal_nan=True
+    )
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    every = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {name: t.detach().clone() for name, t in every.items()}
+
+
+@torch.no_grad()
+def _restore(model: nn.Module, values: dict[str, Tensor]) -> None:
+    for name, buffer in model.named_buffers():
+        buffer.copy_(values[name])
+
+
+def _attributes(model: nn.Module) -> dict[str, bytes]:
+    """Python values, not tensors, that modules hold, by name."""
+    return dict(_plain_values(model))
+
+
+def _plain_values(model: nn.Module) -> Iterator[tuple[str, bytes]]:
+    for prefix, module in model.named_modules():
+        for key, value in vars(module).items():
+            if _is_plain(value):
+                yield f"{prefix}.{key}".lstrip("."), pickle.dumps(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | set):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, bool | int | float | str | np.generic)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy. Raises ValueError if there can be none."""
+    try:
+        return deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"the model cannot be copied ({_first_line(error)}); torch.nn.utils.parametrizations"
+            " has a weight_norm and a spectral_norm that can"
+        ) from error
+
+
+class _said:
+    """Turn what user code raises into a ValueError of one line that begins so."""
+
+    def __init__(self, beginning: str) -> None:
+        self._beginning = beginning
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UnkeyedError):
+            text = f"{self._beginning}: {type(error).__name__}: {_first_line(error)}"
+            raise ValueError(text) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+class _unmoved:
+    """Refuse what moves the global random states of Python or NumPy; torch's is put back."""
+
+    def __enter__(self) -> None:
+        self._before, self._torch = _global_states(), torch.get_rng_state()
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        torch.set_rng_state(self._torch)
+        if error is not None:
+            return
+        for name, state in _global_states().items():
+            if state == self._before[name]:
+                continue
+            raise ValueError(
+                f"the model or the loss draws from {name}, which a run cannot repeat for each"
+                " client and step; use torch.rand, torch.randint or torch.bernoulli"
+            )
+
+
+def _global_states() -> dict[str, bytes]:
+    """The global random states of Python and NumPy, by name."""
+    states = {"Python's random": random.getstate(), "numpy.random": np.random.get_state()}
+    return {name: pickle.dumps(state) for name, state in states.items()}

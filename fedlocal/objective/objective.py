@@ -1,0 +1,211 @@
+"""Loss and gradient of a model as functions of its flat vectors."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.func import functional_call, grad_and_value
+
+from fedlocal.augment import Augment, NoAugment
+from fedlocal.client import Batch, Own, StepGradient
+from fedlocal.data.pixels import Scale, numbers
+from fedlocal.flat import BufferSpec, ParamSpec
+from fedlocal.objective.keyed import Keyed
+from fedlocal.precision import Precision, check_precision
+from fedlocal.trees import Tree, leaves, like, tree_map
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+# The parameters that a gradient is taken to: shared [P], and personal [Q] or ().
+Point = tuple[Tensor, Tree]
+
+
+class Layout(NamedTuple):
+    """How the tensors of a model are split into flat vectors; the rest of them never changes.
+
+    shared: Trained parameters that clients exchange. personal: Those that stay with their client.
+    buffers: Buffers that `forward` changes.
+    """
+
+    shared: ParamSpec
+    personal: ParamSpec
+    buffers: BufferSpec
+
+    def named(self, x: Tensor, own: Own) -> dict[str, Tensor]:
+        """The tensors of a model by name. Buffers are copies, which `forward` may write to."""
+        named = self.shared.named(x)
+        if own.personal != ():
+            named |= self.personal.named(own.personal)
+        return named if own.buffers == () else named | self.buffers.named(own.buffers)
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A model and a loss over one pool of examples.
+
+    Attributes:
+        model: In train mode, for local steps and full gradients. Its trained parameters and its
+            changing buffers are swapped for the vectors of each call.
+        evaluated: The same model in eval mode, with the same tensors.
+        loss: (output [B, ...], target [B, ...]) -> scalar, of a whole batch.
+        x: All examples, [n, ...].
+        y: All targets, [n, ...].
+        layout: Of the flat vectors.
+        l2: The gradient is that of loss + l2 / 2 |parameters|^2; reported losses leave it out.
+        scale: What makes numbers of pictures that are kept as bytes; None where x holds numbers.
+        augment: Changes the pictures of local steps.
+        precision: Of the model's forward and backward pass in a gradient: "full" is the run's own,
+            "tf32" lets a GPU round what products multiply to 10 bits, "bf16" runs what can be in
+            bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations are always
+            full.
+        clip_norm: Longest gradient of a local step; None for any.
+        random: Whether model or loss draw random numbers in train mode, and in eval mode.
+        rowwise: Whether the model in eval mode looks at each example by itself.
+    """
+
+    model: nn.Module
+    evaluated: nn.Module
+    loss: Loss
+    x: Tensor
+    y: Tensor
+    layout: Layout
+    l2: float = 0.0
+    scale: Scale | None = None
+    augment: Augment = NoAugment()
+    precision: Precision = "full"
+    clip_norm: float | None = None
+    random: tuple[bool, bool] = (False, False)
+    rowwise: bool = True
+
+    @property
+    def spec(self) -> ParamSpec:
+        """Layout of the shared parameters."""
+        return self.layout.shared
+
+    def check(self, dtype: torch.dtype) -> None:
+        """Raise ValueError if the options do not fit the examples or the run's dtype."""
+        self.augment.check(self.numbers(self.x[:1]))
+        check_precision(self.precision, dtype)
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(
+                f"clip_norm must be positive, got {self.clip_norm}; null (None) clips nothing"
+            )
+        if not self.l2 >= 0:
+            raise ValueError(f"l2 must be >= 0, got {self.l2}; 0 = no regularisation")
+
+    def step(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
+        """Gradient of a local step's mini-batch, augmented and clipped.
+
+        Args:
+            x: The shared parameters, [P].
+            own: The other parts of the model.
+            batch: The examples.
+        """
+        inputs = self.numbers(self.x[batch.indices])
+        if batch.draws != ():
+            inputs = self.augment.apply(inputs, batch.draws)
+        grad = self._gradient(x, own, inputs, batch)
+        if self.clip_norm is None:
+            return grad
+        return grad._replace(**_clipped_together(grad, self.clip_norm))
+
+    def gradient(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
+        """Gradient on a batch of examples as they are, however long it is."""
+        return self._gradient(x, own, self.numbers(self.x[batch.indices]), batch)
+
+    def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
+        """The model's output in eval mode on a batch of examples of the pool, or kept like them."""
+        with _drawn_from(key):
+            # A copy: the model may write to what it is given.
+            given = self.numbers(inputs).clone()
+            return functional_call(self.evaluated, self.layout.named(x, own), (given,))
+
+    def numbers(self, inputs: Tensor) -> Tensor:
+        """What the model sees of examples of the pool, or of any that are kept like them."""
+        return inputs if self.scale is None else numbers(inputs, self.scale)
+
+    def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
+        point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)
+        if any(map(is_functorch_wrapped_tensor, leaves((point, rest)))):
+            aimed = grad_and_value(self._value, has_aux=True)
+            (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
+            return StepGradient(shared, personal, loss, buffers)
+        return _by_autograd(self._value, point, rest)
+
+    def _value(
+        self, point: Point, buffers: Tree, inputs: Tensor, targets: Tensor, batch: Batch
+    ) -> tuple[Tensor, tuple[Tensor, Tree]]:
+        """The objective [], and beside it the loss [] without the l2 term and the new buffers."""
+        x, personal = point
+        named = self.layout.named(x, Own(personal, buffers))
+        with _drawn_from(batch.key if self.random[0] else None):
+            output = self._output(named, inputs, x)
+            loss = self._loss(output, targets, batch.mask)
+        after = () if buffers == () else self.layout.buffers.flat(named, x)
+        penalty = sum(0.5 * self.l2 * (t @ t) for t in leaves(point)) if self.l2 else 0.0
+        return loss + penalty, (loss.detach(), after)
+
+    def _output(self, named: dict[str, Tensor], inputs: Tensor, x: Tensor) -> Tensor:
+        if self.precision != "bf16":
+            return functional_call(self.model, named, (inputs,))
+        # Each weight is read once, so a cache of lowered weights would only outlive its use.
+        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
+            return functional_call(self.model, named, (inputs,)).to(x.dtype)
+
+    def _loss(self, output: Tensor, targets: Tensor, mask: Tree) -> Tensor:
+        if mask == ():
+            return self.loss(output, targets)
+        # Only where the loss was seen to be the mean of its values on batches of one.
+        each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
+        return torch.where(mask, each, 0.0).sum() / mask.sum()
+
+
+def _drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
+    return nullcontext() if key is None else Keyed(key)
+
+
+def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:
+    """The gradient of `value` at `point`, outside of vmap.
+
+    What torch.func gives could be differentiated again, and takes backward passes apart for it.
+    """
+    with torch.enable_grad():
+        at = tree_map(lambda t: t.detach().requires_grad_(), point)
+        objective, (loss, buffers) = value(at, *rest)
+        if not objective.requires_grad:
+            shared, personal = tree_map(torch.zeros_like, point)
+            return StepGradient(shared, personal, loss, buffers)
+        grads = torch.autograd.grad(
+            objective, tuple(leaves(at)), allow_unused=True, materialize_grads=True
+        )
+    shared, personal = like(point, grads)
+    return StepGradient(shared, personal, loss, buffers)
+
+
+def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
+    """Both parts of a gradient, scaled down to the length `norm` of the two together."""
+    if grad.personal == ():
+        return {"shared": clipped(grad.shared, norm)}
+    whole = clipped(torch.cat([grad.shared, grad.personal]), norm)
+    shared, personal = whole.split([len(grad.shared), len(grad.personal)])
+    return {"shared": shared, "personal": personal}
+
+
+def clipped(grad: Tensor, norm: float) -> Tensor:
+    """`grad` [P], scaled down to the length `norm` if it is longer.
+
+    A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
+    NaN: as zeros a run that diverges would look like one that stands still.
+
+    Reference: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural networks.
+    2013. https://arxiv.org/abs/1211.5063
+
+    >>> clipped(torch.tensor([3.0, 4.0]), 1.0), clipped(torch.zeros(2), 1.0)
+    (tensor([0.6000, 0.8000]), tensor([0., 0.]))
+    """
+    length = grad.norm()
+    return grad * torch.where(length.isinf(), torch.nan, torch.clamp(norm / length, max=1.0))

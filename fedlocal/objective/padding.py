@@ -1,0 +1,149 @@
+"""Whether batches of clients that differ in size may be padded to one width.
+
+A padded batch with a mask is fast: many clients of different sizes are one call. It is right only
+for a loss that is the mean of its values on single examples, and a model that looks at each example
+by itself. Class weights, `ignore_index`, batch normalisation and many others are not of this kind.
+So it is tried on the run's own model, loss and examples, and given up where it differs.
+"""
+
+from copy import deepcopy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+from fedlocal.augment import NoAugment
+from fedlocal.client import Batch, Own
+from fedlocal.objective.objective import Objective
+from fedlocal.trees import Tree, leaves
+
+# Examples that are tried, and how far the parameters are moved from where the run starts: at
+# the start itself all outputs may be equal, and class weights would not show.
+MOST = 24
+MOVES = (0.1, 0.5, 0.02)
+# Real examples in a batch, and its width.
+SHAPES = ((1, 4), (3, 8), (MOST - 1, MOST))
+KEY = 7
+# Targets that the loss is tried on: one that is rare must not be missed.
+MOST_TARGETS = 4096
+
+
+@torch.no_grad()
+def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
+    """Whether a padded batch with a mask gives the gradient of its real examples.
+
+    Tried in float64 where the model can: equal to 1e-9 of the largest entry; else to 1e-3.
+
+    Args:
+        objective: Model, loss and examples.
+        x: The initial shared parameters, [P].
+        own: The other parts of the model at the start.
+    """
+    try:
+        doubled = _doubled(objective)
+        return _tried(doubled, x.double(), _as_double(own), 1e-9)
+    except (RuntimeError, ValueError, TypeError):
+        pass
+    try:
+        return _tried(replace(objective, augment=NoAugment()), x, own, 1e-3)
+    except (RuntimeError, ValueError, TypeError):
+        # vmap cannot take the loss apart, or the model refuses a batch of one.
+        return False
+
+
+def varied(targets: Tensor, count: int) -> Tensor:
+    """Indices of about `count` examples in which as many different targets occur as possible.
+
+    >>> varied(torch.tensor([0, 0, 0, 5, 0, 7]), 3).tolist()
+    [0, 3, 5]
+    """
+    flat = targets.reshape(len(targets), -1).cpu().numpy()
+    values, first = np.unique(flat, return_index=True)
+    of_each = np.unique(first[np.linspace(0, len(values) - 1, min(count, len(values)), dtype=int)])
+    rows = list(dict.fromkeys((of_each // flat.shape[1]).tolist()))
+    others = np.linspace(0, len(flat) - 1, min(count, len(flat)), dtype=int).tolist()
+    rows += [row for row in others if row not in rows][: max(0, count - len(rows))]
+    return torch.tensor(rows[:count], device=targets.device)
+
+
+def _tried(objective: Objective, x: Tensor, own: Own, tolerance: float) -> bool:
+    rows, tried = varied(objective.y, MOST), 0
+    generator = torch.Generator().manual_seed(KEY)
+    for (real, width), move in zip(SHAPES, MOVES, strict=True):
+        if width > len(rows):
+            continue
+        order = torch.randperm(len(rows), generator=generator)[:width]
+        moved = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        equal = _is_exact(objective, x + move * moved, own, rows[order], real, tolerance)
+        if equal is False:
+            return False
+        tried += equal is True
+    return tried > 0 and _loss_is_a_mean(objective, x, own, rows, tolerance)
+
+
+def _loss_is_a_mean(
+    objective: Objective, x: Tensor, own: Own, rows: Tensor, tolerance: float
+) -> bool:
+    """Whether the loss is the mean of its values on single examples, for every kind of target."""
+    generator = torch.Generator().manual_seed(KEY)
+    moved = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    key = _key(objective, rows) if objective.random[1] else None
+    outputs = objective.output(x + MOVES[0] * moved, own, objective.x[rows], key)
+    targets = objective.y[varied(objective.y, MOST_TARGETS)]
+    outputs = outputs[torch.arange(len(targets), device=rows.device) % len(outputs)]
+
+    def mean(given: Tensor) -> Tensor:
+        each = torch.vmap(lambda o, t: objective.loss(o.unsqueeze(0), t.unsqueeze(0)))
+        return each(given, targets).mean()
+
+    whole = grad_and_value(lambda given: objective.loss(given, targets))(outputs)
+    return all(
+        float((a - b).abs().max()) <= tolerance * max(float(b.abs().max()), 1e-12)
+        for a, b in zip(grad_and_value(mean)(outputs), whole, strict=True)
+    )
+
+
+def _is_exact(
+    objective: Objective, x: Tensor, own: Own, rows: Tensor, real: int, tolerance: float
+) -> bool | None:
+    """Whether padding `real` examples with further rows changes nothing; None if all overflows."""
+    key = _key(objective, rows)
+    mask = torch.arange(len(rows), device=rows.device) < real
+
+    plain = objective.gradient(x, own, Batch(rows[:real], key=key))
+    padded = objective.gradient(x, own, Batch(rows, mask, key=key))
+    if not all(bool(torch.isfinite(t).all()) for t in leaves(tuple(plain))):
+        return None
+    return all(
+        float((a - b).abs().max()) <= tolerance * max(float(b.abs().max()), 1e-12)
+        for a, b in zip(leaves(tuple(padded)), leaves(tuple(plain)), strict=True)
+        if a.numel()
+    )
+
+
+def _key(objective: Objective, rows: Tensor) -> Tree:
+    return torch.tensor(KEY, device=rows.device) if any(objective.random) else ()
+
+
+def _as_double(own: Own) -> Own:
+    return Own(*(t if t == () else t.double() for t in own))
+
+
+def _doubled(objective: Objective) -> Objective:
+    """The objective in float64 on a few of its examples, without what comes before the model."""
+    rows = varied(objective.y, MOST)
+    inputs, y = objective.numbers(objective.x[rows]), objective.y[rows]
+    loss = objective.loss
+    return replace(
+        objective,
+        model=deepcopy(objective.model).double(),
+        evaluated=deepcopy(objective.evaluated).double(),
+        loss=deepcopy(loss).double() if isinstance(loss, torch.nn.Module) else loss,
+        x=inputs.double() if inputs.is_floating_point() else inputs,
+        y=y.double() if y.is_floating_point() else y,
+        scale=None,
+        augment=NoAugment(),
+        precision="full",
+    )

@@ -1,0 +1,248 @@
+"""From a user's model and loss to the objective of a run, its start, and one-line refusals."""
+
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from itertools import chain
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedlocal.augment import Augment, NoAugment
+from fedlocal.client import Own
+from fedlocal.clients import Clients, IntArray
+from fedlocal.data.pixels import numbers
+from fedlocal.flat import BufferSpec, ParamSpec
+from fedlocal.objective.inspection import Subject, Traits, copied, inspect
+from fedlocal.objective.objective import Layout, Loss, Objective
+from fedlocal.precision import Precision
+from fedlocal.wire import DTYPES
+
+Buffers = Literal["average", "personal", "frozen"]
+# Examples of the trial before the first round.
+TRIED = 8
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which parts of a model are trained, and which of them are exchanged.
+
+    A pattern is the name of a parameter or of a module, with `*` and `?` as in file names.
+
+    Attributes:
+        frozen: Patterns of parameters that keep their values, travel nowhere and count nothing,
+            like those without `requires_grad`.
+        personal: Patterns of parameters that each client trains for itself and never sends.
+        buffers: What becomes of buffers that `forward` changes, as batch normalisation's running
+            statistics: "average" them with the models (uncompressed), leave them "personal", or
+            keep them "frozen" (their layers are in eval mode throughout).
+        l2: Adds l2 / 2 |parameters|^2 to the objective.
+    """
+
+    frozen: Sequence[str] = ()
+    personal: Sequence[str] = ()
+    buffers: Buffers = "average"
+    l2: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse words that mean nothing."""
+        if self.buffers not in get_args(Buffers):
+            allowed = ", ".join(get_args(Buffers))
+            raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
+        for key in ("frozen", "personal"):
+            if isinstance(getattr(self, key), str):
+                raise ValueError(
+                    f"{key} must be a list of patterns, got {getattr(self, key)!r}; for example"
+                    f" {key}=[{getattr(self, key)!r}]"
+                )
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How local steps compute: see `Objective`."""
+
+    augment: Augment = NoAugment()
+    precision: Precision = "full"
+    clip_norm: float | None = None
+
+
+class Start(NamedTuple):
+    """The objective of a run, and the vectors that it starts from.
+
+    shared: [P]. own: Personal parameters and changing buffers.
+    """
+
+    objective: Objective
+    shared: Tensor
+    own: Own
+
+
+def objective_of(
+    model: nn.Module,
+    loss: Loss,
+    clients: Clients,
+    batch_size: int | None,
+    options: ModelOptions,
+    steps: StepOptions,
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> Start:
+    """Copy a model to its device, split its tensors and try it on one batch.
+
+    Raises:
+        ValueError: Model, loss or options cannot be computed right; the message says why.
+    """
+    model = _placed(model, device, dtype)
+    _freeze(model, options.frozen)
+    shared, personal = _split(model, options.personal)
+    named = dict(model.named_parameters())
+    like = named[shared.names[0]]
+    if like.dtype not in DTYPES:
+        allowed = ", ".join(str(each) for each in DTYPES)
+        raise ValueError(f"dtype must be one of {allowed}, got {like.dtype}")
+    if isinstance(loss, nn.Module):
+        loss = deepcopy(loss).to(device, like.dtype)
+    x, y = (_place(t, like) for t in (clients.x, clients.y))
+    scale = None if clients.pixels is None else clients.pixels.scale(like)
+
+    def examples(rows: IntArray) -> tuple[Tensor, Tensor]:
+        ids = torch.from_numpy(rows).to(x.device)
+        return (x[ids] if scale is None else numbers(x[ids], scale)), y[ids]
+
+    traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
+    layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
+    objective = Objective(
+        model=in_train_mode(model, still),
+        evaluated=_sharing(model).eval(),
+        loss=loss,
+        x=x,
+        y=y,
+        layout=layout,
+        l2=options.l2,
+        scale=scale,
+        augment=steps.augment,
+        precision=steps.precision,
+        clip_norm=steps.clip_norm,
+        random=traits.random,
+        rowwise=traits.rowwise,
+    )
+    objective.check(like.dtype)
+    named |= dict(model.named_buffers())
+    own = Own(
+        personal.flat(named, like) if personal.names else (),
+        layout.buffers.flat(named, like) if traits.changed else (),
+    )
+    return Start(objective, shared.flat(named, like), own)
+
+
+def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
+    """The model in train mode, with these of its modules in eval mode."""
+    model.train()
+    for name in still:
+        model.get_submodule(name).eval()
+    return model
+
+
+def _tried(
+    model: nn.Module,
+    loss: Loss,
+    clients: Clients,
+    batch_size: int | None,
+    pool: Callable[[IntArray], tuple[Tensor, Tensor]],
+    buffers: Buffers,
+) -> tuple[Traits, tuple[str, ...]]:
+    """Traits of the model, and its modules that stay in eval mode."""
+    here = range(len(clients)) if clients.here is None else clients.here
+    widths = {k: sum(clients.batch_quotas(k, batch_size)) for k in here}
+    largest = max(widths, key=lambda k: widths[k], default=None)
+    rows = np.zeros(TRIED, int) if largest is None else clients.examples(largest)[:TRIED]
+    given, still = pool(rows), ()
+    traits = inspect(in_train_mode(model, still), loss, *given)
+    if buffers == "frozen" and traits.changed:
+        still = tuple(dict.fromkeys(name.rpartition(".")[0] for name in traits.changed))
+        traits = inspect(in_train_mode(model, still), loss, *given)
+    if widths:
+        smallest = min(widths, key=lambda k: widths[k])
+        if widths[smallest] < len(rows):
+            rows = clients.examples(smallest)[: widths[smallest]]
+            _check_smallest(in_train_mode(model, still), loss, smallest, pool(rows))
+    return traits, still
+
+
+def _check_smallest(
+    model: nn.Module, loss: Loss, client: int, given: tuple[Tensor, Tensor]
+) -> None:
+    """Refuse a client whose batch is too small for the model, by name."""
+    try:
+        Subject(deepcopy(model), loss, *given).trial()
+    except ValueError as error:
+        raise ValueError(
+            f"client {client} has batches of {len(given[0])}: {error}; give every client more"
+            " examples, or use a model without batch normalisation"
+        ) from error
+
+
+def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"the parameter {name} is lazy and has no shape yet; call the model once on a"
+                " batch before it is given to fedlocal"
+            )
+    return copied(model).to(device, dtype)
+
+
+def _freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    named = dict(model.named_parameters())
+    for name in matching("frozen", patterns, named):
+        named[name].requires_grad_(False)
+
+
+def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamSpec]:
+    """Layouts of the shared and of the personal parameters."""
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    if not trained:
+        raise ValueError("the model has no trained parameters; nothing can be trained")
+    own = set(matching("personal", personal, trained))
+    if own == set(trained):
+        raise ValueError(
+            f"personal={list(personal)} matches all trained parameters, and clients would have"
+            " nothing to exchange; leave some of them out"
+        )
+    return ParamSpec.of(model, lambda n: n not in own), ParamSpec.of(model, lambda n: n in own)
+
+
+def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Names that match one of the patterns, which may name a module too.
+
+    >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
+    ['body.0.weight', 'head.bias']
+
+    Raises:
+        ValueError: A pattern matches nothing.
+    """
+    names, found = list(names), set()
+    for pattern in patterns:
+        fitting = {n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"{pattern}.*")}
+        if not fitting:
+            near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+            raise ValueError(
+                f"{key}: no parameter matches {pattern!r}; there are {', '.join(near)}, ..."
+            )
+        found |= fitting
+    return [name for name in names if name in found]
+
+
+def _sharing(model: nn.Module) -> nn.Module:
+    """A copy of the modules with the same tensors."""
+    tensors = chain(model.parameters(), model.buffers())
+    return deepcopy(model, {id(t): t for t in tensors})
+
+
+def _place(t: Tensor, like: Tensor) -> Tensor:
+    # Class indices keep their integer type.
+    return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)

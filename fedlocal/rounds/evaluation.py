@@ -1,0 +1,80 @@
+"""Loss and accuracy of a run's model, or of every client's where parts of it are personal."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.client import Own
+from fedlocal.evaluate import Examples, Score, score
+from fedlocal.rng import Purpose, generator
+from fedlocal.simulation import RunState, Simulation, client_models, consensus
+from fedlocal.trees import take
+
+Columns = dict[str, float | None]
+NOTHING: Columns = {"train_loss": None, "test_loss": None, "test_accuracy": None}
+
+
+def evaluation(sim: Simulation, state: RunState) -> Columns:
+    """Train loss, test loss and test accuracy after a round.
+
+    Of the consensus model; where parameters or buffers are personal there is no such model, and
+    these are means over the clients' own models: by example count of each one's loss on its own
+    examples, and plainly of all on the test set. None in rounds without an evaluation, and where
+    personal parts are on other machines.
+    """
+    if not sim.evaluate.due(state.round_index, sim.rounds):
+        return NOTHING
+    if sim.has_personal:
+        return _of_clients(sim, state)
+    x, own = consensus(sim, state), Own((), state.server.buffers)
+    return _columns(
+        None if sim.train is None else _score(sim, x, own, sim.train).loss,
+        None if sim.test is None else _score(sim, x, own, sim.test),
+    )
+
+
+def _of_clients(sim: Simulation, state: RunState) -> Columns:
+    own = sim.population.own(sim, state)
+    if own is None:
+        return NOTHING
+    models, test = client_models(sim, state), sim.test
+    everyone = [(models[k], take(own, k)) for k in range(len(models))]
+    counts = np.array(sim.clients.counts)
+    train = [
+        _score(sim, *model, part).loss for model, part in zip(everyone, _shares(sim), strict=True)
+    ]
+    scores = [] if test is None else [_score(sim, *model, test) for model in everyone]
+    return _columns(float(np.dot(train, counts / counts.sum())), _mean(scores))
+
+
+def _shares(sim: Simulation) -> Iterator[Examples]:
+    """Examples of each client that its train loss is measured on: a fixed random part of them."""
+    x, y, limit = sim.objective.x, sim.objective.y, sim.evaluate.train_examples
+    held = [sim.clients.examples(k) for k in range(len(sim.clients))]
+    share = min(1.0, limit / sum(map(len, held))) if limit else 1.0
+    for client, rows in enumerate(held):
+        rng = generator(sim.seed, Purpose.EVALUATION, client)
+        count = max(1, round(share * len(rows)))
+        ids = np.sort(rng.choice(rows, count, replace=False)) if count < len(rows) else rows
+        chosen = torch.from_numpy(ids).to(x.device)
+        yield Examples(x[chosen], y[chosen])
+
+
+def _score(sim: Simulation, x: Tensor, own: Own, examples: Examples) -> Score:
+    return score(sim.objective, x, own, examples, sim.evaluate.batch_size, sim.seed)
+
+
+def _mean(scores: list[Score]) -> Score | None:
+    if not scores:
+        return None
+    right = [s.accuracy for s in scores if s.accuracy is not None]
+    return Score(
+        float(np.mean([s.loss for s in scores])), float(np.mean(right)) if right else None
+    )
+
+
+def _columns(train_loss: float | None, test: Score | None) -> Columns:
+    loss, accuracy = (None, None) if test is None else test
+    return {"train_loss": train_loss, "test_loss": loss, "test_accuracy": accuracy}

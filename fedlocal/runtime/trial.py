@@ -1,0 +1,68 @@
+"""Whether a group of clients can run as one batch: tried on two of them before the first round."""
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from fedlocal.client import ClientState, Inbox, Work, batch
+from fedlocal.runtime.parts import begin_of_many, end_of_many, step_of_many
+from fedlocal.runtime.runtime import ClientParts
+from fedlocal.trees import Tree, leaves, take
+
+# torch.vmap raises these for operations that it cannot batch, and for user code that looks at
+# values (`if`, `.item()`).
+UNBATCHED = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError)
+
+
+def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, work: Work) -> str:
+    """Say why two clients cannot run as one batch; "" if they can.
+
+    Args:
+        client: Whose round it is.
+        states: Of two clients, every tensor [2, ...].
+        inbox: Of both.
+        work: Of both; steps come before clients.
+
+    Raises:
+        Exception: The round of one client fails by itself.
+    """
+    first = batch(work, 0)
+    points = inbox.model, _own(states, inbox)
+    alone = [client.gradients.step(*take((*points, first), row)) for row in range(2)]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            together = torch.vmap(client.gradients.step)(*points, first)
+            begun, local = begin_of_many(client)(states, inbox, work)
+            each = first.indices, first.active, work.rates[0], first.draws, first.key
+            shared = begun, work.mask, inbox.correction
+            local = step_of_many(client)(local, each, shared)
+            end_of_many(client)(states, begun, local, inbox.correction, work)
+    except UNBATCHED as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    for row in range(2):
+        if not _close(take(tuple(together), row), tuple(alone[row]), client):
+            return "torch.vmap gives another gradient than the model by itself"
+    return ""
+
+
+def _own(states: Tree, inbox: Inbox) -> Tree:
+    own = states.own.parts
+    return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
+
+
+def _close(a: Tree, b: Tree, client: ClientParts) -> bool:
+    return all(
+        _near(one, other, client.gradients.precision)
+        for one, other in zip(leaves(a), leaves(b), strict=True)
+    )
+
+
+def _near(a: Tensor, b: Tensor, precision: str) -> bool:
+    """Whether two gradients differ by rounding, measured against the largest entry."""
+    rounded = {"bf16": torch.bfloat16, "tf32": torch.float16}.get(precision, a.dtype)
+    if not a.numel() or not bool(torch.isfinite(b).all()):
+        return True
+    allowed = torch.finfo(rounded).eps ** 0.5 * max(float(b.abs().max()), 1e-30)
+    return bool(((a - b).abs() <= allowed).all())
