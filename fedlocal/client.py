@@ -247,11 +247,16 @@ class Client:
         own = local.own if kept else local.own._replace(buffers=())
         return ClientState(local.inner, ended, uplink, memory, own), upload
 
+    def parts(self, state: ClientState, inbox: Inbox) -> Own:
+        """The other parts of the client's model at the start of a round."""
+        own = state.own.parts
+        return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
+
     def _begin_own(self, own: OwnState, inbox: Inbox, start: Tensor) -> OwnState:
         """The client's own parts as a round begins."""
         inner = self.strategy.inner
-        if inner.control(start) == ():
-            # Shared buffers of the optimiser have no counterpart for personal parameters.
+        # Averaged buffers of the optimiser have no counterpart for personal parameters.
+        if self.personal is not None and inner.control(start) == ():
             own = own._replace(inner=inner.begin(own.inner, ()))
         return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
 

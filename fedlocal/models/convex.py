@@ -7,18 +7,10 @@ from torch import Tensor, nn
 
 
 class FlatLinear(nn.Module):
-    """A linear map of the flattened input, starting at zero.
+    """A linear map of the flattened input, starting at zero."""
 
-    Attributes:
-        l2: The framework adds 0.5 * l2 * ||x||^2 to the loss, x the flat parameter vector,
-            bias included.
-    """
-
-    def __init__(self, num_inputs: int, num_outputs: int, bias: bool, l2: float) -> None:
+    def __init__(self, num_inputs: int, num_outputs: int, bias: bool) -> None:
         super().__init__()
-        if l2 < 0:
-            raise ValueError(f"l2 must not be negative, got {l2}; 0 = no regularisation")
-        self.l2 = float(l2)
         self.linear = nn.Linear(num_inputs, num_outputs, bias=bias)
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
@@ -29,30 +21,26 @@ class FlatLinear(nn.Module):
 
 
 def logistic(
-    input_shape: Sequence[int], num_outputs: int, l2: float = 0.0, bias: bool = True
+    input_shape: Sequence[int], num_outputs: int, bias: bool = True
 ) -> nn.Module:
     """Logistic regression: softmax, or one logit where there are two classes.
 
-    With `l2` > 0 it is l2-strongly convex, the setting of most local SGD theory, for example
-    Stich. Local SGD Converges Fast and Communicates Little. 2019.
+    With a run's `l2` > 0 it is l2-strongly convex, the setting of most local SGD theory, for
+    example Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767 (w8a, l2 = 1/n).
 
     Args:
         input_shape: Shape of one example; it is flattened.
         num_outputs: Number of classes.
-        l2: Weight of 0.5 * ||x||^2 in the loss.
         bias: Whether each logit has an intercept.
-
-    Raises:
-        ValueError: A negative l2.
     """
     # Two softmax columns would leave one direction without curvature.
     columns = 1 if num_outputs == 2 else num_outputs
-    return FlatLinear(math.prod(input_shape), columns, bias, l2)
+    return FlatLinear(math.prod(input_shape), columns, bias)
 
 
 def linear(
-    input_shape: Sequence[int], num_outputs: int, bias: bool = True, l2: float = 0.0
+    input_shape: Sequence[int], num_outputs: int, bias: bool = True
 ) -> nn.Module:
     """A linear map, for least squares: `squared_error` makes it a quadratic.
 
@@ -60,9 +48,5 @@ def linear(
         input_shape: Shape of one example; it is flattened.
         num_outputs: Width of the target.
         bias: Whether each output has an intercept.
-        l2: Weight of 0.5 * ||x||^2 in the loss.
-
-    Raises:
-        ValueError: A negative l2.
     """
-    return FlatLinear(math.prod(input_shape), num_outputs, bias, l2)
+    return FlatLinear(math.prod(input_shape), num_outputs, bias)

@@ -67,6 +67,10 @@ class ClientParts(Protocol):
         """Of the objective."""
         ...
 
+    def parts(self, state: Tree, inbox: Inbox) -> Own:
+        """The other parts of the client's model at the start of a round."""
+        ...
+
     def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
         """Pull, and get ready."""
         ...

@@ -28,7 +28,7 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
         Exception: The round of one client fails by itself.
     """
     first = batch(work, 0)
-    points = inbox.model, _own(states, inbox)
+    points = inbox.model, client.parts(states, inbox)
     alone = [client.gradients.step(*take((*points, first), row)) for row in range(2)]
     try:
         with warnings.catch_warnings():
@@ -45,11 +45,6 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
         if not _close(take(tuple(together), row), tuple(alone[row]), client):
             return "torch.vmap gives another gradient than the model by itself"
     return ""
-
-
-def _own(states: Tree, inbox: Inbox) -> Tree:
-    own = states.own.parts
-    return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
 
 
 def _close(a: Tree, b: Tree, client: ClientParts) -> bool:

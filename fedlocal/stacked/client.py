@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fedlocal.client import Batch, Client, ClientState, Gradients, Inbox, Local, Upload, Work
+from fedlocal.client import Batch, Client, ClientState, Gradients, Inbox, Local, Own, Upload, Work
 from fedlocal.stacked.numbers import Path, with_numbers
 from fedlocal.trees import Tree
 
@@ -26,6 +26,10 @@ class StackedClient:
     def gradients(self) -> Gradients:
         """Of the objective, which all runs share."""
         return self.client.gradients
+
+    def parts(self, state: Tree, inbox: Inbox) -> Own:
+        """See `Client.parts`."""
+        return self.client.parts(state[1], inbox)
 
     def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
         """See `Client.begin`."""

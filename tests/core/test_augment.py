@@ -11,7 +11,8 @@ from torch import nn
 from fedlocal import Clients
 from fedlocal.augment import CropFlip, NoAugment, ResizedCrop
 from fedlocal.data.pixels import Pixels
-from fedlocal.evaluate import Examples, mean_loss
+from fedlocal.client import Own
+from fedlocal.evaluate import Examples, score
 from fedlocal.fingerprint import run_digest
 from fedlocal.rng import Purpose, generator
 from fedlocal.runtime import Loop, Vmapped
@@ -179,7 +180,7 @@ def test_full_gradients_and_evaluations_see_them_as_they_are():
     gradients = [s.population.gradients(s, initial_state(s), order)[1] for s in (plain, changed)]
     assert torch.equal(*gradients)
     examples = Examples(plain.objective.x, plain.objective.y)
-    losses = [mean_loss(s.objective, s.start, examples, 4) for s in (plain, changed)]
+    losses = [score(s.objective, s.start, Own(), examples, 4) for s in (plain, changed)]
     assert losses[0] == losses[1]
 
 

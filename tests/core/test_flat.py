@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedlocal.flat import ParamSpec, assign, flatten
+from fedlocal.flat import BufferSpec, ParamSpec, assign, flatten
 
 
 def mlp(dtype=torch.float64):
@@ -72,11 +72,9 @@ def test_flatten_copies():
 def test_assign_keeps_type_and_identity():
     model = mlp(torch.float32)
     parameters = list(model.parameters())
-    model[0].weight.requires_grad_(False)
     assign(model, torch.arange(24, dtype=torch.float64))
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
     assert all(p.dtype == torch.float32 for p in parameters)
-    assert [p.requires_grad for p in parameters] == [False, True, True]
     assert torch.equal(flatten(model), torch.arange(24, dtype=torch.float32))
 
 
@@ -93,22 +91,25 @@ def test_shared_parameters_stand_in_the_vector_once():
     assert torch.equal(model[1].weight.reshape(-1), torch.arange(9, dtype=torch.float64))
 
 
-def test_buffers_are_refused():
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    with pytest.raises(
-        ValueError,
-        match=r"the model keeps 3 buffers \(first: 1.running_mean\), which are not parameters and"
-        r" would not be averaged; replace BatchNorm by GroupNorm with"
-        r" fedlocal.models.batch_norm_to_group_norm\(model\)",
-    ):
-        ParamSpec.of(model)
-    stateless = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False))
-    assert ParamSpec.of(stateless).size == 24
+def test_only_trained_parameters_are_in_the_vector():
+    model = mlp()
+    model[0].weight.requires_grad_(False)
+    assert ParamSpec.of(model).names == ("0.bias", "2.weight")
+    assert ParamSpec.of(mlp(), lambda name: name.startswith("2")).size == 8
+    with pytest.raises(ValueError, match="the model has no trained parameters"):
+        flatten(nn.ReLU())
 
 
-def test_a_model_without_parameters_is_refused():
-    with pytest.raises(ValueError, match="the model has no parameters; nothing can be trained"):
-        ParamSpec.of(nn.ReLU())
+def test_buffers_are_rounded_to_their_own_dtype():
+    model = nn.BatchNorm1d(3)
+    spec = BufferSpec.named_as(("running_var", "num_batches_tracked"), model)
+    x = torch.tensor([1.0, 2.0, 3.5, 6.6])
+    named = spec.named(x)
+    assert named["num_batches_tracked"].dtype == torch.int64
+    assert named["num_batches_tracked"].item() == 7 and named["running_var"].tolist() == [1, 2, 3.5]
+    named["running_var"].zero_()
+    assert x.tolist() == pytest.approx([1.0, 2.0, 3.5, 6.6])
+    assert spec.flat(named, x).tolist() == [0, 0, 0, 7]
 
 
 def test_a_spec_is_a_value():

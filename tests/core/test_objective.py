@@ -12,7 +12,8 @@ from fedlocal.augment import CropFlip, ResizedCrop
 from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
-from fedlocal.evaluate import Examples, mean_loss
+from fedlocal.client import Batch, Own
+from fedlocal.evaluate import Examples, score
 from fedlocal.fingerprint import run_digest
 from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.models import mlp
@@ -103,7 +104,8 @@ def test_gradients_of_one_and_of_many_are_the_same():
     )
 
     def gradient(x, indices):
-        return sim.objective.gradient(x, indices, ())
+        found = sim.objective.gradient(x, Own(), Batch(indices))
+        return found.shared, found.loss
 
     many = torch.vmap(gradient)(points, rows)
     shared = torch.vmap(lambda indices: gradient(sim.start, indices))(rows)
@@ -116,15 +118,13 @@ def test_gradients_of_one_and_of_many_are_the_same():
     assert not alone[0][0].requires_grad and not alone[0][1].requires_grad
 
 
-def test_a_loss_that_ignores_the_model_has_no_gradient():
+def test_a_loss_that_ignores_the_model_is_refused():
     x, y = torch.randn(4, 2), torch.randint(0, 2, (4,))
-    model = nn.Linear(2, 2)
-    before = [p.clone() for p in model.parameters()]
-    result = fedlocal.simulate(
-        model, [(x, y)], local_sgd(0.1, 2), rounds=1, runtime="loop", device="cpu",
-        loss=lambda output, target: target.float().mean() + 0 * output.detach().sum(),
-    )  # fmt: skip
-    assert all(map(torch.equal, result.model.parameters(), before))
+    with pytest.raises(ValueError, match="the loss does not depend on the model's trained param"):
+        fedlocal.simulate(
+            nn.Linear(2, 2), [(x, y)], local_sgd(0.1, 2), rounds=1, device="cpu",
+            loss=lambda output, target: target.float().mean() + 0 * output.detach().sum(),
+        )  # fmt: skip
 
 
 def digits_run(precision, runtime="vmapped", **options):
@@ -215,7 +215,7 @@ def test_evaluations_are_in_full_precision():
         for precision in ("full", "bf16")
     )
     examples = Examples(full.objective.x, full.objective.y)
-    losses = [mean_loss(sim.objective, sim.start, examples, 4) for sim in (full, low)]
+    losses = [score(sim.objective, sim.start, Own(), examples, 4) for sim in (full, low)]
     assert losses[0] == losses[1]
 
 

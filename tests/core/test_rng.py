@@ -89,6 +89,8 @@ def test_the_streams_of_a_run_never_change():
         "FAULTS": 8,
         "NEIGHBOUR": 9,
         "AUGMENTATION": 10,
+        "FORWARD": 11,
+        "FULL_GRADIENT": 12,
     }
 
 

@@ -96,13 +96,9 @@ def test_parameter_counts(module, expected):
     assert num_parameters(module()) == expected
 
 
-def test_convex_models_start_at_zero_and_carry_l2():
+def test_convex_models_start_at_zero():
     for build_one in (models.logistic, models.linear):
-        module = build_one((3,), 4, l2=0.25)
-        assert module.l2 == 0.25
-        assert all((p == 0).all() for p in module.parameters())
-        with pytest.raises(ValueError, match=r"l2 must not be negative, got -1\.0; 0 = no regul"):
-            build_one((3,), 4, l2=-1.0)
+        assert all((p == 0).all() for p in build_one((3,), 4).parameters())
 
 
 def test_two_classes_are_one_logit():
