@@ -52,9 +52,9 @@ class WeightedIterate(InnerOptimiser):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Every client's mean is over the same steps."""
-        same_steps = {Guarantee.FULL_PARTICIPATION, Guarantee.EQUAL_STEPS}
-        return self.inner.requires | same_steps
+        """Every client's mean is over the same steps, and counts alike."""
+        alike = {Guarantee.FULL_PARTICIPATION, Guarantee.EQUAL_STEPS, Guarantee.EQUAL_WEIGHTS}
+        return self.inner.requires | alike
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
@@ -75,6 +75,9 @@ class WeightedIterate(InnerOptimiser):
 
     def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[float64]:
         return self.inner.rates(round_index, first_step, steps)
+
+    def effective(self, rates: Tensor) -> Tensor:
+        return self.inner.effective(rates)
 
     def step(
         self, x: Tensor, direction: Tensor, state: IterateState, lr: Tensor

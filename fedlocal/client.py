@@ -232,7 +232,8 @@ class Client:
         vector = strategy.mixing.told(start, local.x) - belief
         message, uplink = strategy.uplink.encode(vector, link, noise)
         belief = belief + strategy.uplink.decode(message, noise, vector.shape[0])
-        ended, report = strategy.correction.end(correction, start, belief, local.step_sum, control)
+        reach = _reach(strategy.inner.effective(work.rates), work.active)
+        ended, report = strategy.correction.end(correction, start, belief, reach, control)
 
         memory = strategy.mixing.end(state.mixing, local.x, belief)
         # Buffers travel if the server averages them, and else are kept.
@@ -318,6 +319,12 @@ def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -
         # A part that is all padding has no mean.
         total = total + torch.where(counts[part] > 0, counts[part] * at(part), 0.0)
     return total / counts.sum()
+
+
+def _reach(effective: Tensor, active: Tree) -> Tensor:
+    """The sum of a client's effective step sizes, [], added up in the order of the steps."""
+    taken = effective if active == () else torch.where(active, effective, 0.0)
+    return torch.cumsum(taken, 0)[-1]
 
 
 def _steps(work: Work, like: Tensor) -> Tensor:

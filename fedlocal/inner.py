@@ -17,6 +17,12 @@ from fedlocal.rates import as_rate
 from fedlocal.trees import Tree, tree_map, weighted_mean
 
 Buffers = Literal["keep", "reset", "average"]
+# What a piece can no longer rely on, by what becomes of buffers at a synchronisation.
+CARRIED = {
+    "keep": frozenset({Guarantee.EQUAL_BUFFERS, Guarantee.FRESH_BUFFERS}),
+    "average": frozenset({Guarantee.FRESH_BUFFERS}),
+    "reset": frozenset[Guarantee](),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,11 @@ class Buffered(InnerOptimiser):
         """Buffers are averaged where models are."""
         average = self.buffers == "average"
         return frozenset({Guarantee.AVERAGING_SERVER}) if average else frozenset()
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """One whose steps are linear in their directions says so by leaving that out."""
+        return CARRIED[self.buffers] | {Guarantee.LINEAR_STEPS}
 
     def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         return as_rate(self.lr).at(round_index, first_step, steps)
@@ -73,6 +84,11 @@ class SGD(Buffered):
         super().__post_init__()
         check_weight_decay(self.weight_decay)
 
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Nothing: a step is its size times its direction."""
+        return frozenset()
+
     def init(self, x: Tensor) -> Tree:
         return ()
 
@@ -97,6 +113,17 @@ class Momentum(SGD):
         """Refuse values that diverge."""
         super().__post_init__()
         check_momentum("momentum", self.momentum)
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """What its buffers carry into the next round; its steps are linear."""
+        return CARRIED[self.buffers]
+
+    def effective(self, rates: Tensor) -> Tensor:
+        # The velocity of a constant direction of 1 after h steps is 1 + b + ... + b^(h - 1).
+        powers = self.momentum ** torch.arange(len(rates)).to(rates)
+        velocity = torch.cumsum(powers, 0)
+        return rates * (1 + self.momentum * velocity if self.nesterov else velocity)
 
     def init(self, x: Tensor) -> MomentumState:
         return MomentumState(torch.zeros_like(x))
@@ -171,6 +198,13 @@ class AdamW(Buffered):
 def _bias(beta: float, taken: Tensor) -> Tensor:
     # 1 - beta^t, of which float32 would lose four digits at the first step.
     return -torch.expm1(taken * log(beta)) if beta else torch.ones_like(taken)
+
+
+def check_without(method: str, reason: str, **options: float) -> None:
+    """Raise ValueError if an option is given that the method has no place for, with the reason."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{method} takes no {name}, got {value}: {reason}")
 
 
 def check_momentum(name: str, value: float) -> None:

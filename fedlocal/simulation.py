@@ -276,7 +276,13 @@ def check_buffers(sim: Simulation) -> None:
 
 
 def consensus(sim: Simulation, state: RunState) -> Tensor:
-    """The model [P] that is evaluated: the shared anchor, or the mean of the clients' models."""
+    """The model [P] that is evaluated.
+
+    The mixing's own, if it names one; else the shared anchor, or the mean of the clients' models.
+    """
+    named = sim.strategy.mixing.consensus(state.server.mixing, state.server.anchor)
+    if named is not None and not sim.strategy.inner.averages:
+        return named
     alone = sim.strategy.timing is not Timing.ASYNCHRONOUS and has_own_models(sim)
     shared = len(state.server.anchor) == 1 and not alone
     return state.server.anchor[0] if shared else client_models(sim, state).mean(0)

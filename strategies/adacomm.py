@@ -18,6 +18,7 @@ the end of the first round.
 from typing import Literal
 
 from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import AdaComm
 from fedlocal.pieces import Rate
 from fedlocal.strategy import Strategy
@@ -35,9 +36,11 @@ def adacomm(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     buffers: Buffers = "keep",
+    weights: Weights = "uniform",
 ) -> Strategy:
     """Local SGD that begins with `initial_period` local steps per round."""
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=AdaComm(initial_period, gamma, exponent, block, unit, loss),
+        mixing=WeightedMean(weights),
     )

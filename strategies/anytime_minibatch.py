@@ -8,9 +8,11 @@ the model by dual averaging.
     Distributed Optimization. ICLR 2019. https://arxiv.org/abs/2006.05752
 
 Paper symbol -> name here: T -> seconds, b_i -> steps, z -> dual, beta(t) = K + sqrt(t / mu) -> with
-1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2.
-Differences from the paper: a server averages exactly in the place of rounds of consensus, and
-b_i counts mini-batches, not examples; both agree where clients have equal batches.
+1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2. Differences from
+the paper: a server averages exactly in the place of rounds of consensus, and b_i counts mini-
+batches, not examples; both agree where clients have equal batches. Weight decay is part of the
+gradient at the round's start. Momentum would weigh a client's gradients unequally, where the
+method's mean counts each once, so it is refused.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.deadline import FixedTime
-from fedlocal.inner import SGD
+from fedlocal.inner import SGD, check_weight_decay, check_without
 from fedlocal.pieces import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, weighted_mean
@@ -30,8 +32,14 @@ from fedlocal.trees import Tree, weighted_mean
 class GradientAtStart(Correction):
     """Step along the mini-batch's gradient at the round's start, wherever the steps have led."""
 
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a decay that grows."""
+        check_weight_decay(self.weight_decay)
+
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
-        return view.gradient(view.start)
+        return view.gradient(view.start) + self.weight_decay * view.start
 
 
 @dataclass(frozen=True)
@@ -85,12 +93,20 @@ class DualAveraging(OuterOptimiser):
 
 
 def anytime_minibatch(
-    lr: float = 0.1, seconds: float = 0.1, expected_examples: float = 2500.0, most: int = 1000
+    lr: float = 0.1,
+    seconds: float = 0.1,
+    expected_examples: float = 2500.0,
+    most: int = 1000,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """Anytime Minibatch with `seconds` of computing a round, and at most `most` mini-batches."""
+    reason = "its mean counts every gradient once. Leave it out, or take local_sgd"
+    check_without("anytime_minibatch", reason, momentum=momentum, nesterov=nesterov)
     return Strategy(
         inner=SGD(lr),
-        correction=GradientAtStart(),
+        correction=GradientAtStart(weight_decay),
         period=FixedTime(seconds, most),
         mixing=MeanGradient(),
         outer=DualAveraging(lr, expected_examples),

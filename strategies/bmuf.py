@@ -8,7 +8,9 @@ Paper symbol -> name here: zeta -> block_lr, eta -> block_momentum, Delta_t -> u
 anchor. Classical block momentum broadcasts the block model; the Nesterov form
 broadcasts it one momentum step ahead. The authors suggest zeta = 1 and eta = 1 - 1 / K.
 
-Unlike SlowMo the update is in model units: when lr drops, the momentum of the old lr lives on.
+Unlike SlowMo the update is in model units: when lr drops, the momentum of the old lr lives on. The
+model that is evaluated is the broadcast one, W_g. `nesterov` is that of the block momentum; the
+clients' momentum has names of its own, and begins every round at zero.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD, check_momentum
+from fedlocal.inner import Buffers, check_momentum, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
@@ -61,10 +64,16 @@ def bmuf(
     block_lr: float = 1.0,
     block_momentum: float = 0.9,
     nesterov: bool = False,
+    local_momentum: float = 0.0,
+    local_nesterov: bool = False,
+    weight_decay: float = 0.0,
+    buffers: Buffers = "reset",
+    weights: Weights = "uniform",
 ) -> Strategy:
     """BMUF on local SGD with `period` local steps per round (block)."""
     return Strategy(
-        inner=SGD(lr),
+        inner=sgd(lr, buffers, local_momentum, local_nesterov, weight_decay),
         period=period_of(period),
+        mixing=WeightedMean(weights),
         outer=BlockMomentum(block_lr, block_momentum, nesterov),
     )

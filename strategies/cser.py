@@ -10,7 +10,7 @@ Paper symbol -> name here: C_1 -> reset, C_2 -> uplink, H -> reset_period, e_i -
 anchor + e_i, eta -> lr. The mean of the x_i is what is evaluated.
 
 Differences from the paper: with period > 1 the change of the local steps takes the place of a
-gradient step. Momentum is on the clients, Nesterov's, as in the paper's M-CSER. Unbiased
+gradient step. Momentum is on the clients, by default Nesterov's as in the paper's M-CSER. Unbiased
 compressors are scaled to contractions by 1 / (1 + omega).
 """
 
@@ -62,10 +62,12 @@ def cser(
     uplink: Compressor = RandomK(0.01),
     reset: Compressor = TopK(0.1),
     momentum: float = 0.0,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """CSER with `uplink` (C_2) at every exchange and `reset` (C_1) at every `reset_period`-th."""
     return Strategy(
-        inner=sgd(lr, "keep", momentum, nesterov=True),
+        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),
         uplink=ErrorReset(Contractive(uplink), Contractive(reset), reset_period),
         mixing=Bifurcated(),

@@ -4,10 +4,13 @@
     https://arxiv.org/abs/2311.08105
 
 Paper symbol -> name here: H -> period, InnerOpt -> AdamW, OuterOpt -> OuterSGD with Nesterov
-momentum, Delta -> pseudo-gradient. AdamW's moments stay on the clients between rounds.
+momentum, Delta -> pseudo-gradient. AdamW's moments stay on the clients between rounds unless
+`buffers` says otherwise, and its weight decay is decoupled from the gradient. The inner momentum is
+the first of `betas`, so `momentum` and `nesterov` are refused.
 """
 
-from fedlocal.inner import AdamW
+from fedlocal.inner import AdamW, Buffers, check_without
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
 from fedlocal.pieces import Period, Rate
@@ -21,10 +24,17 @@ def diloco(
     outer_momentum: float = 0.9,
     weight_decay: float = 0.1,
     betas: tuple[float, float] = (0.9, 0.95),
+    buffers: Buffers = "keep",
+    weights: Weights = "uniform",
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> Strategy:
     """DiLoCo with inner step size `lr` and `period` inner steps per round."""
+    reason = "AdamW's is the first of betas, the server's is outer_momentum. Set one of these"
+    check_without("diloco", reason, momentum=momentum, nesterov=nesterov)
     return Strategy(
-        inner=AdamW(lr, betas=(betas[0], betas[1]), weight_decay=weight_decay),
+        inner=AdamW(lr, buffers, betas=(betas[0], betas[1]), weight_decay=weight_decay),
         period=period_of(period),
+        mixing=WeightedMean(weights),
         outer=OuterSGD(outer_lr, outer_momentum, nesterov=True),
     )

@@ -16,6 +16,7 @@ sent the whole model, which the ledger counts.
 
 from fedlocal.compress import TopK, error_feedback
 from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate
 from fedlocal.strategy import Strategy
@@ -28,11 +29,15 @@ def double_compression(
     downlink: Compressor = TopK(0.01),
     momentum: float = 0.0,
     buffers: Buffers = "keep",
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    weights: Weights = "uniform",
 ) -> Strategy:
     """Double compression; both compressors are wrapped in error feedback."""
     return Strategy(
-        inner=sgd(lr, buffers, momentum),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),
         uplink=error_feedback(uplink),
         downlink=error_feedback(downlink),
+        mixing=WeightedMean(weights),
     )

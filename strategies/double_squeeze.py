@@ -10,11 +10,14 @@ Paper symbol -> name here: delta^(i) -> the uplink's residual, delta -> the down
 Q -> uplink, downlink, gamma -> lr.
 
 Differences from the paper: residuals are in model units, gamma delta, and not in those of a
-gradient. The two are the same while lr is constant; when it drops, what was left out before is
-sent here at the old lr and in the paper at the new one.
+gradient. The two are the same while lr is constant; when it drops, what was left out before is sent
+here at the old lr and in the paper at the new one. Momentum goes into what is compressed, as in EF-
+signSGD; the paper has none.
 """
 
 from fedlocal.compress import PerLayer, ScaledSign
+from fedlocal.inner import Buffers
+from fedlocal.mixing import Weights
 from fedlocal.pieces import Compressor, Rate
 from fedlocal.strategy import Strategy
 from strategies.double_compression import double_compression
@@ -24,6 +27,13 @@ def double_squeeze(
     lr: float | Rate = 0.1,
     uplink: Compressor = PerLayer(ScaledSign()),
     downlink: Compressor = PerLayer(ScaledSign()),
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    buffers: Buffers = "keep",
+    weights: Weights = "uniform",
 ) -> Strategy:
     """DoubleSqueeze, one bit a scalar each way; both compressors are wrapped in error feedback."""
-    return double_compression(lr, 1, uplink, downlink)
+    return double_compression(
+        lr, 1, uplink, downlink, momentum, buffers, nesterov, weight_decay, weights
+    )

@@ -12,7 +12,8 @@ Differences from the first paper: the elastic terms are taken after the gradient
 as in Cooperative SGD, and the centre's beta is K alpha. The pull of an exchange uses the centre
 from before its own update. So what a client receives was made from models of one exchange earlier,
 and what it sends is first needed one exchange later: both may travel while clients compute, and
-nothing but the clock would notice (`timing="overlapped"`).
+nothing but the clock would notice (`timing="overlapped"`). The centre is what is evaluated, under
+every timing.
 """
 
 from dataclasses import dataclass
@@ -65,6 +66,10 @@ class ElasticAveraging(Mixing):
                 f" diverges, got {self.alpha}; 2 / (K + 2) mixes fastest"
             )
         return ElasticState(x.repeat(num_clients, 1), x)
+
+    def consensus(self, state: ElasticState, anchor: Tensor) -> Tensor:
+        # After the last exchange; the anchor is what that exchange read.
+        return state.centre
 
     def begin(self, memory: OwnModel, incoming: Tensor) -> tuple[Tensor, Tensor]:
         start = memory.own + self.alpha * (incoming - memory.own)

@@ -16,6 +16,7 @@ With period > 1 the change of the local steps is compressed: local EF-signSGD.
 
 from fedlocal.compress import PerLayer, ScaledSign
 from fedlocal.inner import Buffers
+from fedlocal.mixing import Weights
 from fedlocal.pieces import Compressor, Period, Rate
 from fedlocal.strategy import Strategy
 from strategies.qsparse_local_sgd import qsparse_local_sgd
@@ -27,6 +28,9 @@ def ef_sign_sgd(
     uplink: Compressor = PerLayer(ScaledSign()),
     momentum: float = 0.0,
     buffers: Buffers = "keep",
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    weights: Weights = "uniform",
 ) -> Strategy:
     """EF-signSGD; `uplink` is wrapped in error feedback. Without PerLayer all share one scale."""
-    return qsparse_local_sgd(lr, period, uplink, momentum, buffers)
+    return qsparse_local_sgd(lr, period, uplink, momentum, buffers, nesterov, weight_decay, weights)

@@ -5,7 +5,8 @@
 
 Paper symbol -> name here: C -> participation (of the run), E -> epochs, B -> batch_size (of the
 run), n_k -> example counts. Weights are n_k over the sum of the sampled clients' counts, as in the
-arXiv version's erratum.
+arXiv version's erratum. Momentum begins every round at zero: a client that is rarely sampled would
+go on with that of a model long gone. `local_sgd` with weights="examples" can keep it.
 """
 
 from fedlocal.inner import sgd
@@ -22,6 +23,7 @@ def fedavg(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
     weights: Weights = "examples",
+    nesterov: bool = False,
 ) -> Strategy:
     """FedAvg with `period` local steps, or with `epochs` passes over each client's own data.
 
@@ -29,7 +31,7 @@ def fedavg(
     WeightedMean(weights='examples')
     """
     return Strategy(
-        inner=sgd(lr, "reset", momentum, weight_decay=weight_decay),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         period=period_of(period, epochs),
         mixing=WeightedMean(weights),
     )

@@ -10,7 +10,8 @@ Paper symbol -> name here: alpha -> alpha, the gradient of L_k at theta_k -> own
 theta^(t-1) -> start, theta_k -> belief, h -> alpha * lead.
 Differences from the paper: clients take `period` SGD steps instead of minimising exactly, as the
 authors' code does too. Every client has the same alpha; that code scales it by the client's share
-of the examples.
+of the examples. Any local solver will do, so momentum is allowed; it begins every round at zero.
+Weight decay is part of the client's loss. h is a plain mean, so weights by examples are refused.
 """
 
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD
+from fedlocal.inner import sgd
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, OuterOptimiser, Period, Rate, Round, View
+from fedlocal.pieces import Correction, Guarantee, OuterOptimiser, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 
@@ -50,6 +51,11 @@ class DynamicRegulariser(Correction):
             raise ValueError(
                 f"alpha must be positive and finite, got {self.alpha}; the paper tries 0.001 to 0.1"
             )
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """That alpha * lead is the mean of g_k, with which clients' terms add up to nothing."""
+        return super().requires | {Guarantee.EQUAL_WEIGHTS}
 
     def init(self, x: Tensor) -> Own:
         return Own(torch.zeros_like(x))
@@ -81,10 +87,12 @@ def feddyn(
     period: int | Period = 20,
     alpha: float = 0.1,
     weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> Strategy:
     """FedDyn with regulariser `alpha` and `period` local steps per round."""
     return Strategy(
-        inner=SGD(lr, weight_decay=weight_decay),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=DynamicRegulariser(alpha),
         period=period_of(period),
         outer=Leading(),

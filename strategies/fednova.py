@@ -34,26 +34,32 @@ from fedlocal.trees import Tree, weighted_mean
 class NormalisedMean(WeightedMean):
     """The weighted mean of changes, each per unit of its length, times the cohort's mean length.
 
-    A length is |a_i|_1 times the mean rate of the client's steps, which is exact for SGD under any
-    schedule, and for momentum and the proximal term under one that changes between rounds.
+    A length is |a_i|_1 times the rates of the client's steps, exact under any schedule; with the
+    proximal term times their mean rate, exact under one that changes between rounds.
 
     Attributes:
-        momentum, mu: Of the clients' steps; buffers begin every round at zero.
+        momentum, nesterov, mu: Of the clients' steps; buffers begin every round at zero.
     """
 
     momentum: float = 0.0
     mu: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """That a length is known, which is so for linear steps from empty buffers."""
+        return super().requires | {Guarantee.LINEAR_STEPS, Guarantee.FRESH_BUFFERS}
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
         """Changes are rescaled before they are averaged."""
-        return frozenset({Guarantee.PLAIN_MEAN})
+        return super().breaks | {Guarantee.PLAIN_MEAN}
 
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Tree]:
-        rates = info.step_sums / info.steps
-        common = info.weights @ (rates * self.reach(info.steps, 0 * rates))
+        rates = info.step_sums / self.reach(info.steps, torch.zeros_like(info.steps))
+        common = info.weights @ info.step_sums
         lengths = rates * self.reach(info.steps, self.mu * rates)
         move = weighted_mean(received / lengths.unsqueeze(1), info.weights) * common
         return move.unsqueeze(0), state
@@ -62,8 +68,10 @@ class NormalisedMean(WeightedMean):
         """How far a constant gradient of 1 carries clients in `steps` [S] steps of size 1, [S]."""
         reached = velocity = torch.zeros_like(steps)
         for step in range(int(steps.max())):
-            velocity = self.momentum * velocity + 1 - pull * reached
-            reached = reached + torch.where(step < steps, velocity, 0.0)
+            grad = 1 - pull * reached
+            velocity = self.momentum * velocity + grad
+            along = grad + self.momentum * velocity if self.nesterov else velocity
+            reached = reached + torch.where(step < steps, along, 0.0)
         return reached
 
 
@@ -76,12 +84,13 @@ def fednova(
     server_momentum: float = 0.0,
     weight_decay: float = 0.0,
     weights: Weights = "examples",
+    nesterov: bool = False,
 ) -> Strategy:
     """FedNova with `period` local steps, or with `epochs` passes over each client's own data."""
     return Strategy(
-        inner=sgd(lr, "reset", momentum, weight_decay=weight_decay),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=Proximal(mu),
         period=period_of(period, epochs),
-        mixing=NormalisedMean(weights, momentum, mu),
+        mixing=NormalisedMean(weights, momentum, mu, nesterov),
         outer=SlowMomentum(1.0, server_momentum),
     )

@@ -7,9 +7,10 @@ The mean change of a round is handed to the server's optimiser as if it were a g
     FedAvgM: Hsu, Qi, Brown. Measuring the Effects of Non-Identical Data Distribution for Federated
     Visual Classification. 2019. https://arxiv.org/abs/1909.06335
 
-Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are,
-v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0).
-No bias correction, as in the paper.
+Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are, v_{-1}
+-> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0). No bias
+correction, as in the paper. `momentum` and `nesterov` are the clients', and begin every round at
+zero; the server's momentum is beta_1.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD, check_momentum
+from fedlocal.inner import check_momentum, sgd
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
@@ -26,6 +27,10 @@ from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
 
 Rule = Literal["adam", "yogi", "adagrad"]
+
+# Where to start; the paper tunes eta for every task. FedAvgM takes the mean's own step, Adam's and
+# Yogi's steps are of eta's size in every coordinate, and Adagrad's shrink from there.
+SERVER_LR = {"sgd": 1.0, "adam": 0.03, "yogi": 0.03, "adagrad": 0.1}
 
 
 class AdaptiveState(NamedTuple):
@@ -83,18 +88,23 @@ def fedopt(
     lr: float | Rate = 0.1,
     period: int | Period = 20,
     optimiser: Literal["sgd", "adam", "yogi", "adagrad"] = "adam",
-    server_lr: float = 0.03,
+    server_lr: float | None = None,
     beta1: float | None = None,
     beta2: float = 0.99,
     tau: float = 1e-3,
     initial_accumulator: float | None = None,
     epochs: float | None = None,
     weights: Weights = "examples",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """FedOpt; "sgd" is FedAvgM: v <- beta1 v + D, x <- x - server_lr v.
 
-    None stands for the paper's choice: beta1 0.9 (0 for Adagrad), initial_accumulator tau^2.
+    None stands for the paper's choice: beta1 0.9 (0 for Adagrad), initial_accumulator tau^2; and
+    server_lr 1 for "sgd", 0.1 for "adagrad", 0.03 for the others.
     """
+    server_lr = SERVER_LR.get(optimiser, 1.0) if server_lr is None else server_lr
     if beta1 is None:
         beta1 = 0.0 if optimiser == "adagrad" else 0.9
     accumulator = tau**2 if initial_accumulator is None else initial_accumulator
@@ -104,7 +114,7 @@ def fedopt(
         else Adaptive(optimiser, server_lr, beta1, beta2, tau, accumulator)
     )
     return Strategy(
-        inner=SGD(lr),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         period=period_of(period, epochs),
         mixing=WeightedMean(weights),
         outer=outer,

@@ -8,10 +8,11 @@ to their own optima.
 
 Paper symbol -> name here: mu -> mu, w^t -> view.start. Weighted by example counts as in the
 authors' code; the paper instead samples in proportion to them and averages plainly.
+Momentum begins every round at zero, as in `fedavg`.
 """
 
 from fedlocal.correction import Proximal
-from fedlocal.inner import SGD
+from fedlocal.inner import sgd
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import Period, Rate
@@ -24,10 +25,13 @@ def fedprox(
     mu: float = 0.1,
     epochs: float | None = None,
     weights: Weights = "examples",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """FedProx with proximal weight `mu`, `period` local steps or `epochs` local passes."""
     return Strategy(
-        inner=SGD(lr),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=Proximal(mu),
         period=period_of(period, epochs),
         mixing=WeightedMean(weights),

@@ -13,6 +13,8 @@ The step is the paper's, y <- y - lr ((1 - beta) d + beta s) and s <- beta s + (
 has PyTorch's form, which is this one with lr / (1 - beta). Weights are example counts as in fedjax.
 Mime needs c before the first local step, so its round has two exchanges: model down, gradients
 up, then model and (s, c) down, changes up. MimeLite's gradients travel with the changes.
+Weight decay is part of every gradient, so of s too. Momentum is the frozen one and has no Nesterov
+form, which is refused; a client's own would be what the method replaces.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD, check_momentum
+from fedlocal.inner import SGD, check_momentum, check_weight_decay, check_without
 from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
@@ -42,11 +44,13 @@ class FrozenMomentum(Correction):
     """MimeLite: step along (1 - beta) g + beta s; full gradients travel up with the change."""
 
     momentum: float
+    weight_decay: float = 0.0
     reads_all_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("momentum", self.momentum)
+        check_weight_decay(self.weight_decay)
 
     def control(self, x: Tensor) -> Frozen:
         return Frozen(torch.zeros_like(x), ())
@@ -56,7 +60,8 @@ class FrozenMomentum(Correction):
         return full_gradient
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
-        return (1 - self.momentum) * grad + self.momentum * view.control.momentum
+        decayed = grad + self.weight_decay * x
+        return (1 - self.momentum) * decayed + self.momentum * view.control.momentum
 
     def end(
         self, state: Tree, start: Tensor, belief: Tensor, step_sum: Tensor, control: Frozen
@@ -64,9 +69,10 @@ class FrozenMomentum(Correction):
         return (), state
 
     def combine(self, control: Frozen, reports: Tree, received: Tensor, info: Round) -> Frozen:
-        return self._followed(control, weighted_mean(reports, info.weights))
+        return self._followed(control, weighted_mean(reports, info.weights), info)
 
-    def _followed(self, control: Frozen, mean: Tensor) -> Frozen:
+    def _followed(self, control: Frozen, mean: Tensor, info: Round) -> Frozen:
+        mean = mean + self.weight_decay * weighted_mean(info.read, info.weights)
         momentum = self.momentum * control.momentum + (1 - self.momentum) * mean
         return control._replace(momentum=momentum)
 
@@ -92,7 +98,7 @@ class FrozenMomentumReducedVariance(FrozenMomentum):
         return super().correct(reduced, x, state, view)
 
     def combine(self, control: Frozen, reports: Tree, received: Tensor, info: Round) -> Frozen:
-        return self._followed(control, control.mean)
+        return self._followed(control, control.mean, info)
 
 
 def mime(
@@ -102,12 +108,16 @@ def mime(
     lite: bool = False,
     server_lr: float = 1.0,
     weights: Weights = "examples",
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """Mime, or MimeLite, with `period` local steps per round."""
+    reason = "its momentum is frozen while clients step. Leave it out, or take slowmo"
+    check_without("mime", reason, nesterov=nesterov)
     correction = FrozenMomentum if lite else FrozenMomentumReducedVariance
     return Strategy(
         inner=SGD(lr),
-        correction=correction(momentum),
+        correction=correction(momentum, weight_decay),
         period=period_of(period),
         mixing=WeightedMean(weights),
         outer=OuterSGD(server_lr),

@@ -9,10 +9,12 @@ local steps explore wider minima and save the communication.
 The switch is given in rounds: the first `switch_round` rounds have one local step each. In both
 phases models are averaged after local steps and momentum stays on the clients, as in the authors'
 code. Ortiz et al. 2021 (https://arxiv.org/abs/2110.08133) average gradients in the first phase, so
-that all buffers are equal at the switch; without momentum the two are the same.
+that all buffers are equal at the switch, as they are with buffers="average"; without momentum the
+two are the same.
 """
 
-from fedlocal.inner import sgd
+from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import SwitchPeriod
 from fedlocal.pieces import Rate
 from fedlocal.strategy import Strategy
@@ -25,9 +27,12 @@ def post_local_sgd(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    buffers: Buffers = "keep",
+    weights: Weights = "uniform",
 ) -> Strategy:
     """Period 1 for `switch_round` rounds, then `period`."""
     return Strategy(
-        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=SwitchPeriod(before=1, after=period, at=switch_round),
+        mixing=WeightedMean(weights),
     )

@@ -11,13 +11,16 @@ lambda -> momentum, gamma -> lr.
 
 Differences from the paper: each client compresses its own vector (see `PowerSGD`), and its residual
 is what its own message left out; the authors' code subtracts what all messages together say.
-Momentum is Nesterov's as in PyTorch, g + lambda m, where the paper steps along g + m. Residual and
-momentum are in model units, so a drop of lr leaves them as they are. With period > 1 the change of
-the local steps is compressed. The broadcast is a model in full unless `downlink` compresses it.
+Momentum is by default Nesterov's as in PyTorch, g + lambda m, where the paper steps along g + m.
+Residual and momentum are in model units, so a drop of lr leaves them as they are. With period > 1
+the change of the local steps is compressed. The broadcast is a model in full unless `downlink`
+compresses it. Clients have no momentum of their own: as in the paper it acts on what was
+decompressed.
 """
 
 from fedlocal.compress import PowerSGD, error_feedback
 from fedlocal.inner import SGD
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate
@@ -30,11 +33,14 @@ def power_sgd(
     uplink: Compressor = PowerSGD(2),
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    nesterov: bool = True,
+    weights: Weights = "uniform",
 ) -> Strategy:
     """PowerSGD; `uplink` is wrapped in error feedback, `momentum` acts after the mean."""
     return Strategy(
         inner=SGD(lr, weight_decay=weight_decay),
         period=period_of(period),
         uplink=error_feedback(uplink),
-        outer=OuterSGD(1.0, momentum, nesterov=True),
+        mixing=WeightedMean(weights),
+        outer=OuterSGD(1.0, momentum, nesterov),
     )

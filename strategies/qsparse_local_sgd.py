@@ -9,6 +9,7 @@ downlink carries the model in full.
 
 from fedlocal.compress import QSGD, QuantisedTopK, TopK, error_feedback
 from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate
 from fedlocal.strategy import Strategy
@@ -20,10 +21,14 @@ def qsparse_local_sgd(
     uplink: Compressor = QuantisedTopK(TopK(0.01), QSGD(16)),
     momentum: float = 0.0,
     buffers: Buffers = "keep",
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    weights: Weights = "uniform",
 ) -> Strategy:
     """Qsparse-local-SGD; the compressor is wrapped in error feedback."""
     return Strategy(
-        inner=sgd(lr, buffers, momentum),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),
         uplink=error_feedback(uplink),
+        mixing=WeightedMean(weights),
     )

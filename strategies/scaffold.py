@@ -12,6 +12,12 @@ K eta_l -> step_sum, y_i -> belief, x -> start.
 Differences from the paper: with option II nothing but the model's change travels up, since the
 server can read c_i+ - c_i = -c - (y_i - x) / (K eta_l) out of it. The rule uses what the server
 believes y_i to be, so that c stays the mean of the c_i behind a lossy uplink.
+
+With momentum, K eta_l is the sum of the effective step sizes (`InnerOptimiser.effective`), and
+buffers begin every round at zero. So c_i is a mean of gradients, each with the weight that it has
+in the client's change; K eta_l itself would make c_i too large by up to 1 / (1 - momentum), and
+diverge. Weight decay is part of the gradient. c is a plain mean, so weights by examples are
+refused.
 """
 
 from dataclasses import dataclass
@@ -20,10 +26,10 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD
+from fedlocal.inner import sgd
 from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Period, Rate, Round, View
+from fedlocal.pieces import Correction, Guarantee, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
 
@@ -50,6 +56,12 @@ class Renewed(NamedTuple):
 @dataclass(frozen=True)
 class ControlVariates(Correction):
     """Step along g - c_i + c. Option II: c_i becomes the mean gradient of the round's steps."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """That a change tells the mean gradient, and that c is the plain mean of the c_i."""
+        known = {Guarantee.LINEAR_STEPS, Guarantee.FRESH_BUFFERS}
+        return super().requires | known | {Guarantee.EQUAL_WEIGHTS}
 
     def init(self, x: Tensor) -> Own:
         return Own(torch.zeros_like(x))
@@ -96,12 +108,15 @@ def scaffold(
     period: int | Period = 20,
     server_lr: float = 1.0,
     option: Literal["I", "II"] = "II",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """SCAFFOLD with `period` local steps per round, and option I or II of the paper for c_i."""
     if option not in VARIATES:
         raise ValueError(f"option must be 'I' or 'II', got {option!r}; 'II' costs no extra pass")
     return Strategy(
-        inner=SGD(lr),
+        inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=VARIATES[option](),
         period=period_of(period),
         outer=OuterSGD(server_lr),

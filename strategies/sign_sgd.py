@@ -12,7 +12,8 @@ Symbol -> name here: eta -> lr, beta -> momentum, sign(m) -> the signs of the me
 
 The method has one local step: x moves by lr along the majority, whatever the size of a client's
 step, so the factor 1 - beta of the papers' momentum changes nothing. A tie moves nothing. The move
-is -lr, 0 or lr in every coordinate, which TernGrad's two bits carry exactly.
+is -lr, 0 or lr in every coordinate, which TernGrad's two bits carry exactly. Weight decay is part
+of the gradient whose sign is sent.
 
 Differences from the papers: the message also carries the mean size of the client's step, one float,
 which the vote does not read. A bit knows no zero, and a client whose gradient is zero tosses a
@@ -50,10 +51,12 @@ def sign_sgd(
     momentum: float = 0.0,
     uplink: Compressor = ScaledSign(toss=True),
     downlink: Compressor = TernGrad(),
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
 ) -> Strategy:
     """Majority vote over the signs of what `uplink` delivers, with step size `lr`."""
     return Strategy(
-        inner=sgd(lr, "keep", momentum),
+        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=ConstantPeriod(1),
         uplink=uplink,
         downlink=downlink,

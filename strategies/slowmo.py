@@ -10,6 +10,7 @@ Base buffers are reset at every round, as the paper does with a Nesterov base.
 """
 
 from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.outer import SlowMomentum
 from fedlocal.period import period_of
 from fedlocal.pieces import Period, Rate
@@ -25,10 +26,12 @@ def slowmo(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     buffers: Buffers = "reset",
+    weights: Weights = "uniform",
 ) -> Strategy:
     """SlowMo on local SGD with `period` local steps per round."""
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),
+        mixing=WeightedMean(weights),
         outer=SlowMomentum(slow_lr, slow_momentum),
     )

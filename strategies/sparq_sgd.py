@@ -9,7 +9,7 @@ enough from what the neighbours believe send a compressed difference; the others
 Paper symbol -> name here: gamma -> gossip_step, C -> compressor, H -> period, w_ij -> graph, x-hat
 -> belief, c_t -> threshold t^threshold_exponent (t counts local steps), eta_t -> lr.
 Differences from the paper: the eta_t of the trigger is the mean step size of the round's steps.
-Unbiased compressors are scaled by 1 / (1 + omega).
+Unbiased compressors are scaled by 1 / (1 + omega). Momentum makes it SQuARM-SGD, see `squarm_sgd`.
 """
 
 from fedlocal.compress import QuantisedTopK, ScaledSign, TopK, Triggered
@@ -34,11 +34,13 @@ def sparq_sgd(
     threshold: float = 100.0,
     threshold_exponent: float = 0.0,
     weight_decay: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
 ) -> Strategy:
     """SPARQ-SGD with step size `lr` and `period` local steps between two synchronisations."""
     step = gossip_step_of(gossip_step, SparqStep, compressor)
     return Strategy(
-        inner=sgd(lr, weight_decay=weight_decay),
+        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),
         uplink=Triggered(gossip_link(compressor), threshold, threshold_exponent),
         mixing=CompressedGossip(as_graph(graph), step),

@@ -10,9 +10,6 @@ Paper symbol -> name here: beta -> momentum, v_i -> velocity, the others as in `
 Differences from the paper: as in `sparq_sgd`.
 """
 
-from dataclasses import replace
-
-from fedlocal.inner import sgd
 from fedlocal.mixing.gossip_step import GossipStep
 from fedlocal.mixing.graph import GraphLike
 from fedlocal.pieces import Compressor, Period, Rate
@@ -30,7 +27,9 @@ def squarm_sgd(
     threshold: float = 0.0,
     threshold_exponent: float = 0.0,
     weight_decay: float = 0.0,
+    nesterov: bool = True,
 ) -> Strategy:
     """SQuARM-SGD with step size `lr` and `period` local steps between two synchronisations."""
-    without = sparq_sgd(lr, period, graph, gossip_step, compressor, threshold, threshold_exponent)
-    return replace(without, inner=sgd(lr, "keep", momentum, True, weight_decay))
+    trigger = threshold, threshold_exponent
+    base = weight_decay, momentum, nesterov
+    return sparq_sgd(lr, period, graph, gossip_step, compressor, *trigger, *base)

@@ -13,6 +13,14 @@ Every vector is flat, [P].
 The update of Delta_i at the end of a round needs the new mean, so it is made at the beginning of
 the next. `warmup` (VRL-SGD-W) makes the first round one step long: that step sets the drift to the
 difference of the first gradients.
+
+With momentum, k gamma is the sum of the effective step sizes (`InnerOptimiser.effective`): a
+constant gradient moves a client by that much from empty buffers. k gamma itself would make drifts
+too large by up to 1 / (1 - momentum), and two quadratics diverge. Buffers must be equal when a
+round begins, so that what they carry leaves the difference to the mean: "reset" begins at zero,
+"average" sends them along, as the authors' code does; kept ones are refused, since drifts and
+buffers then feed each other. Weight decay is part of the gradient, so drifts hold its differences
+and the fixed point is the optimum of the regularised mean loss.
 """
 
 from dataclasses import dataclass
@@ -21,7 +29,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD
+from fedlocal.inner import Buffers, sgd
+from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import SwitchPeriod
 from fedlocal.pieces import Correction, Guarantee, Rate, View
 from fedlocal.strategy import Strategy
@@ -33,7 +42,7 @@ class DriftState(NamedTuple):
 
     drift: Delta_i, [P]. Its mean over all clients, weighted as in the mixing, is zero.
     local: the model that the server believes this client ended its last round on, [P].
-    step_sum: sum of that round's step sizes, []. Zero before the first round.
+    step_sum: sum of that round's effective step sizes, []. Zero before the first round.
     """
 
     drift: Tensor
@@ -48,8 +57,10 @@ class DriftCorrection(Correction):
     @property
     def requires(self) -> frozenset[Guarantee]:
         """What together keeps the mean of Delta_i at zero."""
-        # A lossy uplink does no harm: drifts are computed from what the server read.
-        return frozenset(Guarantee) - {Guarantee.LOSSLESS_UPLINK}
+        # A lossy uplink does no harm: drifts are computed from what the server read. Nor do
+        # weights or equal buffers: both sides of a difference to the mean have them.
+        harmless = {Guarantee.LOSSLESS_UPLINK, Guarantee.EQUAL_WEIGHTS, Guarantee.FRESH_BUFFERS}
+        return frozenset(Guarantee) - harmless
 
     def init(self, x: Tensor) -> DriftState:
         return DriftState(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(()))
@@ -72,7 +83,16 @@ class DriftCorrection(Correction):
         return DriftState(state.drift, belief, step_sum), ()
 
 
-def vrl_sgd(lr: float | Rate = 0.1, period: int = 20, warmup: bool = False) -> Strategy:
+def vrl_sgd(
+    lr: float | Rate = 0.1,
+    period: int = 20,
+    warmup: bool = False,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    buffers: Buffers = "reset",
+    weights: Weights = "uniform",
+) -> Strategy:
     """VRL-SGD with step size `lr` and `period` local steps per round.
 
     >>> strategy = vrl_sgd(lr=0.05, period=10, warmup=True)
@@ -80,7 +100,8 @@ def vrl_sgd(lr: float | Rate = 0.1, period: int = 20, warmup: bool = False) -> S
     (DriftCorrection(), SwitchPeriod(before=1, after=10, at=1))
     """
     return Strategy(
-        inner=SGD(lr),
+        inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         correction=DriftCorrection(),
         period=SwitchPeriod(before=1, after=period, at=int(warmup)),
+        mixing=WeightedMean(weights),
     )

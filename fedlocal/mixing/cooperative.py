@@ -82,6 +82,10 @@ class Cooperative(OwnModels):
         _check_equal_say(self.graph.cycle(nodes), num_clients)
         return Auxiliary(x.repeat(self.auxiliary, 1))
 
+    def consensus(self, state: Auxiliary, anchor: Tensor) -> Tensor:
+        # The paper's u, which mixing leaves where it is: auxiliary variables count in it.
+        return torch.cat([anchor, state.models]).mean(0)
+
     def mix(
         self, state: Auxiliary, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Auxiliary]:

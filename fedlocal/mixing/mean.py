@@ -25,8 +25,8 @@ class WeightedMean(Mixing):
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Nothing: this is the mean that others rely on."""
-        return frozenset()
+        """Nothing else: this is the mean that others rely on."""
+        return frozenset() if self.weights == "uniform" else frozenset({Guarantee.EQUAL_WEIGHTS})
 
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
         shares = counts if self.weights == "examples" else torch.ones_like(counts)

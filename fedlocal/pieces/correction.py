@@ -61,7 +61,8 @@ class Correction(Piece):
             start: The model that the round began with, [P].
             belief: What the server now believes this client's model to be, [P]. Not the exact
                 model: behind a lossy compressor the server never saw that.
-            step_sum: Sum of the step sizes of the round, [].
+            step_sum: How far a constant direction of 1 carried the client in the round, []: for
+                SGD the sum of its step sizes, with momentum `InnerOptimiser.effective`'s.
             control: The server half's broadcast.
         """
         return state, ()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.pieces.piece import Piece
-from fedlocal.pieces.terms import Round
+from fedlocal.pieces.terms import Guarantee, Round
 from fedlocal.trees import Tree
 
 
@@ -31,6 +31,11 @@ class InnerOptimiser(Piece):
 
     averages: ClassVar[bool] = False
 
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """One whose steps are linear in their directions, or that keeps no buffers, says so."""
+        return frozenset({Guarantee.LINEAR_STEPS, Guarantee.EQUAL_BUFFERS, Guarantee.FRESH_BUFFERS})
+
     @abstractmethod
     def init(self, x: Tensor) -> Tree:
         """Buffers of a client that has not taken part yet; x [P] gives shape and dtype."""
@@ -50,6 +55,14 @@ class InnerOptimiser(Piece):
     @abstractmethod
     def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
         """One step from x [P] along `direction` [P]; `lr` is a scalar tensor."""
+
+    def effective(self, rates: Tensor) -> Tensor:
+        """How far each step goes along a constant direction of 1 from empty buffers, [H].
+
+        Args:
+            rates: Step sizes of a round from its first step on, [H].
+        """
+        return rates
 
     def output(self, state: Tree, x: Tensor) -> Tensor:
         """The model to evaluate, [P], of a client that stands at x: an average of iterates, say."""

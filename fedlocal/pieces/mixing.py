@@ -82,6 +82,15 @@ class Mixing(Piece):
         """The round's start [P] and the server's belief of this client's model [P]."""
         return incoming, incoming
 
+    def consensus(self, state: Tree, anchor: Tensor) -> Tensor | None:
+        """The model to evaluate, [P]; None for the shared anchor or the mean of clients' models.
+
+        Args:
+            state: Of the server half, after the last synchronisation.
+            anchor: [A, P].
+        """
+        return None
+
     def told(self, start: Tensor, x: Tensor) -> Tensor:
         """The model that the message tells of, [P]: the one after the local steps, x."""
         return x

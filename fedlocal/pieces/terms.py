@@ -20,6 +20,10 @@ class Guarantee(Enum):
     FULL_PARTICIPATION = "every client takes part in every round"
     AVERAGING_SERVER = "a server averages the models of clients that all start from one anchor"
     BARRIER = "a round begins when the one before is finished"
+    EQUAL_WEIGHTS = "all members count alike in the mean"
+    LINEAR_STEPS = "local steps add up known multiples of their directions"
+    EQUAL_BUFFERS = "the local optimiser's buffers are equal on all clients when a round begins"
+    FRESH_BUFFERS = "the local optimiser's buffers begin every round at zero"
 
 
 class Timing(Enum):
@@ -56,7 +60,8 @@ class Round(NamedTuple):
     fraction: S / K, the share of all clients that took part.
     lr: Mean local step size that was applied in the round, [].
     steps: Local steps of each member, [S].
-    step_sums: Sum of the step sizes that each member applied, [S].
+    step_sums: How far a constant direction of 1 carried each member, [S]: for SGD the sum of its
+        step sizes, with momentum `InnerOptimiser.effective`'s.
     """
 
     round_index: int

@@ -132,6 +132,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
     like = sim.start
     answered = order.steps[among(order.members, members)]
     steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)
+    effective = sim.strategy.inner.effective(torch.tensor(rates))
     counts = torch.from_numpy(sim.clients.counts[members])
 
     def placed(value: Any) -> Tensor:
@@ -145,7 +146,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
         fraction=len(members) / len(sim.clients),
         lr=placed(mean_step_size(sim, order)),
         steps=placed(steps),
-        step_sums=placed(np.cumsum(rates)[answered - 1]),
+        step_sums=placed(torch.cumsum(effective, 0)[answered - 1]),
     )
 
 
