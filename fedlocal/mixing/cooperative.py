@@ -83,7 +83,7 @@ class Cooperative(OwnModels):
         return Auxiliary(x.repeat(self.auxiliary, 1))
 
     def consensus(self, state: Auxiliary, anchor: Tensor) -> Tensor:
-        # The paper's u, which mixing leaves where it is: auxiliary variables count in it.
+        # The paper's u, which a doubly stochastic W leaves where it is: auxiliary variables count.
         return torch.cat([anchor, state.models]).mean(0)
 
     def mix(

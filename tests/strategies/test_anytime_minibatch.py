@@ -82,6 +82,9 @@ def test_nobody_manages_a_step():
         ({"most": 0}, "most steps >= 1, got 0.1 and 0"),
         ({"expected_examples": 0.0}, "expected_examples must be positive, got 0"),
         ({"lr": 0.0}, "lr must be positive"),
+        ({"momentum": 0.9}, "takes no momentum, got 0.9: its mean counts every gradient once"),
+        ({"nesterov": True}, "takes no nesterov, got True"),
+        ({"weight_decay": -1.0}, "weight_decay must be >= 0, got -1.0"),
     ],
 )
 def test_refusals(given, says):

@@ -34,3 +34,20 @@ def test_every_hyperparameter_counts(runtime):
     rates = [0.05] * 3 + [0.01] * 3
     x = oracle.diloco(PROBLEM.gradients, PROBLEM.start, rates, 3, 0.4, 0.6, 0.5, (0.7, 0.8))
     assert distance(result.params, x) < 1e-12
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_clients_may_count_by_their_examples(runtime):
+    result = simulate(PROBLEM, diloco(0.03, 4, weights="examples"), ROUNDS, runtime=runtime)
+    rates, betas = [0.03] * ROUNDS, (0.9, 0.95)
+    x = oracle.diloco(
+        PROBLEM.gradients, PROBLEM.start, rates, 4, 0.7, 0.9, 0.1, betas, p=PROBLEM.by_examples
+    )
+    assert distance(result.params, x) < 1e-12
+    assert distance(result.params, simulate(PROBLEM, diloco(0.03, 4), ROUNDS).params) > 1e-4
+
+
+@pytest.mark.parametrize("option", ["momentum", "nesterov"])
+def test_momentum_has_names_of_its_own(option):
+    with pytest.raises(ValueError, match=f"diloco takes no {option}.*first of betas"):
+        diloco(**{option: 0.9})

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from fedlocal.compress import ErrorFeedback, TopK
+from fedlocal.mixing import WeightedMean
 from strategies.feddyn import feddyn
 from tests.oracles import feddyn as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
@@ -38,3 +39,8 @@ def test_h_stays_the_mean_of_the_clients_terms_behind_a_lossy_link(link):
 def test_alpha_regularises(alpha):
     with pytest.raises(ValueError, match="alpha must be positive and finite"):
         feddyn(0.1, 5, alpha)
+
+
+def test_weights_by_examples_are_refused():
+    with pytest.raises(ValueError, match=r"DynamicRegulariser.*needs: all members count alike"):
+        replace(feddyn(0.1, 5), mixing=WeightedMean("examples"))

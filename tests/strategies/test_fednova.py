@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedlocal.inner import Momentum
 from fedlocal.pieces import Rate
 from fedlocal.rates import StepRate
 from strategies.fednova import NormalisedMean, fednova
@@ -40,6 +41,22 @@ def test_follows_the_paper(runtime, weights, momentum, mu, server_momentum):
         PROBLEM.gradients, PROBLEM.start, 0.05, TAU, p, ROUNDS, momentum, mu, server_momentum
     )
     assert distance(result.params, x) < 1e-12
+
+
+@pytest.mark.parametrize("mu", [0.0, 1.0])
+def test_nesterov_momentum_has_a_length_of_its_own(mu):
+    strategy = fednova(0.05, epochs=2, momentum=0.6, mu=mu, nesterov=True)
+    result = simulate(PROBLEM, strategy, ROUNDS, batch_size=4)
+    x = oracle.fednova(
+        PROBLEM.gradients, PROBLEM.start, 0.05, TAU, PROBLEM.by_examples, ROUNDS, 0.6, mu, 0.0, True
+    )
+    assert distance(result.params, x) < 1e-12
+
+
+@pytest.mark.parametrize("buffers", ["keep", "average"])
+def test_buffers_of_before_are_refused(buffers):
+    with pytest.raises(ValueError, match=r"NormalisedMean.*needs: the local .* begin .* at zero"):
+        replace(fednova(0.05, momentum=0.5), inner=Momentum(0.05, buffers))
 
 
 def reach(tau, momentum=0.0, pull=0.0):
@@ -100,6 +117,26 @@ def test_a_rate_that_falls_within_a_round_normalises_by_its_sums(runtime):
     p = PROBLEM.by_examples
     common = sum(w * rates[:tau].sum() for w, tau in zip(p, TAU, strict=True))
     assert distance(result.params, PROBLEM.start + common * p @ np.array(per_length)) < 1e-12
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_rate_that_falls_within_a_round_with_momentum(nesterov):
+    strategy = fednova(Falling(0.05), epochs=2, momentum=0.8, nesterov=nesterov)
+    result = simulate(PROBLEM, strategy, 1, batch_size=4)
+    changes, lengths = [], []
+    for gradient, tau in zip(PROBLEM.gradients, TAU, strict=True):
+        # The same steps, along the gradient and along a constant direction of 1.
+        y, v, reached, unit = PROBLEM.start, 0.0, 0.0, 0.0
+        for rate in 0.05 / np.arange(1, tau + 1):
+            g = gradient(y)
+            v, unit = 0.8 * v + g, 0.8 * unit + 1
+            y = y - rate * (g + 0.8 * v if nesterov else v)
+            reached = reached + rate * (1 + 0.8 * unit if nesterov else unit)
+        changes.append(y - PROBLEM.start)
+        lengths.append(reached)
+    p, lengths = PROBLEM.by_examples, np.array(lengths)
+    move = (p @ lengths) * (p / lengths @ np.array(changes))
+    assert distance(result.params, PROBLEM.start + move) < 1e-12
 
 
 def test_unknown_weights_are_refused():

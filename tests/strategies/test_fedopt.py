@@ -66,3 +66,16 @@ def test_every_hyperparameter_counts(runtime, optimiser, v0):
         v0=v0,
     )
     assert distance(result.params, x) < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("optimiser", "server_lr"), [("sgd", 1.0), ("adam", 0.03), ("yogi", 0.03), ("adagrad", 0.1)]
+)
+def test_each_optimiser_has_a_step_size_of_its_own(optimiser, server_lr):
+    given = fedopt(0.05, 4, optimiser=optimiser, server_lr=server_lr)
+    assert fedopt(0.05, 4, optimiser=optimiser) == given
+
+
+def test_an_unknown_optimiser_is_refused():
+    with pytest.raises(ValueError, match="optimiser must be sgd, adam, yogi or adagrad, got 'ada'"):
+        fedopt(0.05, optimiser="ada")  # type: ignore[arg-type]

@@ -110,3 +110,8 @@ def test_a_lossy_link_leaves_the_gradients_alone(lite):
 def test_momentum_must_not_grow():
     with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\), got 1.0"):
         mime(0.1, 5, momentum=1.0)
+
+
+def test_nesterov_is_refused():
+    with pytest.raises(ValueError, match="mime takes no nesterov, got True: its momentum is froz"):
+        mime(0.1, 5, nesterov=True)

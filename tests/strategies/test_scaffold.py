@@ -3,6 +3,8 @@ from dataclasses import replace
 import pytest
 
 from fedlocal.compress import ErrorFeedback, TopK
+from fedlocal.inner import AdamW, Momentum
+from fedlocal.mixing import WeightedMean
 from fedlocal.rates import StepRate
 from strategies.scaffold import scaffold
 from tests.oracles import scaffold as oracle
@@ -77,3 +79,36 @@ def test_c_stays_the_mean_behind_a_lossy_link(option, link):
 def test_an_unknown_option_is_refused():
     with pytest.raises(ValueError, match="option must be 'I' or 'II', got 'III'"):
         scaffold(0.1, 5, option="III")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("option", ["I", "II"])
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("participation", [1.0, 0.4])
+def test_momentum_divides_by_the_effective_step(runtime, option, nesterov, participation):
+    strategy = scaffold(0.02, 4, 1.0, option, momentum=0.7, nesterov=nesterov)
+    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime, participation=participation)
+    cohorts = [record.clients for record in result.ledger.records]
+    x, c, c_i = oracle.scaffold(
+        PROBLEM.gradients, PROBLEM.start, 0.02, 4, ROUNDS, 1.0, option, cohorts, 0.7, nesterov
+    )
+    assert distance(result.params, x) < 1e-12
+    assert distance(result.server_state.correction.mean, c) < 1e-12
+    assert distance(result.client_states.correction.own, c_i) < 1e-12
+
+
+@pytest.mark.parametrize("option", ["I", "II"])
+@pytest.mark.parametrize(
+    ("slot", "piece", "needs"),
+    [
+        ("inner", AdamW(0.01, "reset"), "known multiples of their directions"),
+        ("inner", Momentum(0.01, "keep"), "when a round begins|begin every round at zero"),
+        ("inner", Momentum(0.01, "average"), "begin every round at zero"),
+        ("mixing", WeightedMean("examples"), "all members count alike"),
+    ],
+    ids=["AdamW", "keep", "average", "examples"],
+)
+def test_what_would_bias_the_variates_is_refused_by_name(option, slot, piece, needs):
+    with pytest.raises(ValueError, match=needs) as refusal:
+        replace(scaffold(0.01, 5, option=option), **{slot: piece})
+    assert f"{slot}={piece!r}" in str(refusal.value)

@@ -64,3 +64,9 @@ def test_a_message_is_a_bit_a_scalar_and_a_float():
 def test_a_correction_that_needs_the_mean_is_refused():
     with pytest.raises(ValueError, match=r"needs: .* mixing=MajorityVote\(\) breaks that"):
         replace(sign_sgd(downlink=Identity()), correction=DriftCorrection())
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_nesterov_momentum_is_voted_on(runtime):
+    strategy = sign_sgd(0.03, 0.9, nesterov=True)
+    check(runtime, strategy, [0.03] * ROUNDS, beta=0.9, nesterov=True)
