@@ -121,8 +121,8 @@ class Momentum(SGD):
 
     def effective(self, rates: Tensor) -> Tensor:
         # The velocity of a constant direction of 1 after h steps is 1 + b + ... + b^(h - 1).
-        powers = self.momentum ** torch.arange(len(rates)).to(rates)
-        velocity = torch.cumsum(powers, 0)
+        taken = torch.arange(len(rates), dtype=rates.dtype, device=rates.device)
+        velocity = torch.cumsum(self.momentum**taken, 0)
         return rates * (1 + self.momentum * velocity if self.nesterov else velocity)
 
     def init(self, x: Tensor) -> MomentumState:

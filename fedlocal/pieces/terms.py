@@ -22,8 +22,8 @@ class Guarantee(Enum):
     BARRIER = "a round begins when the one before is finished"
     EQUAL_WEIGHTS = "all members count alike in the mean"
     LINEAR_STEPS = "local steps add up known multiples of their directions"
-    EQUAL_BUFFERS = "the local optimiser's buffers are equal on all clients when a round begins"
-    FRESH_BUFFERS = "the local optimiser's buffers begin every round at zero"
+    EQUAL_BUFFERS = "clients' buffers are equal when a round begins (buffers=reset or average)"
+    FRESH_BUFFERS = "clients' buffers begin every round at zero (buffers=reset)"
 
 
 class Timing(Enum):

@@ -55,7 +55,7 @@ def test_nesterov_momentum_has_a_length_of_its_own(mu):
 
 @pytest.mark.parametrize("buffers", ["keep", "average"])
 def test_buffers_of_before_are_refused(buffers):
-    with pytest.raises(ValueError, match=r"NormalisedMean.*needs: the local .* begin .* at zero"):
+    with pytest.raises(ValueError, match=r"NormalisedMean.*needs: clients' buffers .* zero"):
         replace(fednova(0.05, momentum=0.5), inner=Momentum(0.05, buffers))
 
 

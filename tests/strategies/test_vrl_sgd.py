@@ -73,7 +73,7 @@ def test_clients_may_count_by_their_examples(runtime):
     [
         (AdamW(0.01, "reset"), "local steps add up known multiples of their directions"),
         (LARS(0.01, "reset"), "local steps add up known multiples of their directions"),
-        (Momentum(0.01, "keep"), "buffers are equal on all clients when a round begins"),
+        (Momentum(0.01, "keep"), "buffers are equal when a round begins"),
     ],
     ids=["AdamW", "LARS", "keep"],
 )
