@@ -8,11 +8,11 @@ the model by dual averaging.
     Distributed Optimization. ICLR 2019. https://arxiv.org/abs/2006.05752
 
 Paper symbol -> name here: T -> seconds, b_i -> steps, z -> dual, beta(t) = K + sqrt(t / mu) -> with
-1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2. Differences from
-the paper: a server averages exactly in the place of rounds of consensus, and b_i counts mini-
-batches, not examples; both agree where clients have equal batches. Weight decay is part of the
-gradient at the round's start. Momentum would weigh a client's gradients unequally, where the
-method's mean counts each once, so it is refused.
+1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2.
+Differences from the paper: a server averages exactly in the place of rounds of consensus, and
+b_i counts mini-batches, not examples; both agree where clients have equal batches. Weight decay is
+part of the gradient at the round's start. Momentum would weigh a client's gradients unequally,
+where the method's mean counts each once, so it is refused.
 """
 
 from dataclasses import dataclass

@@ -11,8 +11,8 @@ Q -> uplink, downlink, gamma -> lr.
 
 Differences from the paper: residuals are in model units, gamma delta, and not in those of a
 gradient. The two are the same while lr is constant; when it drops, what was left out before is sent
-here at the old lr and in the paper at the new one. Momentum goes into what is compressed, as in EF-
-signSGD; the paper has none.
+here at the old lr and in the paper at the new one. Momentum goes into what is compressed, as in
+`ef_sign_sgd`; the paper has none.
 """
 
 from fedlocal.compress import PerLayer, ScaledSign

@@ -7,10 +7,10 @@ The mean change of a round is handed to the server's optimiser as if it were a g
     FedAvgM: Hsu, Qi, Brown. Measuring the Effects of Non-Identical Data Distribution for Federated
     Visual Classification. 2019. https://arxiv.org/abs/1909.06335
 
-Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are, v_{-1}
--> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0). No bias
-correction, as in the paper. `momentum` and `nesterov` are the clients', and begin every round at
-zero; the server's momentum is beta_1.
+Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are,
+v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0).
+No bias correction, as in the paper. `momentum` and `nesterov` are the clients', and begin every
+round at zero; the server's momentum is beta_1.
 """
 
 from dataclasses import dataclass
