@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fedlocal.participation import DropOut
     from fedlocal.simulate import Result, simulate
     from fedlocal.strategy import Strategy
+    from fedlocal.version import __version__
 
 __all__ = [
     "Clients",
@@ -23,6 +24,7 @@ __all__ = [
     "Evaluate",
     "Result",
     "Strategy",
+    "__version__",
     "simulate",
 ]
 
@@ -34,6 +36,7 @@ HOMES = {
     "Evaluate": "evaluate",
     "Result": "simulate",
     "Strategy": "strategy",
+    "__version__": "version",
     "simulate": "simulate",
 }
 

@@ -1,9 +1,11 @@
 """Fingerprints: of a parameter vector, and of all that two ends of a run must agree on."""
 
 import hashlib
+from functools import partial
 from importlib.metadata import version
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedlocal.simulation import Simulation
 
@@ -18,12 +20,13 @@ def run_digest(sim: Simulation) -> str:
     """Fingerprint of what a client's round depends on besides its data and the messages.
 
     Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
-    model, batches, and what local steps do to pictures, precision and gradients.
+    model, loss, batches, and what local steps do to pictures, precision and gradients.
     """
     agreed = (
         version("fedlocal"),
         sim.strategy,
         sim.objective.spec,
+        described(sim.objective.loss),
         params_sha256(sim.start),
         str(sim.start.dtype),
         len(sim.clients),
@@ -35,3 +38,39 @@ def run_digest(sim: Simulation) -> str:
         sim.objective.clip_norm,
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()
+
+
+def described(value: Any) -> str:
+    """A loss in words that are the same in every process.
+
+    Functions by module and name, with the keywords that are bound; modules by class, settings and
+    tensors; plain values as they print; anything else by its class.
+
+    >>> from fedlocal.losses import cross_entropy
+    >>> described(partial(cross_entropy, margin=2))
+    'fedlocal.losses.cross_entropy(margin=2)'
+    """
+    if isinstance(value, partial):
+        words = [described(each) for each in value.args]
+        words += [f"{key}={described(each)}" for key, each in sorted(value.keywords.items())]
+        return f"{described(value.func)}({', '.join(words)})"
+    if isinstance(value, Tensor):
+        return f"{value.dtype}{list(value.shape)} {params_sha256(value)}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(described, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {described(each)}" for key, each in value.items()) + "}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return _named(value)
+
+
+def _named(value: Any) -> str:
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if not isinstance(value, nn.Module):
+        return f"{kind} {described(vars(value))}" if hasattr(value, "__dict__") else kind
+    plain = {key: each for key, each in vars(value).items() if not key.startswith("_")}
+    parts = {key: described(each) for key, each in value.named_children()}
+    return f"{kind} {described(plain)} {described(value.state_dict())} {parts}"

@@ -1,10 +1,35 @@
 """Losses and accuracy: means over the batch, written so that nested `torch.vmap` takes them.
 
-Branches look at shapes only, never at values.
+Branches look at shapes only, never at values. Losses with settings are the modules of
+`fedlocal.criteria` and `fedlocal.class_criteria`, which are imported here.
 """
+
+from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn import functional as F
+
+from fedlocal.class_criteria import NLL, CrossEntropy
+from fedlocal.criteria import MAE, MSE, BinaryCrossEntropy, Criterion, Huber
+
+__all__ = [
+    "MAE",
+    "MSE",
+    "NLL",
+    "BinaryCrossEntropy",
+    "Criterion",
+    "CrossEntropy",
+    "Huber",
+    "accuracy",
+    "cross_entropy",
+    "loss_for",
+    "squared_error",
+]
+
+
+def loss_for(classes: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of data for which none is chosen, by whether targets are class indices."""
+    return cross_entropy if classes else squared_error
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
@@ -17,12 +42,21 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
     Returns:
         Mean loss in nats, [].
 
+    Raises:
+        ValueError: Targets that are no indices, or of another shape than the rows of `output`.
+
     >>> import torch
     >>> one_logit = cross_entropy(torch.tensor([[0.7]]), torch.tensor([1]))
     >>> two_logits = cross_entropy(torch.tensor([[0.0, 0.7]]), torch.tensor([1]))
     >>> torch.allclose(one_logit, two_logits)
     True
     """
+    if target.shape != output.shape[:-1] or target.is_floating_point():
+        raise ValueError(
+            f"cross_entropy needs class indices {list(output.shape[:-1])} for logits"
+            f" {list(output.shape)}, got {target.dtype} {list(target.shape)}; for numbers take"
+            " loss=mse, for classes in another dimension than the last loss=cross_entropy"
+        )
     if output.shape[-1] > 1:
         # Not F.cross_entropy: what that does for targets to be left out takes twice the operations.
         logs = F.log_softmax(output, -1)

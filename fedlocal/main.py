@@ -66,6 +66,7 @@ def main() -> None:
 def run(cfg: DictConfig) -> float | None:
     """One job: check everything, then run; the last value of the goal's metric."""
     from fedlocal.config.build import build
+    from fedlocal.config.headline import headline
     from fedlocal.job.outcome import SUMMARY, last
     from fedlocal.job.run import run_job
     from fedlocal.progress import status
@@ -92,6 +93,9 @@ def run(cfg: DictConfig) -> float | None:
         print(mixing)
     finished = (folder / SUMMARY).exists()
     if job.engine is not None:
+        if sweep is None:
+            # Its own process says it where nobody reads.
+            print(headline(job, told["choices"]), flush=True)
         history = job.engine.run_job(job, folder, told, sweep)
     else:
         with held_signals() as held:

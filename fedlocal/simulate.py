@@ -1,68 +1,36 @@
 """`fedlocal.simulate`: train one model over K clients in this process."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fedlocal.augment import Augment, NoAugment
-from fedlocal.client_table import ClientTable
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.course import Course, outset, run
 from fedlocal.deadline import Deadline
+from fedlocal.device import pick_device
 from fedlocal.evaluate import Evaluate, Examples
 from fedlocal.flat import assign
 from fedlocal.goal import Goal
 from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
+from fedlocal.links import check_links
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, ModelOptions, Objective, StepOptions, objective_of
+from fedlocal.objective import Loss, ModelOptions, StepOptions, objective_of
 from fedlocal.objective.setup import Buffers
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.precision import Precision
+from fedlocal.result import Result
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
-from fedlocal.server import ServerState
 from fedlocal.simulation import Simulation, check_buffers, client_models, consensus
 from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
 
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """What a run leaves behind.
-
-    Attributes:
-        history: One dict of metrics per round; bytes, steps and seconds are cumulative, None
-            where a quantity is not defined.
-        model: The trained module in eval mode (the mean model where clients differ). Personal
-            parameters and personal buffers in it are those of the start: see `client_model`.
-        params: The shared parameters, [P].
-        client_params: Each client's model after the last synchronisation, [K, P]; of an
-            asynchronous run what each would read now.
-        server_state: The server's state.
-        clients: Where the clients' states are.
-        ledger: What every round sent and computed.
-    """
-
-    history: list[Row]
-    model: nn.Module
-    params: Tensor
-    client_params: Tensor
-    server_state: ServerState
-    clients: Tree
-    ledger: Ledger
-
-    @property
-    def client_states(self) -> Tree:
-        """The clients' states, every tensor [K, ...]; put together anew each time."""
-        table = self.clients
-        return table.everyone() if isinstance(table, ClientTable) else table
 
 
 def simulate(
@@ -104,7 +72,8 @@ def simulate(
         rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
         batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
             fewer use what they hold.
-        loss: (output, target) -> scalar, any function of a whole batch.
+        loss: (output, target) -> scalar, any function of a whole batch; a module
+            (`fedlocal.losses`, `torch.nn`) is copied to the run's device and dtype.
         test: A pair (x, y) to evaluate on.
         participation: Share of the clients in each round, in (0, 1].
         seed: Of batches, cohorts, compressor noise, faults and the clock.
@@ -194,12 +163,14 @@ def prepare(
     measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
+    strategy = strategy.bind(objective.spec)
+    check_links(strategy, start)
     goal = goal or Goal()
     goal.check(classes=not y.is_floating_point(), tested=test is not None)
     sim = Simulation(
         objective=objective,
         clients=pool,
-        strategy=strategy.bind(objective.spec),
+        strategy=strategy,
         start=start,
         rounds=rounds if strategy.rounds is None else min(rounds, strategy.rounds),
         batch_size=batch_size or None,
@@ -240,23 +211,17 @@ def finish(sim: Simulation, course: Course) -> Result:
     )
 
 
-def pick_device(device: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ValueError: No tensor can be made there and read back.
-    """
-    if device == "auto":
-        rest = "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device("cuda" if torch.cuda.is_available() else rest)
-    try:
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            "device must be auto, or cpu, cuda, cuda:1 or mps if the machine has it, got"
-            f" {device!r}"
-        ) from error
-    return torch.device(device)
+def _no_strategy(given: Any) -> str:
+    if callable(given) and hasattr(given, "__name__"):
+        return (
+            f"strategy is the function {given.__name__}, which has not been called yet; write"
+            f" {given.__name__}(...), for example with lr=0.1"
+        )
+    name = given if isinstance(given, str) and given.isidentifier() else "local_sgd"
+    return (
+        f"strategy must be what a function of `strategies` returns, got {given!r}; write"
+        f" strategies.{name}(lr=0.1) after import strategies"
+    )
 
 
 def _folder(spill: str | None) -> str | None:
@@ -272,7 +237,9 @@ def _place(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)
 
 
-def _check(strategy: Strategy, rounds: int, batch_size: int | None, participation: float) -> None:
+def _check(strategy: Any, rounds: int, batch_size: int | None, participation: float) -> None:
+    if not isinstance(strategy, Strategy):
+        raise ValueError(_no_strategy(strategy))
     if rounds < 1:
         raise ValueError(f"rounds must be >= 1, got {rounds}")
     if batch_size is not None and batch_size < 0:

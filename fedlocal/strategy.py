@@ -95,8 +95,8 @@ class Strategy:
                 raise ValueError(
                     f"{slot}={piece} needs: {Guarantee.FULL_PARTICIPATION.value};"
                     f" participation is {fraction:g}, drop-out counted. Use participation=1"
-                    " without faults, or a method that allows sampling (local_sgd, fedavg,"
-                    " fedprox, slowmo)"
+                    " without faults, or a method that allows sampling: scaffold, which corrects"
+                    " drift too, local_sgd, fedavg, fedprox or slowmo"
                 )
 
     def bind(self, spec: ParamSpec) -> "Strategy":

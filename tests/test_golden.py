@@ -48,6 +48,11 @@ def test_golden(name):
     if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
+    if not path.exists():
+        pytest.fail(
+            f"there is no tests/golden/{path.name}; write it with"
+            f" WRITE_GOLDEN=1 uv run pytest tests/test_golden.py -k {name}"
+        )
     expected = json.loads(path.read_text())
     assert found.keys() == expected.keys()
     for key, values in expected.items():

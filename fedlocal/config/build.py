@@ -5,15 +5,15 @@ any piece becomes a `ConfigError` with its one line.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from numpy.typing import NDArray
@@ -22,12 +22,16 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fedlocal.checkpoint import Checkpointing
-from fedlocal.clients import Clients, IntArray
-from fedlocal.config.chosen import clock_of, strategy_of
+from fedlocal.clients import Clients
+from fedlocal.config.chosen import clock_of, loss_of, strategy_of
+from fedlocal.config.keys import check_top_level
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.config.settings import check_settings
+from fedlocal.config.split import Partition, labels_of, partition_of
 from fedlocal.data.dataset import Dataset
-from fedlocal.losses import cross_entropy, squared_error
+from fedlocal.data.own import as_dataset
+from fedlocal.losses import BinaryCrossEntropy
+from fedlocal.objective import Loss
 from fedlocal.payload import formats
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime
@@ -36,24 +40,6 @@ from fedlocal.simulation import Simulation
 from fedlocal.tracking import Guarded, Service, Tracker
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-class Partition(Protocol):
-    """What a partition scheme returns, as far as a run needs it."""
-
-    chunks: tuple[tuple[IntArray, ...], ...]
-
-    def credit(self) -> NDArray[np.float64]:
-        """Weight of each client in which every example counts once in all, [K]."""
-        ...
-
-    def digest(self) -> str:
-        """Fingerprint of the split."""
-        ...
-
-    def save(self, path: str, labels: NDArray[np.int64]) -> None:
-        """Write the split and its statistics as npz."""
-        ...
 
 
 @runtime_checkable
@@ -97,18 +83,20 @@ def build(cfg: DictConfig) -> Job:
         ConfigError: Something given does not fit; its text is one line.
     """
     with _one_line():
+        check_top_level(cfg, *_readers())
         check_settings(cfg)
         strategy = strategy_of(cfg)
         runtime: Runtime | Engine = instantiate(cfg.runtime)
         engine = runtime if isinstance(runtime, Engine) else None
-        dataset: Dataset = instantiate(cfg.dataset)
-        labels = _labels(dataset)
-        partition = _partition(cfg, dataset, labels)
+        dataset = as_dataset(instantiate(cfg.dataset), cfg.dataset._target_)
+        loss = loss_of(cfg, dataset)
+        labels = labels_of(dataset)
+        partition = partition_of(cfg, dataset, labels)
         simulation = prepare(
-            model=_model(cfg, dataset),
+            model=_model(cfg, dataset, loss),
             clients=_clients(dataset, partition),
             strategy=strategy,
-            loss=squared_error if dataset.num_classes is None else cross_entropy,
+            loss=loss,
             test=_test(dataset),
             dtype=_dtype(cfg.dtype),
             runtime=runtime.inner if isinstance(runtime, Engine) else runtime,
@@ -155,24 +143,9 @@ def _one_line() -> Iterator[None]:
         raise ConfigError(one_line(error)) from error
 
 
-def _labels(dataset: Dataset) -> NDArray[np.int64]:
-    if dataset.num_classes is None:
-        return np.zeros(len(dataset.y_train), dtype=np.int64)
-    return dataset.y_train.cpu().numpy()
-
-
-def _partition(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> Partition:
-    scheme = instantiate(cfg.partition)
-    column = dataset.client_ids if _by_client_id(scheme) else labels
-    if column is None:
-        raise ValueError(
-            f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
-            " another partition, for example partition=dirichlet, or data with client_ids"
-        )
-    try:
-        return scheme(column, cfg.K, seed=cfg.seed)
-    except ValueError as error:
-        raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
+def _readers() -> list[Any]:
+    """Configurations that may refer to this one: Hydra's own does, for names of folders."""
+    return [HydraConfig.instance().cfg] if HydraConfig.initialized() else []
 
 
 def _clients(dataset: Dataset, partition: Partition) -> Clients:
@@ -180,17 +153,11 @@ def _clients(dataset: Dataset, partition: Partition) -> Clients:
     return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels)
 
 
-def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
-    """Whether the scheme, or the base it is built on, splits by a column of client ids."""
-    if isinstance(scheme, partial):
-        base = scheme.keywords.get("base")
-        return _by_client_id(base if base is not None else scheme.func)
-    return next(iter(inspect.signature(scheme).parameters)) == "client_ids"
-
-
-def _model(cfg: DictConfig, dataset: Dataset) -> nn.Module:
+def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
     make = instantiate(cfg.model, _convert_="all")
-    given: list[Any] = [dataset.input_shape, dataset.num_outputs]
+    # Of two classes binary cross-entropy takes one logit.
+    one = isinstance(loss, BinaryCrossEntropy) and dataset.num_classes is not None
+    given: list[Any] = [dataset.input_shape, 1 if one else dataset.num_outputs]
     _check_kind("num_tokens" in inspect.signature(make).parameters, dataset)
     if dataset.num_tokens is not None:
         given.append(dataset.num_tokens)

@@ -1,15 +1,20 @@
-"""The strategy of a configuration, on the schedules and links chosen with it; and its clock."""
+"""Making the strategy, the loss and the clock that a configuration chooses."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pydoc import locate
-from typing import get_args, get_type_hints
+from inspect import signature
+from typing import Any, get_args, get_type_hints
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
 from fedlocal.clock import Clock
 from fedlocal.compress import Identity
+from fedlocal.config.locate import located
+from fedlocal.data.dataset import Dataset
+from fedlocal.losses import BinaryCrossEntropy, CrossEntropy, loss_for
+from fedlocal.objective import Loss
 from fedlocal.pieces import Period, Piece, Rate
 from fedlocal.strategy import Strategy
 
@@ -24,6 +29,8 @@ def strategy_of(cfg: DictConfig) -> Strategy:
     free = [slot for slot in ("uplink", "downlink") if slot not in cfg.strategy]
     chosen = [slot for slot in free if getattr(strategy, slot) == Identity()]
     links = {slot: instantiate(cfg[slot]) for slot in chosen}
+    for slot in set(free) - set(chosen):
+        _check_read(cfg, slot)
     return replace(strategy, **links)
 
 
@@ -32,9 +39,70 @@ def clock_of(cfg: DictConfig) -> Clock:
     return instantiate(cfg.clock)
 
 
+def loss_of(cfg: DictConfig, dataset: Dataset) -> Loss:
+    """The loss: a function with its keywords, or what a class makes of them.
+
+    Raises:
+        ValueError: It takes no output and target, or does not go with the data.
+    """
+    classes = dataset.num_classes is not None
+    if cfg.get("loss") is None:
+        return loss_for(classes)
+    target = located("loss", cfg.loss._target_)
+    make: Any = instantiate(cfg.loss, _convert_="all", _partial_=True)
+    loss = loss_for(classes) if target is loss_for else make
+    if isinstance(target, type):
+        loss = _made(cfg.loss._target_, make)
+    _check_takes_two(cfg.loss._target_, loss)
+    _check_loss(loss, dataset)
+    return loss
+
+
+def _made(path: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except TypeError as error:
+        raise ValueError(f"loss._target_={path} cannot be made: {error}") from error
+
+
+def _check_takes_two(path: str, loss: Any) -> None:
+    try:
+        signature(loss).bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            f"loss._target_={path} must be a function (output, target) -> mean over the batch, or a"
+            f" class of such; called with two it says: {error}"
+        ) from error
+
+
+def _check_loss(loss: Any, dataset: Dataset) -> None:
+    """Refuse what only the whole of the data tells."""
+    if isinstance(loss, BinaryCrossEntropy) and (dataset.num_classes or 2) != 2:
+        raise ValueError(
+            f"loss=bce is for two classes or for targets in [0, 1], and dataset {dataset.name} has"
+            f" {dataset.num_classes} classes; use loss=cross_entropy"
+        )
+    balanced = isinstance(loss, CrossEntropy) and loss.class_weights == "balanced"
+    if balanced and dataset.name == "on_nodes":
+        raise ValueError(
+            "loss.class_weights=balanced needs all labels in one place, and the machines of"
+            f" dataset {dataset.name} keep theirs; give the weights as a list"
+        )
+
+
+def _check_read(cfg: DictConfig, slot: str) -> None:
+    """Refuse a compressor that the strategy would leave aside."""
+    given = f"${{{slot}" in OmegaConf.to_yaml(cfg.strategy, resolve=False)
+    if not given and instantiate(cfg[slot]) != Identity():
+        raise ValueError(
+            f"{cfg.strategy._target_} brings its own {slot}, so {slot}= would do nothing; leave"
+            f" {slot}=identity, or give the compressor to the strategy"
+        )
+
+
 def _schedules(cfg: DictConfig) -> dict[str, Piece]:
     """What the groups period and rate put in the place of the strategy's numbers."""
-    hints = get_type_hints(locate(cfg.strategy._target_))
+    hints = get_type_hints(located("strategy", cfg.strategy._target_))
     given: dict[str, Piece] = {}
     for group, setting, kind in (("period", "period", Period), ("rate", "lr", Rate)):
         if cfg.get(group) is None:
@@ -44,6 +112,11 @@ def _schedules(cfg: DictConfig) -> dict[str, Piece]:
                 f"the {group} of {cfg.strategy._target_} cannot be chosen: its {setting} is part"
                 f" of the method. Leave {group}= out, or take a strategy that has none of its own,"
                 " for example strategy=local_sgd"
+            )
+        if not OmegaConf.is_interpolation(cfg.strategy, setting) and setting == "period":
+            raise ValueError(
+                f"strategy.period={cfg.strategy.period} would do nothing, as the group period goes"
+                " before it; leave one of the two out"
             )
         given[setting] = instantiate(cfg[group], _convert_="all")
     return given

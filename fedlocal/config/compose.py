@@ -1,7 +1,7 @@
 """The configuration from a line of overrides, for processes that no command line starts."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
@@ -50,8 +50,33 @@ def group_choices(choices: Mapping[str, str]) -> dict[str, str]:
 def about(composed: Composed) -> dict[str, Any]:
     """What a run's folder says about where the run came from."""
     return {
-        "name": ",".join(composed.overrides) or "fedlocal",
+        "name": run_name(composed.overrides),
         "overrides": composed.overrides,
         "choices": composed.choices,
         "config": OmegaConf.to_container(composed.cfg, resolve=True),
     }
+
+
+def run_name(overrides: Sequence[str]) -> str:
+    """Name a run by its overrides, without those that say who watches it.
+
+    >>> run_name(["strategy=vrl_sgd", "tracking=wandb", "tracking.mode=offline"])
+    'strategy=vrl_sgd'
+    """
+    told = [
+        one for one in overrides if one.lstrip("+~").partition("=")[0].split(".")[0] != "tracking"
+    ]
+    return ",".join(told) or "fedlocal"
+
+
+def named(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration of `about`, with each group's chosen option as its key `name`.
+
+    >>> told = {"config": {"K": 2, "strategy": {"lr": 0.1}}, "choices": {"strategy": "fedavg"}}
+    >>> named(told)
+    {'K': 2, 'strategy': {'name': 'fedavg', 'lr': 0.1}}
+    """
+    config: dict[str, Any] = dict(about["config"])
+    groups = {key: name for key, name in about["choices"].items() if key in config}
+    pairs = ((key, name, config[key]) for key, name in groups.items())
+    return config | {key: {"name": name, **set_} for key, name, set_ in pairs if set_ is not None}

@@ -1,11 +1,15 @@
 """Saying no to a configuration in one line: what was given, what is allowed, the likely fix."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from re import sub
+from typing import Any
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
+
+from fedlocal.config.known import top_level
 
 
 class ConfigError(Exception):
@@ -48,12 +52,49 @@ def _placed(error: InstantiationException, line: str) -> str:
 
 def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     parent = error.parent_node if isinstance(error.parent_node, DictConfig) else {}
-    known = [str(key) for key in parent if key not in ("hydra", "_target_", "_partial_")]
+    known = [str(key) for key in parent if key != "hydra" and not str(key).startswith("_")]
     place = str(error.full_key).rpartition(".")[0]
+    if str(error.full_key) in top_level()[1]:
+        return f"no option of {error.key} is chosen, so it has no keys; choose one: {error.key}=..."
+    root = parent._get_root() if isinstance(parent, DictConfig) else {}
     return (
-        f"there is no key {error.full_key}{_nearest(str(error.key), known)};"
+        f"there is no key {error.full_key}{meant(root, place, str(error.key), known)};"
         f" {place or 'the top level'} has {', '.join(known) or 'none'}"
     )
+
+
+def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
+    """The likely key, in brackets; "" if nothing is near.
+
+    Args:
+        root: The whole configuration.
+        place: The group in which the key was given, "" for the top level.
+        key: The key.
+        known: The keys that there are in that place.
+    """
+    if near := get_close_matches(key, known, n=1):
+        return f" (did you mean {near[0]}?)"
+    given = f"{place}.{key}".lstrip(".")
+    ends = {name: name.rpartition(".")[2] for name in _everywhere(root) if name != given}
+    near = get_close_matches(key, sorted(set(ends.values())), n=1, cutoff=0.75)
+    same = [name for name, end in ends.items() if end in near]
+    inside = [name for name in same if place and name.startswith(f"{place}.")]
+    found = (inside or same)[:3]
+    return f" (did you mean {' or '.join(found)}?)" if found else ""
+
+
+def _everywhere(node: Any, place: str = "") -> Iterator[str]:
+    """The full name of every key, those of groups inside groups as well."""
+    # Not resolved: a key that refers to a group is the key of no other.
+    items = node.items_ex(resolve=False) if isinstance(node, DictConfig) else ()
+    for key, value in items:
+        if str(key).startswith("_") or (not place and key == "hydra"):
+            continue
+        name = f"{place}.{key}" if place else str(key)
+        if isinstance(value, Mapping):
+            yield from _everywhere(value, name)
+        else:
+            yield name
 
 
 def _nearest(given: str, known: list[str]) -> str:

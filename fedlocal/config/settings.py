@@ -5,13 +5,17 @@ would end in a traceback instead of a line that names the key.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from inspect import Parameter, signature
 from pathlib import Path
-from pydoc import locate
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
+
+from fedlocal.config.keys import FILLED, check_filled, check_hydras
+from fedlocal.config.locate import located
+from fedlocal.config.refusal import meant
 
 # Whole numbers of the top level: the least, and an example.
 WHOLE = {
@@ -21,6 +25,15 @@ WHOLE = {
     "rounds": (1, 100),
     "batch_size": (0, 32),
     "seed": (0, 0),
+}
+TYPES = {
+    "lr": float,
+    "participation": float,
+    "dtype": str,
+    "device": str,
+    "precision": str,
+    "spill": str | None,
+    "clip_norm": float | None,
 }
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
@@ -38,11 +51,8 @@ def check_settings(cfg: DictConfig) -> None:
                 f"{key} must be a whole number >= {least}, got {value!r}; for example"
                 f" {key}={example}"
             )
-    for key in ("lr", "participation"):
-        _require(key, cfg[key], float)
-    _require("precision", cfg.precision, str)
-    _require("spill", cfg.spill, str | None)
-    _require("clip_norm", cfg.clip_norm, float | None)
+    for key, kind in TYPES.items():
+        _require(key, cfg[key], kind)
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{key} must be given; add {key}=... to the command line")
     for key, value in cfg.items():
@@ -51,29 +61,68 @@ def check_settings(cfg: DictConfig) -> None:
 
 def _check_group(name: str, group: Any) -> None:
     """Hold a group, and the groups in it, against the signatures of what they build."""
-    if not isinstance(group, Mapping):
+    if not isinstance(group, DictConfig):
         return
     keys = [str(key) for key in group if not str(key).startswith("_")]
-    hints = (
-        _parameters(name, group["_target_"]) if "_target_" in group else dict.fromkeys(keys, Any)
-    )
+    hints: dict[str, Any] = dict.fromkeys(keys, Any)
+    if "_target_" in group:
+        check_hydras(name, group)
+        target = located(name, group["_target_"])
+        for key in keys:
+            check_filled(name, key, target)
+        hints = _parameters(target) | _seed(name, keys)
+        _check_given(name, keys, target)
     for key in keys:
         if key not in hints and Parameter.VAR_KEYWORD not in hints.values():
-            raise ValueError(f"{name} has no setting {key}; it takes {', '.join(hints) or 'none'}")
+            near = meant(group._get_root(), name, key, [*hints])
+            raise ValueError(
+                f"{name} has no setting {key}{near}; it takes {', '.join(hints) or 'none'}"
+            )
         _require(f"{name}.{key}", group[key], hints.get(key, Any))
         _check_group(f"{name}.{key}", group[key])
 
 
-def _parameters(name: str, path: str) -> dict[str, Any]:
+def _seed(name: str, keys: list[str]) -> dict[str, Any]:
+    """The type of a partition's seed, of which null is the run's."""
+    return {"seed": int | None} if name.split(".")[0] == "partition" and "seed" in keys else {}
+
+
+def _check_given(name: str, keys: list[str], target: Any) -> None:
+    """Refuse to leave out a parameter of a user's own that has no default."""
+    if name.split(".")[0] in (*FILLED, "strategy"):
+        return
+    plain = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    for key, parameter in _signature(target).items():
+        if parameter.default is Parameter.empty and parameter.kind in plain and key not in keys:
+            raise ValueError(
+                f"{name}.{key} must be given; add +{name}.{key}=... to the command line"
+            )
+
+
+def _parameters(target: Any) -> dict[str, Any]:
     """Annotation of each parameter."""
-    target: Any = locate(path)
-    if target is None:
-        raise ValueError(f"{name}._target_={path} cannot be imported; is its package installed?")
-    hints = get_type_hints(target)
+    hints = _hints(target)
     return {
         key: parameter.kind if parameter.kind == Parameter.VAR_KEYWORD else hints.get(key, Any)
-        for key, parameter in signature(target).parameters.items()
+        for key, parameter in _signature(target).items()
     }
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    made = target.__init__ if isinstance(target, type) and not is_dataclass(target) else target
+    try:
+        return get_type_hints(made)
+    except (NameError, TypeError):
+        # Of a user's own, with names that only a type checker imports.
+        return {}
+
+
+def _signature(target: Any) -> Mapping[str, Parameter]:
+    try:
+        return signature(target).parameters
+    except ValueError:
+        # Some of what is written in C has none; whatever is given is handed on.
+        return {"keywords": Parameter("keywords", Parameter.VAR_KEYWORD)}
 
 
 def _require(key: str, value: Any, hint: Any) -> None:
@@ -89,9 +138,11 @@ def _word(kind: Any) -> str:
 
 def _suits(value: Any, hint: Any) -> bool:
     kinds = _kinds(hint)
-    # A mapping is a piece of its own, which is checked when its turn comes.
-    if Any in kinds or isinstance(value, Mapping):
+    if Any in kinds:
         return True
+    if isinstance(value, Mapping):
+        # A piece of its own is checked when its turn comes.
+        return "_target_" in value or any(map(_maps, kinds))
     if isinstance(value, Sequence) and not isinstance(value, str):
         items = [_item(kind) for kind in kinds if _item(kind)]
         return any(all(_suits(one, item) for one in value) for item in items)
@@ -106,6 +157,10 @@ def _kinds(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) in (Union, UnionType):
         return tuple(kind for member in get_args(hint) for kind in _kinds(member))
     return (hint,)
+
+
+def _maps(kind: Any) -> bool:
+    return (get_origin(kind) or kind) in (dict, Mapping)
 
 
 def _item(kind: Any) -> Any:

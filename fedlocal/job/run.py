@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.config.build import Job
+from fedlocal.config.compose import named
+from fedlocal.config.headline import headline
 from fedlocal.config.refusal import ConfigError
 from fedlocal.course import Course, outset, over, run
 from fedlocal.fingerprint import run_digest
@@ -54,10 +56,12 @@ def run_job(
     course = left_in(folder, job, origin)
     if course is None:
         return read_rows(folder)
+    if sweep is None:
+        print(headline(job, about["choices"]), flush=True)
     save_origin(folder, origin)
     job.partition.save(str(folder / "partition.npz"), job.labels)
     resumed = len(course.history)
-    job.tracker.start(folder, about["config"], about["name"], sweep, resumed)
+    job.tracker.start(folder, named(about), about["name"], sweep, resumed)
     try:
         course = _run(job, folder, about["name"], course, held)
         result = finish(job.simulation, course)

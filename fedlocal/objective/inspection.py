@@ -6,6 +6,7 @@ refuses in one line what no run can compute right.
 
 import pickle
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -77,10 +78,11 @@ class Subject:
         key = torch.tensor(KEY, device=self.inputs.device)
         source: AbstractContextManager[Any] = Keyed(key) if keyed else nullcontext()
         with torch.enable_grad(), Drawn() as drawn, source:
-            output = self._output()
+            output = self.output()
             return Trial(output, self._loss(output), drawn.names)
 
-    def _output(self) -> Tensor:
+    def output(self) -> Tensor:
+        """The model's output on the batch, [B, ...]."""
         about = f"a batch of shape {list(self.inputs.shape)} ({self.inputs.dtype})"
         with _said(f"the model fails on {about}"):
             output = self.model(self.inputs.clone())
@@ -98,7 +100,10 @@ class Subject:
 
     def _loss(self, output: Tensor) -> Tensor:
         shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
-        with _said(f"the loss fails on {shapes} ({self.targets.dtype})"):
+        failing = _said(f"the loss fails on {shapes} ({self.targets.dtype})")
+        with failing, warnings.catch_warnings():
+            # torch only warns where [n, 1] meets [n], and computes n x n differences.
+            warnings.filterwarnings("error", message="Using a target size")
             value = self.loss(output, self.targets.clone())
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
             found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__

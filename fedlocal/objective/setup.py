@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.client import Own
 from fedlocal.clients import Clients, IntArray
+from fedlocal.criteria import Criterion, placed
 from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
@@ -104,8 +105,7 @@ def objective_of(
     if like.dtype not in DTYPES:
         allowed = ", ".join(str(each) for each in DTYPES)
         raise ValueError(f"dtype must be one of {allowed}, got {like.dtype}")
-    if isinstance(loss, nn.Module):
-        loss = deepcopy(loss).to(device, like.dtype)
+    loss = placed(loss, like)
     x, y = (_place(t, like) for t in (clients.x, clients.y))
     scale = None if clients.pixels is None else clients.pixels.scale(like)
 
@@ -113,6 +113,10 @@ def objective_of(
         ids = torch.from_numpy(rows).to(x.device)
         return (x[ids] if scale is None else numbers(x[ids], scale)), y[ids]
 
+    if isinstance(loss, Criterion):
+        first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
+        with torch.no_grad():
+            loss.fit(first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
     layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
     objective = Objective(

@@ -11,7 +11,9 @@ from fedlocal.stacked.meeting import MEETING, Meeting, Together
 from fedlocal.stacked.turns import in_turns
 
 # Runs that meet agree in these; in everything else they may differ.
-SAME = ("model", "dataset", "augment", "precision", "clip_norm", "dtype", "device", "runtime")
+SAME = (
+    "model", "loss", "dataset", "augment", "precision", "clip_norm", "dtype", "device", "runtime",
+)  # fmt: skip
 
 
 def joined(job: Job, config: Mapping[str, Any]) -> Job:
@@ -19,7 +21,7 @@ def joined(job: Job, config: Mapping[str, Any]) -> Job:
     meeting, runtime = MEETING.get(), job.simulation.runtime
     if meeting is None or job.engine is not None or not isinstance(runtime, Vmapped):
         return job
-    kind = json.dumps({key: config[key] for key in SAME}, sort_keys=True, default=str)
+    kind = json.dumps({key: config.get(key) for key in SAME}, sort_keys=True, default=str)
     together = Together(runtime, job.simulation.objective, kind)
     return replace(job, simulation=replace(job.simulation, runtime=together))
 

@@ -34,7 +34,7 @@ class MlflowTracker:
         experiment: Where the run is filed; made if there is none.
         uri: Of a server or a store; None is MLFLOW_TRACKING_URI, and without it mlflow.db in the
             folder where the command was given.
-        name: The run's name; None takes the job's overrides.
+        name: The run's name; None takes the job's overrides but for those of tracking.
         artifacts: Whether to send the summary, the partition and the final model.
     """
 

@@ -22,7 +22,7 @@ class WandbTracker:
         project: Where the run is filed.
         mode: "online", "offline" (kept in the run's folder until `wandb sync`) or "disabled".
         entity: User or team; None is the key's default.
-        name: The run's name; None takes the job's overrides.
+        name: The run's name; None takes the job's overrides but for those of tracking.
         tags: Labels of the run.
         artifacts: Whether to send the partition and the final model.
     """

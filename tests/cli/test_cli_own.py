@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -35,6 +36,29 @@ def test_the_readmes_model_and_partition(shell, here, mine):
     mine.write_text(mine.read_text().replace("GELU", "Tanh"))
     again = shell(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
     assert "holds a run of other code: code of mine.py; checkpoint.strict=false" in again.refused
+
+
+def test_data_and_a_loss_where_the_command_is_given(cli, here):
+    text = """
+        import numpy as np
+
+        def make_data(size=30):
+            x = np.linspace(-1, 1, 4 * size).reshape(size, 4)
+            return x, x.sum(1), x[:5], x[:5].sum(1)
+
+        def quartic(output, target, scale=1.0):
+            return scale * ((output - target) ** 4).mean()
+        """
+    (here / "here_and_now.py").write_text(dedent(text))
+    data = ("dataset=own", "dataset._target_=here_and_now.make_data", "model=linear")
+    loss = ("loss=own", "loss._target_=here_and_now.quartic", "+loss.scale=2")
+    size = ("K=2", "H=2", "rounds=2", "partition=iid")
+    outcome = cli(*data, *loss, *size, "hydra.run.dir=run")
+    assert (outcome.code, outcome.err) == (0, "")
+    code = json.loads((here / "run/origin.json").read_text())["code"]
+    assert "here_and_now.py" in code
+    other = cli(*data, *loss[:2], "+loss.scale=3", *size, "hydra.run.dir=run").refused
+    assert "holds another run: loss.scale: 2 -> 3" in other
 
 
 def test_a_file_that_is_not_there_is_said(cli, here):

@@ -199,11 +199,12 @@ def test_other_code_is_refused_unless_it_is_welcome(cli, here, dying):
     assert len(read_rows(here / "run")) == 8
 
 
-def test_a_file_that_has_changed_since_is_noticed(cli, here, dying):
+def test_a_file_that_has_changed_since_is_noticed(cli, here, dying, capsys):
     dying(5)
     with pytest.raises(Killed):
         cli(*QUICK, "hydra.run.dir=run")
     dying(-1)
+    capsys.readouterr()
     place = here / "run/checkpoint"
     # As if a file that the configuration names made another model now.
     saved = load_checkpoint(place, torch.device("cpu"))

@@ -156,7 +156,8 @@ def options(*groups: str) -> list[str]:
 
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_")
-BUILT = [group for group in GROUPS if group not in ("dataset", "experiment", "model", "partition")]
+APART = ("dataset", "experiment", "loss", "model", "partition")
+BUILT = [group for group in GROUPS if group not in APART]
 
 
 PICTURES = ["dataset=digits", "dataset.flat=false", "model=mlp"]
@@ -170,6 +171,7 @@ GIVEN = {
     "augment=resized_crop": PICTURES,
     "partition=own": ["partition._target_=partitions.iid"],
     "model=own": ["model._target_=fedlocal.models.mlp"],
+    "dataset=own": ["dataset._target_=fedlocal.data.digits"],
 }
 
 
@@ -206,7 +208,8 @@ def test_every_model_instantiates(option):
 
 @pytest.mark.parametrize("option", options("dataset", "experiment"))
 def test_every_dataset_and_experiment_composes(option):
-    cfg = composed(option, "++dataset.root=DIR", "++dataset.path=FILE")
+    given = GIVEN.get(option, [])
+    cfg = composed(option, "++dataset.root=DIR", "++dataset.path=FILE", *given)
     assert cfg.dataset._target_.startswith("fedlocal.data.")
 
 

@@ -71,7 +71,9 @@ def test_sweep(cli, here):
 
 
 def test_values_with_commas(cli, here):
-    outcome = cli("-m", "dataset=synthetic", "rounds=1", "model.hidden=[4],[4,3]", "+note='a=b, c'")
+    # A key of one's own is read by the name of the job.
+    note = ("+note='a=b, c'", "hydra.job.name=${note}")
+    outcome = cli("-m", "dataset=synthetic", "rounds=1", "model.hidden=[4],[4,3]", *note)
     assert outcome.code == 0, outcome.err
     table = table_of(sweep_folder(here))
     assert [row["model.hidden"] for row in table] == ["[4]", "[4,3]"]

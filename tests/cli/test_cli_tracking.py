@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import re
 import warnings
@@ -114,6 +115,9 @@ def test_offline_sweep(shell, here, tmp_path):
         runs.append(run_in(written))
         config = values(runs[-1].config.update)
         assert (config["K"], config["seed"]) == ("2", folder.name)
+        # A plain name to group by, beside the settings.
+        assert json.loads(config["strategy"])["name"] == "local_sgd"
+        assert "tracking" not in runs[-1].display_name
         history = history_in(written)
         assert [row["local_steps"] for row in history] == ["2", "4"]
         assert [row["_step"] for row in history] == ["1", "2"]

@@ -1,0 +1,96 @@
+"""Finding what a `_target_` names: in a package, or in a user's file where the command is given."""
+
+import traceback
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Names that a refusal shows.
+SHOWN = 8
+
+
+def located(place: str, path: str) -> Any:
+    """The callable of a dotted path.
+
+    Args:
+        place: The group that names it, for the message.
+        path: For example "mine.Net".
+
+    Raises:
+        ValueError: No such module, nothing of that name in it, or a module that fails on import.
+
+    >>> located("model", "fractions.Fraction")
+    <class 'fractions.Fraction'>
+    """
+    given, (first, *names) = f"{place}._target_={path}", str(path).split(".")
+    found: Any = _imported(given, first)
+    for name in names:
+        found = _inside(given, found, name)
+    if not callable(found):
+        what = f"the module {path}" if isinstance(found, ModuleType) else repr(found)
+        raise ValueError(f"{given} is {what}, which cannot be called; {_choice(found)}")
+    return found
+
+
+def _inside(given: str, found: Any, name: str) -> Any:
+    """An attribute, or a module of a package."""
+    if hasattr(found, name):
+        return getattr(found, name)
+    module = f"{found.__name__}.{name}" if hasattr(found, "__path__") else ""
+    if module and find_spec(module) is not None:
+        return _imported(given, module)
+    near = get_close_matches(name, _public(found), n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise ValueError(f"{given}: {_named(found)} has no {name}{hint}; {_choice(found)}")
+
+
+def _imported(given: str, module: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise ValueError(
+                f"{given} cannot be imported: there is no module {module} in {Path.cwd()}, where"
+                " the command is given, nor among the installed packages"
+            ) from error
+        raise ValueError(f"{given} cannot be imported: {_failure(error)}") from error
+
+
+def _failure(error: Exception) -> str:
+    """Where the import of a file broke off, and why."""
+    if isinstance(error, SyntaxError):
+        return f"{Path(error.filename or '?').name}, line {error.lineno}: SyntaxError: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    # What imports modules stands between the file and the module that it asks for.
+    own = [frame for frame in frames if "importlib" not in frame.filename]
+    at = [frame for frame in own if frame.filename != __file__]
+    line = f"{Path(at[-1].filename).name}, line {at[-1].lineno}: " if at else ""
+    return f"{line}{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+
+
+def _named(found: Any) -> str:
+    name = getattr(found, "__name__", repr(found))
+    file = getattr(found, "__file__", None)
+    # A package of the same name would hide a file of the user's.
+    return f"{name} ({file})" if file else name
+
+
+def _choice(found: Any) -> str:
+    names = _public(found)
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"it has {', '.join(names[:SHOWN])}{more}" if names else "it has no public name"
+
+
+def _public(found: Any) -> list[str]:
+    """Names of what is defined there, the imported left out where something is defined."""
+    names = [name for name in vars(found) if not name.startswith("_")] if _open(found) else []
+    home = getattr(found, "__name__", None)
+    own = [name for name in names if getattr(vars(found)[name], "__module__", None) == home]
+    return sorted(own or names)
+
+
+def _open(found: Any) -> bool:
+    return isinstance(found, ModuleType | type)

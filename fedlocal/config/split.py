@@ -1,0 +1,90 @@
+"""The split that a configuration chooses: a scheme and its seed."""
+
+import inspect
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, open_dict
+
+from fedlocal.clients import IntArray
+from fedlocal.data.dataset import Dataset
+
+
+class Partition(Protocol):
+    """What a partition scheme returns, as far as a run needs it."""
+
+    chunks: tuple[tuple[IntArray, ...], ...]
+
+    def credit(self) -> NDArray[np.float64]:
+        """Weight of each client in which every example counts once in all, [K]."""
+        ...
+
+    def digest(self) -> str:
+        """Fingerprint of the split."""
+        ...
+
+    def save(self, path: str, labels: NDArray[np.int64]) -> None:
+        """Write the split and its statistics as npz."""
+        ...
+
+
+def labels_of(dataset: Dataset) -> NDArray[np.int64]:
+    """Column that schemes split by, [n]: classes, or zeros where there are none."""
+    if dataset.num_classes is None:
+        return np.zeros(len(dataset.y_train), dtype=np.int64)
+    return dataset.y_train.cpu().numpy()
+
+
+def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> Partition:
+    """The chosen scheme's split of the training examples.
+
+    Raises:
+        ValueError: The scheme or its seed does not fit the data or the number of clients.
+    """
+    scheme, seed = _scheme(cfg)
+    column = dataset.client_ids if _by_client_id(scheme) else labels
+    if column is None:
+        raise ValueError(
+            f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
+            " another partition, for example partition=dirichlet, or data with client_ids"
+        )
+    try:
+        return scheme(column, cfg.K, seed=seed)
+    except ValueError as error:
+        raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
+
+
+def _scheme(cfg: DictConfig) -> tuple[Any, int]:
+    """The partition scheme, called as scheme(labels, K, seed=seed), and its seed.
+
+    Raises:
+        ValueError: A base has a seed of its own, or the seed is negative.
+    """
+    whole = deepcopy(cfg)
+    given = whole.partition.get("seed")
+    if given is not None and given < 0:
+        raise ValueError(f"partition.seed must be a whole number >= 0 or null, got {given}")
+    group, place = whole.partition, "partition"
+    while isinstance(group, DictConfig):
+        with open_dict(group):
+            seed = group.pop("seed", None)
+        if seed is not None and place != "partition":
+            raise ValueError(
+                f"{place}.seed={seed} would do nothing: a base is split by the seed of what is"
+                f" built on it; give partition.seed={seed}"
+            )
+        group, place = group.get("base"), f"{place}.base"
+    return instantiate(whole.partition), cfg.seed if given is None else given
+
+
+def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
+    """Whether the scheme, or the base it is built on, splits by a column of client ids."""
+    if isinstance(scheme, partial):
+        base = scheme.keywords.get("base")
+        return _by_client_id(base if base is not None else scheme.func)
+    return next(iter(inspect.signature(scheme).parameters)) == "client_ids"

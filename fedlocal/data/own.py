@@ -1,0 +1,74 @@
+"""Data of a user's own, from what his function returns."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.data.dataset import Dataset
+
+
+def as_dataset(made: Any, name: str) -> Dataset:
+    """The `Dataset` of what a loader returns.
+
+    Args:
+        made: A `Dataset`, or (x_train, y_train) or (x_train, y_train, x_test, y_test) of tensors
+            or arrays. Inputs are [n, ...]; whole numbers [n] as targets are classes, counted from
+            0; floating ones, [n] or [n, d], are what a regression predicts.
+        name: The loader's dotted path; its last part names the dataset.
+
+    Raises:
+        ValueError: Something else, or data that a `Dataset` refuses.
+
+    >>> as_dataset((np.zeros((4, 3)), np.array([0, 1, 2, 0])), "mine.make_data")
+    Dataset('make_data', 4 train, 0 test, input [3], 3 outputs)
+    """
+    if isinstance(made, Dataset):
+        return made
+    name = name.rpartition(".")[2]
+    if not isinstance(made, tuple | list) or len(made) not in (2, 4):
+        what = f"{len(made)} parts" if isinstance(made, tuple | list) else type(made).__name__
+        raise ValueError(
+            f"dataset {name}: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or"
+            f" (x_train, y_train, x_test, y_test), got {what}"
+        )
+    x_train, y_train, *rest = map(_tensor(name), made)
+    x_test, y_test = rest or (None, None)
+    targets = [_targets(y) for y in (y_train, y_test) if y is not None]
+    if len({y.is_floating_point() for y in targets}) > 1:
+        given = " and y_test ".join(str(y.dtype) for y in targets)
+        raise ValueError(
+            f"dataset {name}: y_train is {given}; give both as whole numbers for classes, or both"
+            " as floating ones for regression"
+        )
+    classes = None if targets[0].is_floating_point() else _num_classes(name, targets)
+    return Dataset(name, x_train, targets[0], x_test, (*targets, None)[1], classes)
+
+
+def _tensor(name: str) -> Callable[[Any], Tensor]:
+    def convert(part: Any) -> Tensor:
+        try:
+            return torch.as_tensor(part if isinstance(part, Tensor) else np.asarray(part))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"dataset {name}: a {type(part).__name__} makes no tensor ({error}); return tensors"
+                " or numeric arrays"
+            ) from error
+
+    return convert
+
+
+def _targets(y: Tensor) -> Tensor:
+    """Class indices as int64; numbers as columns, which is what a model of one output gives."""
+    if not y.is_floating_point():
+        return y.to(torch.int64)
+    return y.unsqueeze(1) if y.dim() == 1 else y
+
+
+def _num_classes(name: str, parts: Sequence[Tensor]) -> int:
+    """The largest label plus one."""
+    if len(parts[0]) == 0:
+        raise ValueError(f"dataset {name}: the train set is empty")
+    return max(int(y.max()) for y in parts if len(y)) + 1
