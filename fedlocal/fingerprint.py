@@ -25,7 +25,9 @@ def run_digest(sim: Simulation) -> str:
     agreed = (
         version("fedlocal"),
         sim.strategy,
-        sim.objective.spec,
+        sim.objective.layout,
+        sim.buffers,
+        sim.objective.l2,
         described(sim.objective.loss),
         params_sha256(sim.start),
         str(sim.start.dtype),

@@ -20,8 +20,8 @@ from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
 from fedlocal.links import check_links
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, ModelOptions, StepOptions, objective_of
-from fedlocal.objective.setup import Buffers
+from fedlocal.objective import Loss, StepOptions, objective_of
+from fedlocal.options import Buffers, ModelOptions
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.precision import Precision
 from fedlocal.result import Result

@@ -7,7 +7,7 @@ any piece becomes a `ConfigError` with its one line.
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from numpy.typing import NDArray
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
@@ -32,6 +32,7 @@ from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
 from fedlocal.losses import BinaryCrossEntropy
 from fedlocal.objective import Loss
+from fedlocal.options import ModelOptions
 from fedlocal.payload import formats
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime
@@ -56,6 +57,10 @@ class Engine(Protocol):
     ) -> list[Row]:
         """See `fedlocal.job.run.run_job`."""
         ...
+
+
+# Keys of the group model that are the run's and not the model's.
+MODEL_OPTIONS = tuple(field.name for field in fields(ModelOptions))
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +120,7 @@ def build(cfg: DictConfig) -> Job:
             seed=cfg.seed,
             device=cfg.device,
             spill=_spill(cfg.spill, engine),
+            options=_model_options(cfg),
         )
         if engine is not None:
             # Refuses what no message between machines holds.
@@ -154,7 +160,8 @@ def _clients(dataset: Dataset, partition: Partition) -> Clients:
 
 
 def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
-    make = instantiate(cfg.model, _convert_="all")
+    own = {str(key): value for key, value in cfg.model.items() if key not in MODEL_OPTIONS}
+    make = instantiate(own, _convert_="all")
     # Of two classes binary cross-entropy takes one logit.
     one = isinstance(loss, BinaryCrossEntropy) and dataset.num_classes is not None
     given: list[Any] = [dataset.input_shape, 1 if one else dataset.num_outputs]
@@ -164,6 +171,11 @@ def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         return make(*given)
+
+
+def _model_options(cfg: DictConfig) -> ModelOptions:
+    given = OmegaConf.to_container(cfg.model, resolve=True)
+    return ModelOptions(**{key: given[key] for key in MODEL_OPTIONS})  # type: ignore[index, call-overload]
 
 
 def _check_kind(takes_tokens: bool, dataset: Dataset) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from fedlocal.options import ModelOptions
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
 from fedlocal.config.locate import located
 from fedlocal.config.refusal import meant
@@ -71,6 +72,9 @@ def _check_group(name: str, group: Any) -> None:
         for key in keys:
             check_filled(name, key, target)
         hints = _parameters(target) | _seed(name, keys)
+        if name == "model":
+            # A run's own options stand beside the model's.
+            hints |= get_type_hints(ModelOptions)
         _check_given(name, keys, target)
     for key in keys:
         if key not in hints and Parameter.VAR_KEYWORD not in hints.values():

@@ -2,12 +2,11 @@
 
 from fedlocal.objective.objective import Layout, Loss, Objective, clipped
 from fedlocal.objective.padding import padding_is_exact
-from fedlocal.objective.setup import ModelOptions, StepOptions, objective_of
+from fedlocal.objective.setup import StepOptions, objective_of
 
 __all__ = [
     "Layout",
     "Loss",
-    "ModelOptions",
     "Objective",
     "StepOptions",
     "clipped",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,46 +20,12 @@ from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
 from fedlocal.objective.objective import Layout, Loss, Objective
+from fedlocal.options import Buffers, ModelOptions
 from fedlocal.precision import Precision
 from fedlocal.wire import DTYPES
 
-Buffers = Literal["average", "personal", "frozen"]
 # Examples of the trial before the first round.
 TRIED = 8
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Which parts of a model are trained, and which of them are exchanged.
-
-    A pattern is the name of a parameter or of a module, with `*` and `?` as in file names.
-
-    Attributes:
-        frozen: Patterns of parameters that keep their values, travel nowhere and count nothing,
-            like those without `requires_grad`.
-        personal: Patterns of parameters that each client trains for itself and never sends.
-        buffers: What becomes of buffers that `forward` changes, as batch normalisation's running
-            statistics: "average" them with the models (uncompressed), leave them "personal", or
-            keep them "frozen" (their layers are in eval mode throughout).
-        l2: Adds l2 / 2 |parameters|^2 to the objective.
-    """
-
-    frozen: Sequence[str] = ()
-    personal: Sequence[str] = ()
-    buffers: Buffers = "average"
-    l2: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
-        if self.buffers not in get_args(Buffers):
-            allowed = ", ".join(get_args(Buffers))
-            raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
-        for key in ("frozen", "personal"):
-            if isinstance(getattr(self, key), str):
-                raise ValueError(
-                    f"{key} must be a list of patterns, got {getattr(self, key)!r}; for example"
-                    f" {key}=[{getattr(self, key)!r}]"
-                )
 
 
 @dataclass(frozen=True)
