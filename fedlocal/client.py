@@ -25,6 +25,9 @@ class Own(NamedTuple):
     buffers: Tree = ()
 
 
+NO_PARTS = Own()
+
+
 class Batch(NamedTuple):
     """The work of one local step: a row of the client's indices, draws and keys.
 
@@ -213,9 +216,7 @@ class Client:
 
         view = View(begun.start, control, lambda point: at(point).shared)
         grad = at(local.x)
-        direction = self.strategy.correction.correct(
-            grad.shared, local.x, begun.correction, view
-        )
+        direction = self.strategy.correction.correct(grad.shared, local.x, begun.correction, view)
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
         own = self._step_own(local.own, grad, lr)
         after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
@@ -270,7 +271,7 @@ class Client:
         return OwnState(personal, state, grad.buffers)
 
 
-def init_client(strategy: Strategy, x: Tensor, own: Own = Own(), kept: bool = False) -> ClientState:
+def init_client(strategy: Strategy, x: Tensor, own: Own = NO_PARTS, kept: bool = False) -> ClientState:
     """State of a client that has not taken part yet.
 
     Args:

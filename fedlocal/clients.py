@@ -1,13 +1,16 @@
 """Who holds which examples, and which of them each local step looks at."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.data.arrays import check_finite
+from fedlocal.data.examples import check_alike, examples, one_each
 from fedlocal.data.pixels import Pixels
 from fedlocal.rng import Purpose, generators
 
@@ -38,21 +41,52 @@ class Clients:
     here: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse bytes of another kind than `pixels` says."""
+        """Refuse other bytes than `pixels` says, NaN, and chunks that are no part of the pool."""
         if self.pixels is not None:
             self.pixels.check(self.x)
+        if len(self.x) != len(self.y):
+            raise ValueError(f"the pool has {len(self.x)} inputs and {len(self.y)} targets")
+        check_finite(self.x, "x of the pool")
+        check_finite(self.y, "y of the pool")
+        self._check_chunks()
+
+    def _check_chunks(self) -> None:
+        if len(self.chunks) == 0 or len(self.counts) != len(self.chunks):
+            raise ValueError(
+                f"there are {len(self.counts)} counts for {len(self.chunks)} clients; one for each"
+                " is needed, and at least one client"
+            )
+        # Clients may share arrays of chunks: each is looked at once.
+        within = {
+            id(chunk): chunk.min(initial=0) >= 0 and chunk.max(initial=-1) < len(self.x)
+            for chunks in self.chunks
+            for chunk in chunks
+        }
+        for client, chunks in enumerate(self.chunks):
+            if not all(within[id(chunk)] for chunk in chunks):
+                raise ValueError(f"client {client} holds indices outside 0..{len(self.x) - 1}")
+            if not chunks or len(chunks[0]) == 0:
+                raise ValueError(
+                    f"client {client} holds no example of its own; take fewer clients, or a"
+                    " partition with min_size of at least 1"
+                )
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Tensor, Tensor]]) -> "Clients":
-        """Clients from one (x, y) pair each."""
-        if len(pairs) == 0:
-            raise ValueError("no clients were given; pass one (x, y) pair of tensors per client")
-        for i, (x, y) in enumerate(pairs):
-            if len(x) != len(y) or len(x) == 0:
-                raise ValueError(
-                    f"client {i} has {len(x)} inputs and {len(y)} targets; both must be equal"
-                    " and at least 1"
-                )
+    def of(cls, clients: Iterable[Any]) -> "Clients":
+        """Clients from what each of them holds.
+
+        Args:
+            clients: For each client a pair (x [n_i, ...], y [n_i, ...]) of tensors or numpy arrays,
+                a map-style torch Dataset of items (x, y), or a list of such items; see
+                `fedlocal.data.examples`.
+
+        Raises:
+            ValueError: What one client holds cannot be used, or does not fit what the others hold.
+        """
+        given = one_each(clients)
+        names = [f"client {i}" for i in range(len(given))]
+        pairs = [examples(each, name) for each, name in zip(given, names, strict=True)]
+        check_alike(pairs, names)
         sizes = np.array([len(x) for x, _ in pairs])
         parts = np.split(np.arange(sizes.sum()), np.cumsum(sizes)[:-1])
         return cls(
@@ -76,16 +110,31 @@ class Clients:
         return np.flatnonzero(marked)
 
     def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
-        """How many examples of each chunk go into one mini-batch.
+        """How many examples of each pool of chunks go into one mini-batch.
 
         The first chunk is the client's own and gives `batch_size`; every further one gives in
-        proportion to its size, so that redundancy costs compute as in RI-SGD. None: everything.
+        proportion to its size, so that redundancy costs compute as in RI-SGD. A chunk that would
+        give less than one example is drawn from together with the one before. None: everything.
         """
-        own, *others = map(len, self.chunks[client])
+        pools = self._pools(client, batch_size)
+        own = len(self.chunks[client][0])
         if batch_size is None or batch_size >= own:
-            return [own, *others]
+            return [len(pool) for pool in pools]
         share = batch_size / own
-        return [batch_size, *(max(1, min(size, int(share * size + 0.5))) for size in others)]
+        return [min(len(pool), int(share * len(pool) + 0.5)) for pool in pools]
+
+    def _pools(self, client: int, batch_size: int | None) -> list[IntArray]:
+        """The client's chunks, those that give less than one example joined to the one before."""
+        own, *others = self.chunks[client]
+        if batch_size is None or batch_size >= len(own):
+            return [own, *others]
+        pools = [[own]]
+        for chunk in others:
+            if batch_size * len(chunk) < len(own):
+                pools[-1].append(chunk)
+            else:
+                pools.append([chunk])
+        return [pool[0] if len(pool) == 1 else np.concatenate(pool) for pool in pools]
 
     def epoch(self, client: int, batch_size: int | None) -> float:
         """Examples held / examples in a batch: the local steps of one pass."""
@@ -130,7 +179,7 @@ class Clients:
         quotas = self.batch_quotas(client, batch_size)
         columns = [
             chunk[_cut(rng, len(chunk), quota, steps)]
-            for chunk, quota in zip(self.chunks[client], quotas, strict=True)
+            for chunk, quota in zip(self._pools(client, batch_size), quotas, strict=True)
         ]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 

@@ -98,7 +98,9 @@ def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Te
         ValueError: Not a message of this format, or of another client or round, or with values
             that are not finite.
     """
-    header, (message, (inner, correction, buffers)) = _open(form, data, client, order.round_index, like)
+    header, (message, (inner, correction, buffers)) = _open(
+        form, data, client, order.round_index, like
+    )
     wanted = int(order.steps[order.members == client][0])
     if header.steps != wanted:
         raise ValueError(f"an upload after {wanted} local steps was expected, got {header.steps}")

@@ -29,9 +29,7 @@ class ServerState(NamedTuple):
     buffers: Tree = ()
 
 
-def init_server(
-    strategy: Strategy, x: Tensor, num_clients: int, buffers: Tree = ()
-) -> ServerState:
+def init_server(strategy: Strategy, x: Tensor, num_clients: int, buffers: Tree = ()) -> ServerState:
     """State before the first round, from the initial model x [P] and its averaged buffers."""
     anchor = strategy.mixing.anchor(x, num_clients)
     return ServerState(

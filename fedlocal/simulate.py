@@ -1,6 +1,6 @@
 """`fedlocal.simulate`: train one model over K clients in this process."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from fedlocal.augment import Augment, NoAugment
 from fedlocal.clients import Clients
 from fedlocal.clock import Clock
 from fedlocal.course import Course, outset, run
+from fedlocal.data.arrays import placed
+from fedlocal.data.examples import check_alike, examples
 from fedlocal.deadline import Deadline
 from fedlocal.device import pick_device
 from fedlocal.evaluate import Evaluate, Examples
@@ -32,15 +34,14 @@ from fedlocal.simulation import Simulation, check_buffers, client_models, consen
 from fedlocal.strategy import Strategy
 
 
-
 def simulate(
     model: nn.Module,
-    clients: Sequence[tuple[Tensor, Tensor]] | Clients,
+    clients: Iterable[Any] | Clients,
     strategy: Strategy,
     rounds: int = 50,
     batch_size: int | None = 32,
     loss: Loss = cross_entropy,
-    test: tuple[Tensor, Tensor] | None = None,
+    test: Any = None,
     participation: float = 1.0,
     seed: int = 0,
     runtime: str | Runtime = "vmapped",
@@ -67,14 +68,15 @@ def simulate(
     Args:
         model: Starts the run as it is; it is not changed. Local steps run it in train mode,
             evaluations in eval mode. Parameters without `requires_grad` keep their values.
-        clients: One pair (x [n_i, ...], y [n_i, ...]) per client, or prepared `Clients`.
+        clients: One pair (x [n_i, ...], y [n_i, ...]) of tensors or numpy arrays, or one map-style
+            Dataset of items (x, y), per client; or prepared `Clients`.
         strategy: What a function of `strategies` returns.
         rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
         batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
             fewer use what they hold.
         loss: (output, target) -> scalar, any function of a whole batch; a module
             (`fedlocal.losses`, `torch.nn`) is copied to the run's device and dtype.
-        test: A pair (x, y) to evaluate on.
+        test: A pair (x, y) to evaluate on, or a Dataset, as for a client.
         participation: Share of the clients in each round, in (0, 1].
         seed: Of batches, cohorts, compressor noise, faults and the clock.
         runtime: "vmapped" or "loop", or one with its own settings.
@@ -125,12 +127,12 @@ def simulate(
 
 def prepare(
     model: nn.Module,
-    clients: Sequence[tuple[Tensor, Tensor]] | Clients,
+    clients: Iterable[Any] | Clients,
     strategy: Strategy,
     rounds: int,
     batch_size: int | None,
     loss: Loss,
-    test: tuple[Tensor, Tensor] | None,
+    test: Any,
     participation: float,
     seed: int,
     runtime: str | Runtime,
@@ -183,7 +185,7 @@ def prepare(
         deadline=deadline,
         evaluate=measured,
         train=measured.subset(x, y, pool.held, seed),
-        test=None if test is None else Examples(*(_place(t, start) for t in test)),
+        test=None if test is None else _test(test, pool, x, y),
         diagnostics=names_of(diagnostics),
         goal=goal,
         own=own,
@@ -232,9 +234,11 @@ def _folder(spill: str | None) -> str | None:
     return str(Path(spill).absolute())
 
 
-def _place(t: Tensor, like: Tensor) -> Tensor:
-    # Class indices keep their integer type.
-    return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)
+def _test(given: Any, pool: Clients, x: Tensor, y: Tensor) -> Examples:
+    pair = examples(given, "test", pool.pixels)
+    inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
+    check_alike([(x, y), (inputs, targets)], ["clients", "test"])
+    return Examples(inputs, targets)
 
 
 def _check(strategy: Any, rounds: int, batch_size: int | None, participation: float) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.client import (
+    NO_PARTS,
     Client,
     ClientState,
     Gradients,
@@ -80,7 +81,7 @@ class Simulation:
     test: Examples | None
     diagnostics: tuple[str, ...]
     goal: Goal
-    own: Own = Own()
+    own: Own = NO_PARTS
     buffers: str = "average"
 
     @property
@@ -223,7 +224,7 @@ class Population(Protocol):
         ...
 
     def own(self, sim: Simulation, state: RunState) -> Own | None:
-        """The clients' own parts of the model, every tensor [K, ...]; None if they are elsewhere."""
+        """The clients' own parts of the model, every tensor [K, ...]; None if they are away."""
         ...
 
 

@@ -6,7 +6,7 @@ neighbour's chunk mixes both into every mini-batch instead of treating them as o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import cast
 
 import numpy as np
@@ -91,6 +91,38 @@ class Partition(tuple[IntArray, ...]):
         groups = tuple(map(tuple, chunks))
         return cls(_unions(groups), groups)
 
+    @classmethod
+    def of(cls, given: object, num_clients: int, num_examples: int) -> Partition:
+        """Check what a scheme has returned, and make a partition of plain arrays of indices.
+
+        Args:
+            given: A partition, or one array of indices per client in any order.
+            num_clients: How many clients it must have.
+            num_examples: Length of the labels that the scheme was given.
+
+        Returns:
+            `given` itself where it is a partition.
+
+        Raises:
+            ValueError: Another number of clients, a client without examples, or indices that are
+                no integers, repeated or outside 0..num_examples-1.
+
+        >>> Partition.of([[2, 0], np.array([1])], num_clients=2, num_examples=3)[0].tolist()
+        [0, 2]
+        """
+        if isinstance(given, Partition):
+            split = given
+        elif isinstance(given, Iterable) and not isinstance(given, Mapping | str):
+            held = (_sorted(indices, client) for client, indices in enumerate(given))
+            split = cls(held)
+        else:
+            raise ValueError(
+                f"the scheme returned a {type(given).__name__}; it must return one array of"
+                " indices per client, as a list or a partitions.Partition"
+            )
+        _check_fits(split, num_clients, num_examples)
+        return split
+
     # What a run needs of a partition that it got from a configuration: it has the object only.
     # The functions live in files of their own, which import this one.
 
@@ -123,6 +155,44 @@ def _increasing(indices: ArrayLike) -> IntArray:
             "sort them and drop repetitions with numpy.unique"
         )
     return cast(IntArray, array.astype(np.int64, copy=False))
+
+
+def _sorted(indices: ArrayLike, client: int) -> IntArray:
+    array = np.asarray(indices)
+    if array.dtype.kind == "b":
+        raise ValueError(
+            f"client {client} has a mask of bools; it must have indices: numpy.flatnonzero(mask)"
+        )
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"client {client} has {array.dtype} of shape {array.shape}; it must have whole"
+            " numbers [n], the indices of its examples"
+        )
+    values, counts = np.unique(array, return_counts=True)
+    if counts.max(initial=1) > 1:
+        raise ValueError(
+            f"client {client} has the index {values[counts.argmax()]} more than once; a client"
+            " holds an example once: numpy.unique drops repetitions"
+        )
+    return values.astype(np.int64)
+
+
+def _check_fits(split: Partition, num_clients: int, num_examples: int) -> None:
+    if len(split) != num_clients:
+        raise ValueError(
+            f"the scheme returned {len(split)} clients and num_clients={num_clients} were asked"
+            " for; it must return one array of indices for each"
+        )
+    for client, held in enumerate(split):
+        if not len(held):
+            raise ValueError(
+                f"client {client} holds no example; take fewer clients, or min_size of 1 or more"
+            )
+        if held[0] < 0 or held[-1] >= num_examples:
+            raise ValueError(
+                f"client {client} has the index {held[0] if held[0] < 0 else held[-1]}; there are"
+                f" {num_examples} examples, 0 to {num_examples - 1}"
+            )
 
 
 def _unions(clients: tuple[tuple[IntArray, ...], ...]) -> Iterator[IntArray]:

@@ -28,8 +28,8 @@ def shards(
         The partition; sizes of shards, and of clients, differ by at most one.
 
     Raises:
-        ValueError: shards_per_client < 1, more clients than examples, or labels that are not a
-            1-D integer array.
+        ValueError: shards_per_client < 1, more clients, or shards of a client, than examples, or
+            labels that are not a 1-D integer array.
 
     Reference: McMahan, Moore, Ramage, Hampson, Aguera y Arcas. Communication-Efficient Learning of
     Deep Networks from Decentralized Data. 2017. https://arxiv.org/abs/1602.05629
@@ -39,6 +39,12 @@ def shards(
     """
     column, rng = checked(labels, num_clients, seed)
     check_at_least("shards_per_client", shards_per_client, 1)
+    # Two, the default, also where there is a single example.
+    if shards_per_client > max(2, len(column)):
+        raise ValueError(
+            f"shards_per_client must be at most the number of examples, got {shards_per_client}"
+            f" shards for each client and {len(column)} examples in all; use 2, as in the paper"
+        )
     client_sizes = evenly(len(column), num_clients)
     # Cutting each client's size, not n, into shards spreads a remainder fairly over the clients.
     sizes = np.stack([evenly(int(size), shards_per_client) for size in client_sizes])

@@ -15,7 +15,18 @@ FILES = {
 
 # A layer of fedlocal imports itself and lower ones only.
 LAYERS = (
-    {"lazy", "options", "version", "flattened", "trees", "flat", "rng", "precision", "memory", "device"},
+    {
+        "lazy",
+        "options",
+        "version",
+        "flattened",
+        "trees",
+        "flat",
+        "rng",
+        "precision",
+        "memory",
+        "device",
+    },
     {"criteria", "class_criteria", "losses"},
     {"goal", "threads", "bits", "recorded"},
     {"pieces"},

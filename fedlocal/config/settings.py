@@ -13,10 +13,10 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from fedlocal.options import ModelOptions
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
 from fedlocal.config.locate import located
 from fedlocal.config.refusal import meant
+from fedlocal.options import ModelOptions
 
 # Whole numbers of the top level: the least, and an example.
 WHOLE = {

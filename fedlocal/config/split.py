@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, open_dict
 
@@ -53,8 +53,10 @@ def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -
             f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
             " another partition, for example partition=dirichlet, or data with client_ids"
         )
+    # Hydra is the only link to the schemes.
+    checked = get_method("partitions.Partition.of")
     try:
-        return scheme(column, cfg.K, seed=seed)
+        return checked(scheme(column, cfg.K, seed=seed), cfg.K, len(column))
     except ValueError as error:
         raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
 

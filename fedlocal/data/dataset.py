@@ -10,12 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.data.arrays import as_tensor, check_finite
 from fedlocal.data.pixels import Pixels
+
+# What an object of a user's own must have, and may have.
+_NEEDED = ("x_train", "y_train", "x_test", "y_test", "num_classes")
+_OPTIONAL = ("client_ids", "optimum", "elsewhere", "num_tokens", "pixels")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A train set and, where there is one, a test set.
+
+    Arrays may be given as tensors or as numpy arrays. float16 becomes float32, and labels and
+    tokens of any integer type become int64.
 
     Attributes:
         name: What messages call it; the loader's name.
@@ -52,12 +60,21 @@ class Dataset:
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):
             raise ValueError(f"dataset {self.name}: give both of x_test and y_test, or neither")
+        for part in _NEEDED[:4]:
+            if getattr(self, part) is not None:
+                object.__setattr__(self, part, self._tensor(part))
         if self.x_test is not None and len(self.x_test) == 0:
             object.__setattr__(self, "x_test", None)
             object.__setattr__(self, "y_test", None)
         if self.client_ids is not None:
             object.__setattr__(self, "client_ids", _as_ids(self.name, self.client_ids))
         self.validate()
+
+    def _tensor(self, part: str) -> Tensor:
+        values = as_tensor(getattr(self, part), f"dataset {self.name}: {part}")
+        indices = self.num_tokens if part.startswith("x") else self.num_classes
+        floating = values.is_floating_point()
+        return values if floating or indices is None or self.pixels is not None else values.long()
 
     def validate(self) -> None:
         """Refuse data that would fail, or silently mislead, later.
@@ -105,7 +122,7 @@ class Dataset:
                 f"dataset {self.name}: x_{part} is {x.dtype}; numbers must be floating, and token "
                 f"indices int64 with num_tokens set, got num_tokens={self.num_tokens}"
             )
-        _check_finite(self.name, f"x_{part}", x)
+        check_finite(x, f"dataset {self.name}: x_{part}")
         if self.num_tokens is not None and not 0 <= int(x.min()) <= int(x.max()) < self.num_tokens:
             raise ValueError(
                 f"dataset {self.name}: x_{part} has tokens {int(x.min())}..{int(x.max())}, outside "
@@ -118,7 +135,7 @@ class Dataset:
                 f"dataset {self.name}: regression needs y_{part} as float [n, d], got {y.dtype} "
                 f"{list(y.shape)}; for classification set num_classes"
             )
-        _check_finite(self.name, f"y_{part}", y)
+        check_finite(y, f"dataset {self.name}: y_{part}")
 
     def _check_labels(self, part: str, y: Tensor, num_classes: int) -> None:
         if y.dtype != torch.int64 or y.dim() != 1:
@@ -164,6 +181,29 @@ class Dataset:
         )
 
 
+def of_fields(given: object, source: str) -> Dataset:
+    """Check what a loader has returned, and make a `Dataset` of an object with the same fields.
+
+    Args:
+        given: A `Dataset`, or any object with x_train, y_train, x_test, y_test and num_classes.
+        source: The loader, for messages.
+
+    Raises:
+        ValueError: A field is missing, or what `Dataset` refuses.
+    """
+    if isinstance(given, Dataset):
+        return given
+    missing = [field for field in _NEEDED if not hasattr(given, field)]
+    if missing:
+        raise ValueError(
+            f"dataset: {source} returned a {type(given).__name__} without {', '.join(missing)};"
+            f" return fedlocal.data.Dataset(name, {', '.join(_NEEDED)})"
+        )
+    needed = {field: getattr(given, field) for field in _NEEDED}
+    optional = {field: getattr(given, field) for field in _OPTIONAL if hasattr(given, field)}
+    return Dataset(str(getattr(given, "name", source)), **needed, **optional)
+
+
 def _as_ids(name: str, ids: NDArray[np.int64] | Tensor) -> NDArray[np.int64]:
     array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
     if array.ndim != 1 or array.dtype.kind not in "iu":
@@ -172,15 +212,3 @@ def _as_ids(name: str, ids: NDArray[np.int64] | Tensor) -> NDArray[np.int64]:
             f"{list(array.shape)}"
         )
     return array.astype(np.int64)
-
-
-def _check_finite(name: str, label: str, x: Tensor) -> None:
-    if not x.is_floating_point():
-        return
-    bad = ~torch.isfinite(x)
-    if bad.any():
-        row = int(bad.flatten(1).any(1).nonzero()[0])
-        raise ValueError(
-            f"dataset {name}: {label} has {int(bad.sum())} values that are NaN or inf, "
-            f"the first in row {row}"
-        )

@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.dataset import Dataset
+from fedlocal.data.dataset import Dataset, of_fields
 
 
 def as_dataset(made: Any, name: str) -> Dataset:
     """The `Dataset` of what a loader returns.
 
     Args:
-        made: A `Dataset`, or (x_train, y_train) or (x_train, y_train, x_test, y_test) of tensors
+        made: A `Dataset` or an object with its fields, or (x_train, y_train) or (x_train, y_train, x_test, y_test) of tensors
             or arrays. Inputs are [n, ...]; whole numbers [n] as targets are classes, counted from
             0; floating ones, [n] or [n, d], are what a regression predicts.
         name: The loader's dotted path; its last part names the dataset.
@@ -25,14 +25,13 @@ def as_dataset(made: Any, name: str) -> Dataset:
     >>> as_dataset((np.zeros((4, 3)), np.array([0, 1, 2, 0])), "mine.make_data")
     Dataset('make_data', 4 train, 0 test, input [3], 3 outputs)
     """
-    if isinstance(made, Dataset):
-        return made
+    if not isinstance(made, tuple | list):
+        return of_fields(made, name)
     name = name.rpartition(".")[2]
-    if not isinstance(made, tuple | list) or len(made) not in (2, 4):
-        what = f"{len(made)} parts" if isinstance(made, tuple | list) else type(made).__name__
+    if len(made) not in (2, 4):
         raise ValueError(
             f"dataset {name}: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or"
-            f" (x_train, y_train, x_test, y_test), got {what}"
+            f" (x_train, y_train, x_test, y_test), got {len(made)} parts"
         )
     x_train, y_train, *rest = map(_tensor(name), made)
     x_test, y_test = rest or (None, None)

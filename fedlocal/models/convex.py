@@ -20,9 +20,7 @@ class FlatLinear(nn.Module):
         return self.linear(x.flatten(1))
 
 
-def logistic(
-    input_shape: Sequence[int], num_outputs: int, bias: bool = True
-) -> nn.Module:
+def logistic(input_shape: Sequence[int], num_outputs: int, bias: bool = True) -> nn.Module:
     """Logistic regression: softmax, or one logit where there are two classes.
 
     With a run's `l2` > 0 it is l2-strongly convex, the setting of most local SGD theory, for
@@ -39,9 +37,7 @@ def logistic(
     return FlatLinear(math.prod(input_shape), columns, bias)
 
 
-def linear(
-    input_shape: Sequence[int], num_outputs: int, bias: bool = True
-) -> nn.Module:
+def linear(input_shape: Sequence[int], num_outputs: int, bias: bool = True) -> nn.Module:
     """A linear map, for least squares: `squared_error` makes it a quadratic.
 
     Args:

@@ -19,7 +19,9 @@ def _dropout(k: Stream, input: Tensor, p: float = 0.5, training: bool = True, in
     return _dropped(k, input, p, training, inplace, tuple(input.shape))
 
 
-def _feature_dropout(k: Stream, input: Tensor, p: float = 0.5, training: bool = True, inplace=False):
+def _feature_dropout(
+    k: Stream, input: Tensor, p: float = 0.5, training: bool = True, inplace=False
+):
     return _dropped(k, input, p, training, inplace, _per_channel(input, input.dim()))
 
 
@@ -147,7 +149,9 @@ def _randint(k: Stream, *args: Any, low: int = 0, dtype: torch.dtype | None = No
     return (k.bits(tuple(given["size"])) % (given["high"] - low) + low).to(dtype or torch.int64)
 
 
-def _randint_like(k: Stream, input: Tensor, *bounds: int, dtype: torch.dtype | None = None, **given):
+def _randint_like(
+    k: Stream, input: Tensor, *bounds: int, dtype: torch.dtype | None = None, **given
+):
     low, high = bounds if len(bounds) == 2 else (given.get("low", 0), given.get("high", *bounds))
     return (k.bits(tuple(input.shape)) % (high - low) + low).to(dtype or input.dtype)
 
@@ -167,7 +171,10 @@ def _normal(k: Stream, mean: Any = 0.0, std: Any = 1.0, size: Any = None, **opti
     if like is None:
         shape, dtype = tuple(size), options.get("dtype") or torch.get_default_dtype()
     else:
-        shape, dtype = torch.broadcast_shapes(*(torch.as_tensor(t).shape for t in (mean, std))), None
+        shape, dtype = (
+            torch.broadcast_shapes(*(torch.as_tensor(t).shape for t in (mean, std))),
+            None,
+        )
     return k.normal(tuple(shape), dtype or like.dtype) * std + mean  # type: ignore[union-attr]
 
 
@@ -256,7 +263,9 @@ DRAWS: dict[Any, Callable[..., Any]] = {
     T.multinomial: _multinomial,
     T.bernoulli_: _in_place(lambda u, k, t, p=0.5: u() < p),
     T.uniform_: _in_place(_uniform_),
-    T.normal_: _in_place(lambda u, k, t, mean=0.0, std=1.0: k.normal(t.shape, t.dtype) * std + mean),
+    T.normal_: _in_place(
+        lambda u, k, t, mean=0.0, std=1.0: k.normal(t.shape, t.dtype) * std + mean
+    ),
     T.log_normal_: _in_place(
         lambda u, k, t, mean=1.0, std=2.0: torch.exp(k.normal(t.shape, t.dtype) * std + mean)
     ),

@@ -53,7 +53,9 @@ def _unchecked(function: FunctionType) -> Callable[..., Any]:
 
     Its body first asks whether somebody overrides it, and would come back here without end.
     """
-    never = {name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch")}
+    never = {
+        name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch")
+    }
     inner = FunctionType(
         function.__code__,
         {**function.__globals__, **never},

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.client import Own
 from fedlocal.clients import Clients, IntArray
-from fedlocal.criteria import Criterion, placed
+from fedlocal.criteria import Criterion
+from fedlocal.criteria import placed as on_device
+from fedlocal.data.arrays import placed
+from fedlocal.data.examples import check_targets
 from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
+from fedlocal.losses import cross_entropy
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.options import Buffers, ModelOptions
@@ -71,18 +75,17 @@ def objective_of(
     if like.dtype not in DTYPES:
         allowed = ", ".join(str(each) for each in DTYPES)
         raise ValueError(f"dtype must be one of {allowed}, got {like.dtype}")
-    loss = placed(loss, like)
-    x, y = (_place(t, like) for t in (clients.x, clients.y))
+    loss = on_device(loss, like)
+    x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
 
     def examples(rows: IntArray) -> tuple[Tensor, Tensor]:
         ids = torch.from_numpy(rows).to(x.device)
         return (x[ids] if scale is None else numbers(x[ids], scale)), y[ids]
 
-    if isinstance(loss, Criterion):
-        first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
-        with torch.no_grad():
-            loss.fit(first.output(), y)
+    first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
+    with torch.no_grad():
+        _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
     layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
     objective = Objective(
@@ -115,6 +118,14 @@ def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
     for name in still:
         model.get_submodule(name).eval()
     return model
+
+
+def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
+    """Hold all targets against the model's output, for the losses that are the framework's own."""
+    if isinstance(loss, Criterion):
+        loss.fit(output, targets)
+    elif loss is cross_entropy:
+        check_targets(output.shape, targets)
 
 
 def _tried(
@@ -211,8 +222,3 @@ def _sharing(model: nn.Module) -> nn.Module:
     """A copy of the modules with the same tensors."""
     tensors = chain(model.parameters(), model.buffers())
     return deepcopy(model, {id(t): t for t in tensors})
-
-
-def _place(t: Tensor, like: Tensor) -> Tensor:
-    # Class indices keep their integer type.
-    return t.to(like.device, like.dtype if t.is_floating_point() else t.dtype)

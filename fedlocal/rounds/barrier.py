@@ -182,4 +182,3 @@ def _counted(sim: Simulation, state: RunState, record: RoundRecord, reached: Int
         downlink_bytes=state.downlink_bytes + int(record.downlink_bytes.sum()),
         sim_seconds=state.sim_seconds + sim.clock.seconds(record, sim.seed),
     )
-

@@ -70,9 +70,7 @@ def _mean(scores: list[Score]) -> Score | None:
     if not scores:
         return None
     right = [s.accuracy for s in scores if s.accuracy is not None]
-    return Score(
-        float(np.mean([s.loss for s in scores])), float(np.mean(right)) if right else None
-    )
+    return Score(float(np.mean([s.loss for s in scores])), float(np.mean(right)) if right else None)
 
 
 def _columns(train_loss: float | None, test: Score | None) -> Columns:

@@ -8,7 +8,7 @@ import numpy as np
 from flwr.app import Array, RecordDict
 from torch import Tensor
 
-from fedlocal.client import Upload, init_client
+from fedlocal.client import Upload
 from fedlocal.clients import IntArray
 from fedlocal.payload import Formats, unpack_model, unpack_upload
 from fedlocal.runtime.flower_codec import LOST, STALE, answer_array, array_bytes, read_refusal

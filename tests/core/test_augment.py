@@ -10,8 +10,8 @@ from torch import nn
 
 from fedlocal import Clients
 from fedlocal.augment import CropFlip, NoAugment, ResizedCrop
-from fedlocal.data.pixels import Pixels
 from fedlocal.client import Own
+from fedlocal.data.pixels import Pixels
 from fedlocal.evaluate import Examples, score
 from fedlocal.fingerprint import run_digest
 from fedlocal.rng import Purpose, generator

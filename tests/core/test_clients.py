@@ -116,14 +116,20 @@ def test_an_epoch_in_steps(size, batch, steps):
 def test_every_chunk_gives_its_part(own, others, batch, steps):
     clients = holding([own, *others])
     quotas = clients.batch_quotas(0, batch)
-    assert quotas[0] == min(batch, own)
-    for size, quota in zip(others, quotas[1:], strict=True):
-        share = size if batch >= own else batch / own * size
+    # What would give less than one example is drawn from together with the chunk before.
+    pools = [own]
+    for size in others:
+        if batch < own and batch * size < own:
+            pools[-1] += size
+        else:
+            pools.append(size)
+    assert len(quotas) == len(pools)
+    for size, quota in zip(pools, quotas, strict=True):
         assert 1 <= quota <= size
-        assert abs(quota - share) <= 0.5 or quota == 1 > share
+        assert abs(quota - (size if batch >= own else batch / own * size)) <= 0.5
     indices = clients.batches(0, steps, batch, 0, 0)
     assert indices.shape == (steps, sum(quotas))
-    edges = np.cumsum([0, own, *others])
+    edges = np.cumsum([0, *pools])
     for row in indices:
         assert len(set(row.tolist())) == len(row)
         assert np.histogram(row, edges)[0].tolist() == quotas
@@ -134,9 +140,19 @@ def test_a_chunk_held_to_a_fraction_gives_that_fraction_of_the_batch():
     """RI-SGD: B from the own chunk, B from a whole other chunk, r B from a chunk held to r."""
     clients = holding([40, 40, 10])
     assert clients.batch_quotas(0, 8) == [8, 8, 2]
-    assert clients.batch_quotas(0, 1) == [1, 1, 1]
+    assert clients.batch_quotas(0, 1) == [1, 1]
     assert clients.batch_quotas(0, None) == [40, 40, 10]
     assert clients.epoch(0, 8) == 5.0
+
+
+def test_a_stray_example_is_not_in_every_batch():
+    """As often as any other: 40 of 41 batches do without it."""
+    clients = holding([40, 40, 1])
+    assert clients.batch_quotas(0, 8) == [8, 8]
+    drawn = np.concatenate([clients.batches(0, 5, 8, 0, t).ravel() for t in range(800)])
+    counts = np.bincount(drawn, minlength=81)
+    expected = 800 * 40 / 41
+    assert abs(counts[80] - expected) < 5 * np.sqrt(expected)
 
 
 def test_batches_of_the_redundant_partition():
@@ -186,3 +202,20 @@ def test_wrong_clients_are_refused(pairs, text):
 def test_among(ids, these):
     found = among(np.array(ids, dtype=np.int64), np.array(these, dtype=np.int64))
     assert found.dtype == bool and found.tolist() == [one in these for one in ids]
+
+
+@pytest.mark.parametrize(
+    ("x", "chunks", "text"),
+    [
+        (torch.zeros(3, 1), [[[0, 3]]], r"client 0 holds indices outside 0\.\.2"),
+        (torch.zeros(3, 1), [[[0]], [[-1]]], r"client 1 holds indices outside 0\.\.2"),
+        (torch.zeros(3, 1), [[[0]], [[], [1]]], "client 1 holds no example of its own; take fewer"),
+        (torch.zeros(2, 1), [[[0]]], "the pool has 2 inputs and 3 targets"),
+        (torch.full((3, 1), torch.nan), [[[0]]], "x of the pool has 3 values that are NaN or inf"),
+        (torch.zeros(3, 1), [], "0 clients; one for each is needed, and at least one client"),
+    ],
+)
+def test_chunks_are_parts_of_the_pool(x, chunks, text):
+    arrays = tuple(tuple(np.array(c, dtype=np.int64) for c in client) for client in chunks)
+    with pytest.raises(ValueError, match=text):
+        Clients(x, torch.zeros(3), arrays, np.ones(len(arrays)))

@@ -9,10 +9,10 @@ from torch import nn
 
 import fedlocal
 from fedlocal.augment import CropFlip, ResizedCrop
+from fedlocal.client import Batch, Own
 from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
-from fedlocal.client import Batch, Own
 from fedlocal.evaluate import Examples, score
 from fedlocal.fingerprint import run_digest
 from fedlocal.losses import cross_entropy, squared_error

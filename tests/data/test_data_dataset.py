@@ -3,6 +3,7 @@
 import ast
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.data import Dataset
+from fedlocal.data.dataset import of_fields
 
 PACKAGE = Path(__file__).parents[2] / "fedlocal"
 
@@ -165,3 +167,29 @@ def test_import_is_light(path):
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module.split(".")[0])
     assert names - sys.stdlib_module_names <= {"torch", "numpy", "fedlocal"}
+
+
+def test_arrays_and_short_integers_are_converted_without_loss():
+    data = build(x_train=np.arange(6, dtype=np.float16).reshape(3, 2), y_train=np.uint8([0, 1, 1]))
+    assert (data.x_train.dtype, data.y_train.dtype) == (torch.float32, torch.int64)
+    tokens = np.int32([[0, 3], [2, 2], [1, 0]])
+    assert build(x_train=tokens, x_test=tokens[:2], num_tokens=4).x_train.dtype == torch.int64
+    with pytest.raises(ValueError, match=r"^dataset toy: y_train is an array of object; real numb"):
+        build(y_train=[None, 1, 0])
+
+
+def test_an_object_with_the_same_fields_is_a_dataset():
+    given = build()
+    own = SimpleNamespace(
+        **{name: getattr(given, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    )
+    with pytest.raises(ValueError) as error:
+        of_fields(own, "mine.load")
+    assert str(error.value) == (
+        "dataset: mine.load returned a SimpleNamespace without num_classes; return"
+        " fedlocal.data.Dataset(name, x_train, y_train, x_test, y_test, num_classes)"
+    )
+    own.num_classes, own.client_ids = 2, [0, 1, 1]
+    data = of_fields(own, "mine.load")
+    assert (data.name, data.client_ids.tolist()) == ("mine.load", [0, 1, 1])
+    assert of_fields(given, "mine.load") is given

@@ -188,3 +188,12 @@ def test_similarity_outside_its_range(value):
     message = rf"similarity must be a fraction in \[0, 1\], got {value}; divide a percentage by 100"
     with pytest.raises(ValueError, match=message):
         similarity([0, 1], 1, 0, similarity=value)
+
+
+def test_more_shards_than_examples():
+    with pytest.raises(ValueError) as error:
+        shards(np.arange(1437) % 10, 8, 0, shards_per_client=3000)
+    assert str(error.value) == (
+        "shards_per_client must be at most the number of examples, got 3000 shards for each client"
+        " and 1437 examples in all; use 2, as in the paper"
+    )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partitions import dirichlet, iid, label_blocks, natural, redundant
+from partitions import Partition, dirichlet, iid, label_blocks, natural, redundant
 from partitions.statistics import credit, multiplicity, sizes
 from partitions.storage import digest
 
@@ -17,23 +17,86 @@ fractions = st.floats(0, 1, exclude_max=True)
 bases = st.sampled_from([iid, label_blocks, partial(dirichlet, alpha=0.1, min_size=0)])
 
 
+def promised(sizes, mu):
+    """Extra examples of each client: the least level at which all copies are stored."""
+    n, copies = sum(sizes), min(int(mu * len(sizes) + 1e-9), len(sizes) - 1)
+    level = round(mu * n)
+    while sum(min(level, n - size) for size in sizes) < copies * n:
+        level += 1
+    return level, copies
+
+
 @quick
 @given(st.integers(1, 10), st.integers(10, 150), seeds, fractions, bases)
-def test_own_chunk_then_whole_followers_then_a_part(num_clients, n, seed, mu, base):
+def test_own_chunk_first_and_as_many_others_as_promised(num_clients, n, seed, mu, base):
     labels = np.arange(n) % 5
     own = base(labels, num_clients, seed)
     split = redundant(labels, num_clients, seed, mu=mu, base=base)
+    level, _ = promised([len(chunk) for chunk in own], mu)
     for client, (held, chunks) in enumerate(zip(split, split.chunks, strict=True)):
-        assert len(held) == len(own[client]) + min(round(mu * n), n - len(own[client]))
+        assert len(held) == len(own[client]) + min(level, n - len(own[client]))
         assert chunks[0].tolist() == own[client].tolist()
-        followers = [own[(client + step) % num_clients] for step in range(1, num_clients)]
-        followers = [chunk for chunk in followers if chunk.size][: len(chunks) - 1]
-        for chunk, whole in zip(chunks[1:-1], followers[:-1], strict=True):
-            assert chunk.tolist() == whole.tolist()
-        if followers:
-            assert 0 < len(chunks[-1]) and set(chunks[-1]) <= set(followers[-1])
         assert all((np.diff(chunk) > 0).all() for chunk in chunks)
         assert held.tolist() == sorted(np.concatenate(chunks).tolist())
+
+
+@quick
+@given(st.integers(2, 10), st.integers(2, 15), seeds, fractions)
+def test_whole_followers_then_a_part_where_sizes_are_equal(num_clients, size, seed, mu):
+    """The paper's rule."""
+    labels = np.zeros(num_clients * size, int)
+    extra = min(round(mu * len(labels)), len(labels) - size)
+    whole, part = divmod(extra, size)
+    own = iid(labels, num_clients, seed)
+    split = redundant(labels, num_clients, seed, mu=mu)
+    if extra < promised([size] * num_clients, mu)[0]:
+        return
+    for client, chunks in enumerate(split.chunks):
+        followers = [own[(client + step) % num_clients] for step in range(1, num_clients)]
+        joined = whole > 0 and 0 < 2 * part < size
+        assert len(chunks) == 1 + whole + (part > 0) - joined
+        for chunk, follower in zip(chunks[1 : 1 + whole - joined], followers, strict=False):
+            assert chunk.tolist() == follower.tolist()
+        if part:
+            last = set(chunks[-1]) - set(followers[whole - 1] if joined else ())
+            assert len(last) == part and last <= set(followers[whole])
+
+
+@quick
+@given(st.integers(1, 12), st.integers(12, 150), seeds, fractions, bases)
+def test_every_example_has_the_promised_copies(num_clients, n, seed, mu, base):
+    split = redundant(np.arange(n) % 5, num_clients, seed, mu=mu, base=base)
+    assert len(multiplicity(split)) == n
+    assert multiplicity(split).min() >= 1 + int(mu * num_clients)
+
+
+@pytest.mark.parametrize("copies", [1, 2, 4])
+@pytest.mark.parametrize("num_clients", [5, 8, 9])
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_a_dirichlet_base_keeps_the_promise(copies, num_clients, alpha):
+    base = partial(dirichlet, alpha=alpha)
+    split = redundant(np.arange(1000) % 10, num_clients, 0, mu=copies / num_clients, base=base)
+    assert multiplicity(split).min() == 1 + copies
+    sets = [set(held) for held in split]
+    for first in range(num_clients):
+        others = [held for client, held in enumerate(sets) if client != first]
+        assert len(set().union(*others)) == 1000
+
+
+def test_one_client_that_owns_nearly_all():
+    """Nobody else's mu n is enough, so that the others hold more."""
+    split = redundant([0] * 10, 2, 0, mu=0.5, base=lambda *_: Partition([range(9), [9]]))
+    assert [held.tolist() for held in split] == [list(range(10))] * 2
+
+
+@pytest.mark.parametrize("num_clients", [5, 7, 8, 9, 16])
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_no_chunk_is_a_few_stray_examples(num_clients, copies):
+    """K does not divide n: what a smaller follower leaves to fill up is no chunk of its own."""
+    split = redundant(np.arange(1437) % 10, num_clients, 0, mu=copies / num_clients)
+    for chunks in split.chunks:
+        assert len(chunks) <= 1 + copies
+        assert min(map(len, chunks)) >= 1437 // num_clients - 1
 
 
 @quick

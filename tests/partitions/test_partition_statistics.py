@@ -204,3 +204,59 @@ def test_npz_of_many_clients_has_all_pairs_only_where_some_share(tmp_path, mu):
     save_npz(tmp_path / "p.npz", split, labels)
     with np.load(tmp_path / "p.npz") as arrays:
         assert ("overlap_matrix" in arrays) == (mu > 0)
+
+
+def test_a_scheme_may_return_plain_arrays():
+    split = Partition.of([[3, 0], np.array([1]), np.array([2, 1], dtype=np.uint8)], 3, 4)
+    assert [held.tolist() for held in split] == [[0, 3], [1], [1, 2]]
+    assert all(held.dtype == np.int64 for held in split)
+    assert Partition.of(split, 3, 4) is split
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {0: [0]},
+            "the scheme returned a dict; it must return one array of indices per client, as a list"
+            " or a partitions.Partition",
+        ),
+        (
+            None,
+            "the scheme returned a NoneType; it must return one array of indices per client, as a"
+            " list or a partitions.Partition",
+        ),
+        (
+            [[0], [1], [2]],
+            "the scheme returned 3 clients and num_clients=2 were asked for; it must return one"
+            " array of indices for each",
+        ),
+        ([[0], [4]], "client 1 has the index 4; there are 4 examples, 0 to 3"),
+        ([[-1], [1]], "client 0 has the index -1; there are 4 examples, 0 to 3"),
+        (Partition([[0], [1, 9]]), "client 1 has the index 9; there are 4 examples, 0 to 3"),
+        (
+            [[0, 2, 2], [1]],
+            "client 0 has the index 2 more than once; a client holds an example once:"
+            " numpy.unique drops repetitions",
+        ),
+        (
+            [[0.0, 2.0], [1]],
+            "client 0 has float64 of shape (2,); it must have whole numbers [n], the indices of"
+            " its examples",
+        ),
+        (
+            [[0], [[1]]],
+            "client 1 has int64 of shape (1, 1); it must have whole numbers [n], the indices of"
+            " its examples",
+        ),
+        (
+            [[True, False, True, False], [1]],
+            "client 0 has a mask of bools; it must have indices: numpy.flatnonzero(mask)",
+        ),
+        ([[0], []], "client 1 holds no example; take fewer clients, or min_size of 1 or more"),
+    ],
+)
+def test_what_a_scheme_may_not_return(given, message):
+    with pytest.raises(ValueError) as error:
+        Partition.of(given, 2, 4)
+    assert str(error.value) == message

@@ -1,0 +1,116 @@
+"""Tensors of numbers, out of any array of numbers and without loss; what is none is refused."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NARROW = (torch.float16, torch.bfloat16)
+_FLOATS = (torch.float32, torch.float64)
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def as_inputs(values: Any, label: str) -> Tensor:
+    """Inputs [n, ...] as float32, float64 or, for token indices, int64.
+
+    Raises:
+        ValueError: Bytes or bools, whose meaning is not known; NaN or inf; no numbers.
+    """
+    x = as_tensor(values, label)
+    if x.dtype == torch.uint8:
+        raise ValueError(
+            f"{label} is uint8; for pictures pass x / 255, or Clients(..., pixels=Pixels(mean,"
+            " std)), and x.long() for token indices"
+        )
+    if x.dtype == torch.bool:
+        raise ValueError(f"{label} is bool; pass x.float(), or x.long() for token indices")
+    x = x if x.is_floating_point() else x.long()
+    check_finite(x, label)
+    return x
+
+
+def as_targets(values: Any, label: str) -> Tensor:
+    """Targets [n, ...] as float32 or float64, and bools and integers as int64.
+
+    Raises:
+        ValueError: NaN or inf; no numbers.
+    """
+    y = as_tensor(values, label)
+    check_finite(y, label)
+    return y if y.is_floating_point() else y.long()
+
+
+def as_tensor(values: Any, label: str) -> Tensor:
+    """A tensor of numbers of any values [n, ...], without loss; float16 becomes float32.
+
+    Raises:
+        ValueError: Not an array of real numbers, or one without a first dimension.
+    """
+    tensor = values.detach() if isinstance(values, Tensor) else of_array(values, label)
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{label} is sparse; pass it dense: .to_dense()")
+    if tensor.dtype not in (*_NARROW, *_FLOATS, *_WHOLE):
+        raise ValueError(f"{label} is {short(tensor.dtype)}; real numbers are needed")
+    if tensor.dim() == 0:
+        raise ValueError(f"{label} is a single number; its first dimension must count examples")
+    return tensor.float() if tensor.dtype in _NARROW else tensor
+
+
+def check_finite(values: Tensor, label: str) -> None:
+    """Raise ValueError for NaN or inf, with the first row that has some."""
+    if not values.is_floating_point():
+        return
+    bad = ~torch.isfinite(values)
+    if bad.any():
+        row = int(bad.flatten(1).any(1).nonzero()[0]) if bad.dim() > 1 else int(bad.nonzero()[0])
+        raise ValueError(
+            f"{label} has {int(bad.sum())} values that are NaN or inf, the first in row {row}"
+        )
+
+
+def placed(values: Tensor, like: Tensor, label: str) -> Tensor:
+    """The values on the device of `like`, and in its dtype where both are floating.
+
+    Raises:
+        ValueError: A number that is too large for the dtype.
+    """
+    # Class indices and tokens keep their integer type.
+    both = values.is_floating_point() and like.is_floating_point()
+    moved = values.to(like.device, like.dtype if both else values.dtype)
+    if moved.dtype != values.dtype and not torch.isfinite(moved).all():
+        raise ValueError(
+            f"{label} has numbers too large for {short(like.dtype)}, up to"
+            f" {float(values.abs().max()):g}; scale them, or run with dtype=float64"
+        )
+    return moved
+
+
+def of_array(values: Any, label: str) -> Tensor:
+    """A tensor of a number, or of an array or nested list of numbers; float16 stays float16.
+
+    Raises:
+        ValueError: Python objects, text, complex numbers, lists of different lengths.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{label} is no array of one shape ({error})") from error
+    if isinstance(values, float):
+        return torch.tensor(values)
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise ValueError(
+            f"{label} is an array of {array.dtype}; real numbers of one shape are needed, and"
+            " indices for names: numpy.unique(names, return_inverse=True)[1]"
+        )
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{label} has {array.max()}, which is too large for int64")
+        array = array.astype(np.int64)
+    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def short(dtype: torch.dtype) -> str:
+    """Name of a dtype: float32."""
+    return str(dtype).removeprefix("torch.")
