@@ -218,7 +218,7 @@ def test_refusals():
         (
             [(torch.zeros(6, *SHAPE, dtype=torch.uint8), flat[0][1])],
             CropFlip(1),
-            r"\[2, 6, 5\] of torch.uint8; .*pixels=Pixels",
+            r"client 0: x is uint8; .*pixels=Pixels",
         ),
     ):
         with pytest.raises(ValueError, match=message):
