@@ -1,19 +1,23 @@
 """Your own arrays: a numpy .npz file."""
 
+import logging
 import zipfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from fedlocal.data.arrays import as_numbers, as_targets
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file
 
+log = logging.getLogger(__name__)
+
+_INPUTS, _Y = ("x_train", "x_test"), ("y_train", "y_test")
 _KNOWN = ("x_train", "y_train", "x_test", "y_test", "client_ids")
 
 
-def npz(path: str | Path, num_classes: int | None = None) -> Dataset:
+def npz(path: str | Path, num_classes: int | None = None, task: str | None = None) -> Dataset:
     """Read `x_train`, `y_train` and, where present, `x_test`, `y_test` and `client_ids`.
 
     Write such a file with `numpy.savez("data.npz", x_train=..., y_train=...)`.
@@ -21,35 +25,32 @@ def npz(path: str | Path, num_classes: int | None = None) -> Dataset:
     Args:
         path: The file.
         num_classes: Number of classes; None takes the largest label plus one.
+        task: "classification" or "regression"; None takes integer `y` for classes and `y` with
+            fractions for regression targets, and refuses what may be either.
 
     Returns:
-        Integer `y` [n] is classification; floating `y`, [n] or [n, d], is regression. Inputs keep
-        their floating type; uint8 is taken for pixels and divided by 255; other integers become
-        float32.
+        Classification with `y` [n]; or regression with `y` [n] or [n, d]. Inputs keep their
+        floating type; uint8 is taken for pixels and divided by 255; other integers become float32.
 
     Raises:
         FileNotFoundError: No file at `path`.
-        ValueError: Not an .npz file, a missing or unknown key, Python objects inside, or arrays
-            that do not fit together.
+        ValueError: Not an .npz file, a missing or unknown key, Python objects inside, arrays that
+            do not fit together, or targets that do not fit the task.
     """
     path = existing_file(path, "npz", "a numpy .npz with x_train and y_train")
     arrays = _read(path)
-    x_train, y_train = _inputs(arrays["x_train"]), arrays["y_train"]
-    x_test = _inputs(arrays["x_test"]) if "x_test" in arrays else None
-    y_test = arrays.get("y_test")
-    if y_train.dtype.kind in "iub":
-        highest = max(
-            (int(y.max()) for y in (y_train, y_test) if y is not None and y.size), default=0
-        )
-        num_classes = num_classes or 1 + highest
-    elif num_classes is not None:
-        raise ValueError(f"{path}: num_classes={num_classes} but y_train is {y_train.dtype}")
+    _check_alike(path, arrays)
+    given = [arrays[key] for key in ("y_train", "y_test") if key in arrays]
+    if _is_classification(path, given, num_classes, task):
+        num_classes = num_classes or _count(path, given)
+    tensors = {key: as_numbers(arrays[key], f"{path}: {key}") for key in _INPUTS if key in arrays}
+    targets = {key: _targets(path, key, arrays[key], num_classes) for key in _Y if key in arrays}
     return Dataset(
         "npz",
-        x_train,
-        _targets(y_train, num_classes),
-        x_test,
-        None if y_test is None else _targets(y_test, num_classes),
+        tensors["x_train"],
+        targets["y_train"],
+        tensors.get("x_test"),
+        targets.get("y_test"),
         num_classes,
         client_ids=arrays.get("client_ids"),
     )
@@ -75,15 +76,68 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _inputs(x: np.ndarray) -> Tensor:
-    if x.dtype.kind == "f":
-        return torch.from_numpy(np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")))
-    scale = 255.0 if x.dtype == np.uint8 else 1.0
-    return torch.from_numpy(x.astype(np.float32)) / scale
+def _check_alike(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Refuse bytes beside numbers, and whole numbers beside fractions: they mean something else."""
+    for train, test in zip(("x_train", "y_train"), ("x_test", "y_test"), strict=True):
+        if test in arrays and _meaning(train, arrays[train]) != _meaning(test, arrays[test]):
+            raise ValueError(
+                f"{path}: {train} is {arrays[train].dtype} and {test} {arrays[test].dtype}; save"
+                " both in one dtype"
+            )
 
 
-def _targets(y: np.ndarray, num_classes: int | None) -> Tensor:
+def _meaning(key: str, array: np.ndarray) -> str:
+    if key in _INPUTS and array.dtype == np.uint8:
+        return "pixels"
+    return "fractions" if key in _Y and array.dtype.kind == "f" else "numbers"
+
+
+def _is_classification(
+    path: Path, given: list[np.ndarray], num_classes: int | None, task: str | None
+) -> bool:
+    if task not in (None, "classification", "regression"):
+        raise ValueError(f"dataset.task must be classification, regression or null, got {task!r}")
+    floating = given[0].dtype.kind == "f"
+    if num_classes is not None and (task == "regression" or (floating and task is None)):
+        raise ValueError(
+            f"{path}: num_classes={num_classes} but y_train is {given[0].dtype}; for classes set"
+            " dataset.task=classification"
+        )
+    whole = all((y == np.round(y)).all() for y in given)
+    if task is None and floating and whole:
+        raise ValueError(
+            f"{path}: y_train is {given[0].dtype} and holds whole numbers only; set"
+            " dataset.task=classification, or dataset.task=regression"
+        )
+    if task == "classification" and not whole:
+        raise ValueError(f"{path}: dataset.task=classification, but y has fractions, NaN or inf")
+    classes = task == "classification" or (task is None and not floating)
+    if classes and given[0].ndim != 1:
+        raise ValueError(
+            f"{path}: y_train is {list(given[0].shape)}; classes are indices [n], of one-hot rows"
+            " y.argmax(1), and for numbers set dataset.task=regression"
+        )
+    return classes
+
+
+def _count(path: Path, given: list[np.ndarray]) -> int:
+    """Number of classes, out of the labels."""
+    every = np.concatenate(given)
+    high = int(every.max(initial=0))
+    if high >= max(1000, len(every)):
+        raise ValueError(
+            f"{path}: labels run up to {high} in {len(every)} examples; number the classes from 0,"
+            " or set dataset.num_classes"
+        )
+    if len(every) and int(every.min()) > 0:
+        log.warning(
+            "%s: labels run from %d to %d, so that %d classes have no examples; number them from 0",
+            *(path, every.min(), high, every.min()),
+        )
+    return 1 + high
+
+
+def _targets(path: Path, key: str, y: np.ndarray, num_classes: int | None) -> Tensor:
     if num_classes is not None:
-        return torch.from_numpy(y.astype(np.int64))
-    y = y if y.dtype.kind == "f" else y.astype(np.float32)
-    return torch.from_numpy(y[:, None] if y.ndim == 1 else y)
+        return as_targets(y, f"{path}: {key}").long()
+    return as_numbers(y if y.ndim > 1 else y[:, None], f"{path}: {key}")

@@ -1,10 +1,14 @@
 """Tensors of numbers, out of any array of numbers and without loss; what is none is refused."""
 
+import logging
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 _NARROW = (torch.float16, torch.bfloat16)
 _FLOATS = (torch.float32, torch.float64)
@@ -55,6 +59,30 @@ def as_tensor(values: Any, label: str) -> Tensor:
     if tensor.dim() == 0:
         raise ValueError(f"{label} is a single number; its first dimension must count examples")
     return tensor.float() if tensor.dtype in _NARROW else tensor
+
+
+def as_numbers(values: NDArray[Any], label: str) -> Tensor:
+    """Inputs out of a file as floating numbers: bytes are pixels, divided by 255.
+
+    Other whole numbers become float32, and floats keep their precision.
+
+    Raises:
+        ValueError: A whole number that float32 does not hold; no numbers.
+    """
+    x = as_tensor(values, label)
+    if x.dtype == torch.uint8:
+        if x.dim() < 3:
+            log.warning(
+                "%s is uint8, taken for pixels and divided by 255; save other numbers as float32",
+                label,
+            )
+        return x.float() / 255
+    if not x.is_floating_point() and not torch.equal(x.float().double(), x.double()):
+        raise ValueError(
+            f"{label} has whole numbers of up to {int(x.abs().max())}, which float32 does not"
+            " hold; scale them, or save them as float64"
+        )
+    return x if x.is_floating_point() else x.float()
 
 
 def check_finite(values: Tensor, label: str) -> None:

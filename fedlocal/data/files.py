@@ -1,6 +1,7 @@
 """Reading what the user put on disk, with errors that name the file."""
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     offset = 4 + 4 * data[3]
     shape = tuple(int(size) for size in np.frombuffer(data[4:offset], dtype=">u4"))
     values = np.frombuffer(data[offset:], dtype=np.uint8)
-    if len(shape) != data[3] or len(values) != int(np.prod(shape)):
+    if len(shape) != data[3] or len(values) != math.prod(shape):
         raise ValueError(
             f"{path}: the header promises {list(shape)} values but {len(values)} follow; "
             "is the file cut off?"

@@ -41,7 +41,11 @@ def on_nodes(
     """
     shape = tuple(input_shape)
     counts = list(sizes) if sizes is not None else [1] * num_clients
-    mine = None if own is None else _checked(own, load_local(own, own_classes), shape, num_classes)
+    mine = (
+        None
+        if own is None
+        else _checked(own, load_local(own, own_classes, num_classes), shape, num_classes)
+    )
     if mine is not None:
         counts[own_client] = len(mine[0])
     owners = np.repeat(np.arange(num_clients), counts)
@@ -52,7 +56,7 @@ def on_nodes(
             x_train.index_copy(0, rows, mine[0]),
             y_train.index_copy(0, rows, mine[1]),
         )
-    held_out = None if test is None else load_local(test)
+    held_out = None if test is None else load_local(test, num_classes=num_classes)
     return Dataset(
         "on_nodes",
         x_train,

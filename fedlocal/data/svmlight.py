@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from fedlocal.data.dataset import Dataset
-from fedlocal.data.files import existing_file, read_bytes
+from fedlocal.data.files import existing_file, read_text
 from fedlocal.data.split import stratified_split
 
 
@@ -50,8 +50,7 @@ def _read(path: Path, num_features: int | None) -> tuple[np.ndarray, np.ndarray]
     rows: list[int] = []
     columns: list[int] = []
     values: list[float] = []
-    text = read_bytes(path).decode("utf-8", errors="replace")
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         fields = line.partition("#")[0].split()
         if not fields:
             continue
@@ -67,9 +66,19 @@ def _read(path: Path, num_features: int | None) -> tuple[np.ndarray, np.ndarray]
         values.extend(numbers)
     if not columns:
         raise ValueError(f"{path}: no example with a feature in the file")
-    x = np.zeros((len(labels), num_features or max(columns)), dtype=np.float32)
+    x = _zeros(path, len(labels), num_features or max(columns))
     x[rows, np.array(columns, dtype=np.int64) - 1] = values
     return np.array(labels), x
+
+
+def _zeros(path: Path, rows: int, columns: int) -> np.ndarray:
+    try:
+        return np.zeros((rows, columns), dtype=np.float32)
+    except (MemoryError, ValueError) as error:
+        raise ValueError(
+            f"{path}: {rows} examples of {columns} features do not fit into memory as a matrix;"
+            " is the largest index right?"
+        ) from error
 
 
 def _parse(fields: list[str]) -> tuple[int, list[int], list[float]]:

@@ -43,6 +43,8 @@ def read_word_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]
             f"{path}: needs different words [n] and vectors [n, d], got {len(set(words.flat))}"
             f" different words in {list(words.shape)} and vectors {list(vectors.shape)}"
         )
-    if not np.isfinite(vectors).all():
+    with np.errstate(over="ignore"):
+        narrow = vectors.astype(np.float32)
+    if not np.isfinite(narrow).all():
         raise ValueError(f"{path}: vectors have NaN or inf")
-    return words.tolist(), vectors.astype(np.float32)
+    return words.tolist(), narrow

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlocal.data.class_folders import hidden
 from fedlocal.data.dataset import Dataset
-from fedlocal.data.files import existing_file
+from fedlocal.data.files import existing_file, read_text
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import Pixels
 
@@ -85,12 +86,12 @@ def _by_folder(name: str, folder: Path) -> list[tuple[Path, str]]:
             f"dataset {name}: no folder {folder}; it should hold one subfolder of pictures per"
             " class, named by its WordNet id"
         )
-    wnids = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    wnids = sorted(path.name for path in folder.iterdir() if path.is_dir() and not hidden(path))
     listed = [
         (file, wnid)
         for wnid in wnids
         for file in sorted((folder / wnid).rglob("*"))
-        if file.suffix.lower() in _ENDINGS
+        if file.suffix.lower() in _ENDINGS and not _within_hidden(file, folder)
     ]
     if not listed:
         raise FileNotFoundError(
@@ -100,9 +101,13 @@ def _by_folder(name: str, folder: Path) -> list[tuple[Path, str]]:
     return listed
 
 
+def _within_hidden(file: Path, folder: Path) -> bool:
+    return any(hidden(Path(part)) for part in file.relative_to(folder).parts)
+
+
 def _annotated(name: str, folder: Path) -> list[tuple[Path, str]]:
     """The pictures of val/images with their WNIDs: a line has the file, the WNID and a box."""
-    lines = (folder / _ANNOTATIONS).read_text().splitlines()
+    lines = read_text(folder / _ANNOTATIONS).splitlines()
     fields = [line.split("\t") for line in lines if line.strip()]
     short = next((line for line in fields if len(line) < 2), None)
     if short is not None or not fields:
