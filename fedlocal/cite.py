@@ -55,7 +55,10 @@ def cite(names: list[str]) -> list[str]:
 
 def targets() -> dict[str, str]:
     """The `_target_` of each strategy in conf, by the name of the choice."""
-    texts = {path.stem: path.read_text() for path in _folder("conf").glob("strategy/*.yaml")}
+    texts = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in _folder("conf").glob("strategy/*.yaml")
+    }
     found = {name: re.search(r"^_target_: (\S+)", text, re.M) for name, text in texts.items()}
     return {name: target[1] for name, target in sorted(found.items()) if target}
 
@@ -89,7 +92,7 @@ def _entries_for(target: str) -> list[str]:
 def _read(package: str) -> tuple[tuple[frozenset[str], str], ...]:
     """The entries of a package, each after the names of the strategies that it belongs to."""
     path = _folder(package) / "references.bib"
-    return tuple(_entries(path.read_text())) if path.exists() else ()
+    return tuple(_entries(path.read_text(encoding="utf-8"))) if path.exists() else ()
 
 
 def _entries(text: str) -> Iterator[tuple[frozenset[str], str]]:

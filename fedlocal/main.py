@@ -128,7 +128,7 @@ def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
     codes.append(code)
     if _sweep() is not None:
         conf = HydraConfig.get()
-        with (Path(conf.sweep.dir) / FAILED).open("a") as file:
+        with (Path(conf.sweep.dir) / FAILED).open("a", encoding="utf-8") as file:
             file.write(f"{code} in {conf.job.num}: {reason}\n")
     return None
 
@@ -136,7 +136,11 @@ def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
 def _failures(sweep: Path) -> list[int]:
     """Exit codes of a sweep's jobs that failed."""
     file = sweep / FAILED
-    return [int(line.split()[0]) for line in file.read_text().splitlines()] if file.exists() else []
+    return (
+        [int(line.split()[0]) for line in file.read_text(encoding="utf-8").splitlines()]
+        if file.exists()
+        else []
+    )
 
 
 def _refuse(error: Exception) -> int:

@@ -52,7 +52,9 @@ def read_trace(path: str) -> Trace:
     try:
         if path.endswith(".npy"):
             return Trace.of(np.load(path))
-        lines = [line for line in Path(path).read_text().splitlines() if line.strip()]
+        lines = [
+            line for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]
         return Trace.of([[float(cell) for cell in line.split(",")] for line in lines])
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is not a trace: {error}") from error

@@ -1,6 +1,5 @@
 """Your own arrays: a numpy .npz file."""
 
-import logging
 import zipfile
 from pathlib import Path
 
@@ -10,8 +9,7 @@ from torch import Tensor
 from fedlocal.data.arrays import as_numbers, as_targets
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file
-
-log = logging.getLogger(__name__)
+from fedlocal.data.labels import count_classes
 
 _INPUTS, _Y = ("x_train", "x_test"), ("y_train", "y_test")
 _KNOWN = ("x_train", "y_train", "x_test", "y_test", "client_ids")
@@ -42,7 +40,7 @@ def npz(path: str | Path, num_classes: int | None = None, task: str | None = Non
     _check_alike(path, arrays)
     given = [arrays[key] for key in ("y_train", "y_test") if key in arrays]
     if _is_classification(path, given, num_classes, task):
-        num_classes = num_classes or _count(path, given)
+        num_classes = num_classes or count_classes(np.concatenate(given), str(path))
     tensors = {key: as_numbers(arrays[key], f"{path}: {key}") for key in _INPUTS if key in arrays}
     targets = {key: _targets(path, key, arrays[key], num_classes) for key in _Y if key in arrays}
     return Dataset(
@@ -120,24 +118,10 @@ def _is_classification(
     return classes
 
 
-def _count(path: Path, given: list[np.ndarray]) -> int:
-    """Number of classes, out of the labels."""
-    every = np.concatenate(given)
-    high = int(every.max(initial=0))
-    if high >= max(1000, len(every)):
-        raise ValueError(
-            f"{path}: labels run up to {high} in {len(every)} examples; number the classes from 0,"
-            " or set dataset.num_classes"
-        )
-    if len(every) and int(every.min()) > 0:
-        log.warning(
-            "%s: labels run from %d to %d, so that %d classes have no examples; number them from 0",
-            *(path, every.min(), high, every.min()),
-        )
-    return 1 + high
-
-
 def _targets(path: Path, key: str, y: np.ndarray, num_classes: int | None) -> Tensor:
     if num_classes is not None:
         return as_targets(y, f"{path}: {key}").long()
-    return as_numbers(y if y.ndim > 1 else y[:, None], f"{path}: {key}")
+    column = y if y.ndim > 1 else y[:, None]
+    # As int64, since bytes would be pixels.
+    wide = column if y.dtype.kind == "f" else as_targets(column, f"{path}: {key}").numpy()
+    return as_numbers(wide, f"{path}: {key}")

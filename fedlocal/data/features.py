@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlocal.data.dataset import Dataset
+from fedlocal.data.pixels import Pixels, numbers
 
 
 def extract_features(
@@ -27,7 +28,8 @@ def extract_features(
 
     Args:
         backbone: Runs as it is, where its parameters are, in evaluation mode.
-        data: Inputs for the backbone; targets, test set and client ids are kept.
+        data: Inputs for the backbone, bytes as the numbers they mean; targets, test set and client
+            ids are kept.
         path: Of the file, ending in .npz; its folder exists.
         batch_size: Examples at once.
 
@@ -41,10 +43,10 @@ def extract_features(
     path = Path(path).expanduser()
     if path.suffix != ".npz":
         raise ValueError(f"path must end in .npz, got {path}")
-    x_train = _features(backbone, data.x_train, batch_size)
+    x_train = _features(backbone, data.x_train, batch_size, data.pixels)
     arrays = {"x_train": x_train, "y_train": data.y_train.cpu().numpy()}
     if data.x_test is not None and data.y_test is not None:
-        arrays["x_test"] = _features(backbone, data.x_test, batch_size)
+        arrays["x_test"] = _features(backbone, data.x_test, batch_size, data.pixels)
         arrays["y_test"] = data.y_test.cpu().numpy()
     if data.client_ids is not None:
         arrays["client_ids"] = data.client_ids
@@ -53,12 +55,17 @@ def extract_features(
 
 
 @torch.no_grad()
-def _features(backbone: nn.Module, x: Tensor, batch_size: int) -> NDArray[np.floating]:
-    like = next(backbone.parameters(), x)
+def _features(
+    backbone: nn.Module, x: Tensor, batch_size: int, pixels: Pixels | None
+) -> NDArray[np.floating]:
+    like = next(backbone.parameters(), x if x.is_floating_point() else torch.zeros(1))
+    scale = None if pixels is None else pixels.scale(like)
     training = backbone.training
     backbone.eval()
     try:
-        parts = [backbone(part.to(like.device)).cpu() for part in x.split(batch_size)]
+        batches = (part.to(like.device) for part in x.split(batch_size))
+        shown = (batch if scale is None else numbers(batch, scale) for batch in batches)
+        parts = [backbone(batch).cpu() for batch in shown]
     finally:
         backbone.train(training)
     features = torch.cat(parts)

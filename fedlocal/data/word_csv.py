@@ -19,6 +19,7 @@ import torch
 
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file, read_text
+from fedlocal.data.labels import count_classes
 from fedlocal.data.split import stratified_split
 from fedlocal.data.word_vectors import read_word_vectors
 
@@ -90,7 +91,7 @@ def text_csv(
         y[train],
         x[test],
         y[test],
-        num_classes=1 + max(labels),
+        num_classes=count_classes(labels, str(path)),
         num_tokens=UNKNOWN + 1 + len(words),
     )
 

@@ -16,12 +16,14 @@ def start_logged(folder: Path, name: str, program: Program, mark: str) -> Runnin
 
 def latest_log(folder: Path, name: str) -> str:
     """What a program wrote since its last start."""
-    return _logs(folder, name)[-1].read_text(errors="replace")
+    return _logs(folder, name)[-1].read_text(encoding="utf-8", errors="replace")
 
 
 def whole_log(folder: Path, name: str) -> str:
     """What a program wrote over all its starts."""
-    return "".join(file.read_text(errors="replace") for file in _logs(folder, name))
+    return "".join(
+        file.read_text(encoding="utf-8", errors="replace") for file in _logs(folder, name)
+    )
 
 
 def pause(end: float, folder: Path, name: str, seconds: float = 0.1) -> None:

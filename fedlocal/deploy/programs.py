@@ -110,13 +110,13 @@ def write_connection(folder: Path, port: int, listen: str, *, insecure: bool = F
     else:
         connection["root-certificates"] = str(folder.absolute() / folders.CA)
     try:
-        content = tomllib.loads(file.read_text()) if file.exists() else {}
+        content = tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{file}: {error}") from error
     content.setdefault("superlink", {}).setdefault("default", CONNECTION)
     content["superlink"][CONNECTION] = connection
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(tomli_w.dumps(content))
+    file.write_text(tomli_w.dumps(content), encoding="utf-8")
 
 
 def config_text(config: Mapping[str, Value]) -> str:

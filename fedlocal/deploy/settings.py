@@ -104,6 +104,6 @@ def existing(path: Path) -> Path:
 
 def _load_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(existing(path).read_text())
+        return tomllib.loads(existing(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from error

@@ -46,12 +46,12 @@ def origin_of(overrides: Sequence[str], config: Mapping[str, Any]) -> Origin:
 
 def save_origin(folder: Path, origin: Origin) -> None:
     """Write it into a run's folder."""
-    (folder / FILE).write_text(json.dumps(origin._asdict(), indent=1) + "\n")
+    (folder / FILE).write_text(json.dumps(origin._asdict(), indent=1) + "\n", encoding="utf-8")
 
 
 def load_origin(folder: Path) -> Origin:
     """The origin of the run in this folder."""
-    return Origin(**json.loads((folder / FILE).read_text()))
+    return Origin(**json.loads((folder / FILE).read_text(encoding="utf-8")))
 
 
 def check_same(folder: Path, before: Origin, now: Origin, strict: bool) -> None:

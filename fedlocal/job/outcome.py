@@ -37,7 +37,7 @@ def write_outcome(
     run = FinishedRun(folder, summary["name"], result.history, summary)
     draw(groups_of([run]), folder / "curves.png")
     draft = folder / f"{SUMMARY}.{os.getpid()}"
-    draft.write_text(json.dumps(summary, indent=2) + "\n")
+    draft.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / SUMMARY)
     return summary
 

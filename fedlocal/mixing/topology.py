@@ -158,6 +158,8 @@ def read_matrix(path: Path) -> Matrix:
     try:
         if path.suffix == ".npy":
             return np.load(path)
-        return np.loadtxt(path, delimiter="," if path.suffix == ".csv" else None, ndmin=2)
+        return np.loadtxt(
+            path, delimiter="," if path.suffix == ".csv" else None, ndmin=2, encoding="utf-8"
+        )
     except ValueError as error:
         raise ValueError(f"graph: {path} is not a matrix of numbers: {error}") from error

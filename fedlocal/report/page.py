@@ -33,12 +33,12 @@ def write_page(report: Report, path: Path) -> None:
     """Write the page; it holds plotly.js (MIT licence, about 5 MB) and fetches nothing."""
     from plotly.offline import get_plotlyjs
 
-    page = Template((PARTS / "page.html").read_text()).substitute(
-        style=(PARTS / "page.css").read_text(),
+    page = Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
+        style=(PARTS / "page.css").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
         # A label must not end the script that holds it.
         data=json.dumps(finite(page_data(report)), allow_nan=False).replace("<", "\\u003c"),
-        script="\n".join((PARTS / f"{name}.js").read_text() for name in SCRIPTS),
+        script="\n".join((PARTS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
     )
     path.write_text(page, encoding="utf-8")
 

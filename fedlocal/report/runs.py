@@ -40,7 +40,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.csv; None stands where a cell is empty."""
-    with (folder / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return [_numbers(row) for row in csv.DictReader(file)]
 
 
@@ -50,7 +50,7 @@ def _natural(path: Path) -> list[Any]:
 
 
 def _read(folder: Path, label: str) -> FinishedRun:
-    summary = json.loads((folder / "summary.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return FinishedRun(folder, label, read_rows(folder), summary)
 
 

@@ -41,7 +41,7 @@ def result(run: FinishedRun, key: str) -> Any:
 
 def write_csv(table: list[dict[str, Any]], path: Path) -> None:
     """The table with full precision; an empty cell where a quantity is not defined."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(table[0]))
         writer.writeheader()
         writer.writerows(table)

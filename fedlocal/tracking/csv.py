@@ -9,7 +9,7 @@ class CsvTracker:
     """Writes rows to a file; an empty cell where a quantity is not defined."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", newline="")
+        self._file = path.open("w", newline="", encoding="utf-8")
         self._writer: csv.DictWriter[str] | None = None
 
     def __enter__(self) -> "CsvTracker":

@@ -9,7 +9,9 @@ FILE = "tracking.json"
 def remember(folder: Path, service: str, run_id: str) -> None:
     """Note the id, in one step: a crash leaves the old file or the new one."""
     draft = folder / f"{FILE}.draft"
-    draft.write_text(json.dumps(_known(folder) | {service: run_id}, indent=2) + "\n")
+    draft.write_text(
+        json.dumps(_known(folder) | {service: run_id}, indent=2) + "\n", encoding="utf-8"
+    )
     draft.replace(folder / FILE)
 
 
@@ -25,4 +27,4 @@ def forget(folder: Path) -> None:
 
 def _known(folder: Path) -> dict[str, str]:
     path = folder / FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from fedlocal.data import Dataset, extract_features, npz
+from fedlocal.data.pixels import Pixels
 
 
 def images(**changes):
@@ -65,3 +66,11 @@ def test_refusals(tmp_path):
     with pytest.raises(ValueError, match=r"7 examples gave \[7, 1, 4, 4\], finite: False"):
         extract_features(broken, images(), tmp_path / "f.npz")
     assert not (tmp_path / "f.npz").exists()
+
+
+def test_bytes_reach_the_backbone_as_the_numbers_they_mean(tmp_path):
+    pixels = Pixels((0.5,) * 3, (0.25,) * 3)
+    x = torch.randint(0, 256, (7, 3, 4, 4), dtype=torch.uint8)
+    kept = images(x_train=x, x_test=x[:3], pixels=pixels)
+    back = npz(extract_features(nn.Flatten(), kept, tmp_path / "f.npz"))
+    assert torch.allclose(back.x_train, ((x / 255 - 0.5) / 0.25).flatten(1))

@@ -183,3 +183,120 @@ def test_npz_classes_for_regression(tmp_path):
     path = saved(tmp_path, x_train=np.zeros((2, 1)), y_train=np.zeros(2))
     with pytest.raises(ValueError, match="num_classes=3 but y_train is float64"):
         npz(path, num_classes=3)
+
+
+def test_npz_float_labels_need_a_task(tmp_path):
+    values = arrays(y_train=np.array([0.0, 1, 2, 0, 1, 2]), y_test=np.array([1.0, 0.0]))
+    path = saved(tmp_path, **values)
+    with pytest.raises(ValueError) as error:
+        npz(path)
+    assert str(error.value) == (
+        f"{path}: y_train is float64 and holds whole numbers only; set dataset.task=classification,"
+        " or dataset.task=regression"
+    )
+    data = npz(path, task="classification")
+    assert (data.num_classes, data.y_train.tolist()) == (3, [0, 1, 2, 0, 1, 2])
+    assert data.y_train.dtype == data.y_test.dtype == torch.int64
+    assert npz(path, num_classes=5, task="classification").num_classes == 5
+    data = npz(path, task="regression")
+    assert (data.num_classes, data.y_test.tolist()) == (None, [[1.0], [0.0]])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, bool])
+def test_npz_whole_numbers_for_regression(tmp_path, dtype):
+    targets = np.array([0, 1, 1, 0, 1, 0]).astype(dtype)
+    data = npz(saved(tmp_path, **arrays(y_train=targets, y_test=targets[:2])), task="regression")
+    assert data.num_classes is None and data.y_train.dtype == torch.float32
+    assert data.y_train[:, 0].tolist() == targets.tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "message"),
+    [
+        (
+            {},
+            {"task": "clustering"},
+            "dataset.task must be classification, regression or null, got 'clustering'",
+        ),
+        (
+            {"y_test": np.array([0.5, 1.0])},
+            {},
+            "y_train is int64 and y_test float64; save both in one dtype",
+        ),
+        (
+            {"x_train": np.zeros((6, 2), np.uint8)},
+            {},
+            "x_train is uint8 and x_test float64; save both in one dtype",
+        ),
+        (
+            {"y_train": np.linspace(0, 1, 6), "y_test": np.zeros(2)},
+            {"task": "classification"},
+            "dataset.task=classification, but y has fractions, NaN or inf",
+        ),
+        (
+            {"y_train": np.eye(6, 3, dtype=int), "y_test": np.eye(2, 3, dtype=int)},
+            {},
+            "y_train is [6, 3]; classes are indices [n], of one-hot rows y.argmax(1), and for"
+            " numbers set dataset.task=regression",
+        ),
+        (
+            {"y_train": np.array([0, 1, 2, 0, 1, 20261128])},
+            {},
+            "labels run up to 20261128 in 8 examples; number the classes from 0 on",
+        ),
+        (
+            {"x_train": np.full((6, 2), 2**24 + 1), "x_test": np.zeros((2, 2), int)},
+            {},
+            "x_train has whole numbers of up to 16777217, which float32 does not hold; scale them,"
+            " or save them as float64",
+        ),
+        (
+            {"y_train": np.full(6, 2**63, np.uint64), "y_test": np.zeros(2, int)},
+            {"num_classes": 2},
+            f"y_train has {2**63}, which is too large for int64",
+        ),
+        ({"x_train": np.zeros((6, 2), np.longdouble)}, {}, "x_train is an array of "),
+    ],
+)
+def test_npz_ambiguous_or_lossy(tmp_path, changes, given, message):
+    with pytest.raises(ValueError) as error:
+        npz(saved(tmp_path, **arrays(**changes)), **given)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_npz_half_precision_is_widened(tmp_path):
+    x = np.arange(12, dtype=np.float16).reshape(6, 2)
+    data = npz(saved(tmp_path, **arrays(x_train=x, x_test=x[:2])))
+    assert data.x_train.dtype == torch.float32 and np.array_equal(data.x_train, x)
+
+
+def test_npz_says_what_it_takes_for_granted(tmp_path, caplog):
+    x = np.full((6, 2), 255, dtype=np.uint8)
+    labels = np.array([1, 2, 4, 1, 2, 4])
+    path = saved(tmp_path, **arrays(x_train=x, y_train=labels, x_test=None, y_test=None))
+    assert npz(path).num_classes == 5
+    assert caplog.messages == [
+        f"{path}: labels run from 1 to 4 and 2 of the classes 0 to 4 have no examples",
+        f"{path}: x_train is uint8, taken for pixels and divided by 255; save other numbers as"
+        " float32",
+    ]
+
+
+def test_libsvm_of_another_encoding_and_of_a_wrong_index(tmp_path):
+    path = tmp_path / "d"
+    path.write_bytes(b"1 1:2 # caf\xe9\n2 1:1\n")
+    with pytest.raises(ValueError, match="d: not UTF-8 text"):
+        libsvm(path)
+    path.write_text(f"1 1:2 {10**15}:1\n2 1:1\n")
+    with pytest.raises(ValueError) as error:
+        libsvm(path)
+    assert str(error.value) == (
+        f"{path}: 2 examples of {10**15} features do not fit into memory as a matrix; is the"
+        " largest index right?"
+    )
+
+
+def test_libsvm_of_windows(tmp_path):
+    path = tmp_path / "d"
+    path.write_bytes(b"\xef\xbb\xbf1 1:2\r\n2 1:1\r\n")
+    assert libsvm(path, test_fraction=0).y_train.tolist() == [0, 1]

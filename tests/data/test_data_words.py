@@ -125,3 +125,9 @@ def test_missing(tmp_path):
         text_csv(tmp_path / "no")
     with pytest.raises(FileNotFoundError, match=r"text_csv: no file .*train\.csv"):
         text_csv(tmp_path)
+
+
+def test_a_class_far_beyond_the_number_of_texts(tmp_path):
+    (tmp_path / "d.csv").write_text("1,a b a b\n20261128,a b\n")
+    with pytest.raises(ValueError, match="labels run up to 20261127 in 2 examples; number the cl"):
+        text_csv(tmp_path / "d.csv", test_fraction=0)

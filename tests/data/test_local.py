@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from fedlocal.data.held_by_nodes import on_nodes
 from fedlocal.data.image_folder import imagefolder
 from fedlocal.data.local import load_local
 
@@ -197,3 +198,88 @@ def test_what_is_not_there_is_named(tmp_path):
         load_local(write(path, "a,y\n1,2\n"), ["cat", "dog"])
     with pytest.raises(ValueError, match="targets are fractions"):
         load_local(write(path, "a,y\n1,0.5\n"), ["cat", "dog"])
+
+
+REFUSED = [
+    (",a,y\n0,1,0\n1,2,1\n", ": column 1 has no name, as pandas writes an index; write the file "
+     "with index=False, or name the column if it is an input"),
+    ("Unnamed: 0,a,y\n0,1,0\n1,2,1\n", ": column 1 has no name, as pandas writes an index; write "
+     "the file with index=False, or name the column if it is an input"),
+    ("ID,a,y\n5,1,0\n6,2,1\n7,2,1\n", ": the column ID counts the rows; delete it, or give it "
+     "another name if it is an input"),
+    ("a,a,y\n1,2,0\n", ": the column a stands twice; keep one of them"),
+    ("a,Y,label\n1,2,0\n", ": has the columns label and Y; keep the one that is the target"),
+    ("a,y\n1,0\n2,1,9\n", ", line 3: 3 cells, and the header names 2"),
+    ("a,y\n1,cat\n2,NA\n", ": the example in row 1 has no target, but 'NA'; delete the row"),
+    ("a,y\n1,0\n2,?\n", ": the example in row 1 has no target, but '?'; delete the row"),
+    ("a,y\n1,Cat\n2,cat\n", ": the classes Cat and cat differ in upper and lower case only; give "
+     "a class one name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason"), REFUSED)
+def test_csv_that_would_be_guessed_at(tmp_path, text, reason):
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(ValueError) as error:
+        load_local(path)
+    assert str(error.value) == f"{path}{reason}"
+
+
+def test_csv_columns_that_only_look_like_an_index(tmp_path):
+    x, _ = load_local(write(tmp_path / "a.csv", "id,a,y\n3,1,0\n9,2,1\n"))
+    assert x.tolist() == [[3, 1], [9, 2]]
+    x, _ = load_local(write(tmp_path / "a.csv", "hour,a,y\n0,1,0\n1,2,1\n"))
+    assert x.tolist() == [[0, 1], [1, 2]]
+
+
+def test_csv_target_in_capitals(tmp_path, caplog):
+    x, y = load_local(write(tmp_path / "a.csv", "Label,a\n1,5\n0,6\n"))
+    assert (x.tolist(), y.tolist()) == ([[5], [6]], [1, 0])
+    assert caplog.messages == []
+
+
+def test_csv_says_which_column_it_took(tmp_path, caplog):
+    path = write(tmp_path / "a.csv", "a,b\n1,0\n")
+    load_local(path)
+    assert caplog.messages == [f"{path}: no column y or label; the last, b, is the target"]
+
+
+def test_csv_labels_too_large_for_an_integer(tmp_path):
+    path = write(tmp_path / "a.csv", "a,y\n1,99999999999999999999\n")
+    _, y = load_local(path)
+    assert y.tolist() == [[pytest.approx(1e20)]]
+
+
+def test_whole_numbers_with_a_point_are_said(tmp_path, caplog):
+    path = write(tmp_path / "a.csv", "a,y\n1,2.0\n1,3.0\n")
+    assert load_local(path)[1].tolist() == [[2.0], [3.0]]
+    assert caplog.messages == [
+        f"{path}: the targets are float64 and are read for regression, though all are whole"
+        " numbers; class indices have no decimal point"
+    ]
+
+
+def test_names_that_cannot_agree_with_other_machines(tmp_path):
+    path = write(tmp_path / "a.csv", "a,y\n1,dog\n1,cat\n")
+    assert load_local(path, num_classes=2)[1].tolist() == [1, 0]
+    with pytest.raises(ValueError) as error:
+        on_nodes(2, [1], num_classes=3, own=str(path))
+    message = (
+        f"{path}: has 2 names of classes, dataset.num_classes is 3; list all of them in"
+        " classes.txt beside the data, the same on every machine"
+    )
+    assert str(error.value) == message
+    with pytest.raises(ValueError) as error:
+        on_nodes(2, [1], num_classes=3, test=str(path))
+    assert str(error.value) == message
+
+
+def test_npz_of_wide_whole_numbers(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, x=np.array([[2**24 + 1]]), y=np.array([0]))
+    with pytest.raises(ValueError) as error:
+        load_local(path)
+    assert str(error.value) == (
+        f"{path}: x has whole numbers of up to 16777217, which float32 does not hold; scale them,"
+        " or save them as float64"
+    )
