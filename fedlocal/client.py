@@ -210,12 +210,12 @@ class Client:
     def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
         """One local step with the step size `lr` []; `control` is the correction's broadcast."""
 
-        def at(point: Tensor) -> StepGradient:
+        def gradient(point: Tensor) -> Tensor:
             # The same pictures and masks wherever the point is.
-            return self.gradients.step(point, local.own.parts, batch)
+            return self.gradients.step(point, local.own.parts, batch).shared
 
-        view = View(begun.start, control, lambda point: at(point).shared)
-        grad = at(local.x)
+        view = View(begun.start, control, gradient)
+        grad = self.gradients.step(local.x, local.own.parts, batch)
         direction = self.strategy.correction.correct(grad.shared, local.x, begun.correction, view)
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
         own = self._step_own(local.own, grad, lr)
@@ -271,7 +271,9 @@ class Client:
         return OwnState(personal, state, grad.buffers)
 
 
-def init_client(strategy: Strategy, x: Tensor, own: Own = NO_PARTS, kept: bool = False) -> ClientState:
+def init_client(
+    strategy: Strategy, x: Tensor, own: Own = NO_PARTS, kept: bool = False
+) -> ClientState:
     """State of a client that has not taken part yet.
 
     Args:

@@ -5,7 +5,7 @@ any piece becomes a `ConfigError` with its one line.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -160,8 +160,7 @@ def _clients(dataset: Dataset, partition: Partition) -> Clients:
 
 
 def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
-    own = {str(key): value for key, value in cfg.model.items() if key not in MODEL_OPTIONS}
-    make = instantiate(own, _convert_="all")
+    make = model_maker(cfg)
     # Of two classes binary cross-entropy takes one logit.
     one = isinstance(loss, BinaryCrossEntropy) and dataset.num_classes is not None
     given: list[Any] = [dataset.input_shape, 1 if one else dataset.num_outputs]
@@ -171,6 +170,12 @@ def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         return make(*given)
+
+
+def model_maker(cfg: DictConfig) -> Callable[..., nn.Module]:
+    """The chosen model as a function of (input_shape, num_outputs), without the run's options."""
+    own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in MODEL_OPTIONS])
+    return instantiate(own, _convert_="all")
 
 
 def _model_options(cfg: DictConfig) -> ModelOptions:

@@ -106,8 +106,8 @@ def _run(app: Path, engine: Engine, on_line: Callable[[str], None]) -> None:
     home, port, mark = new_home(), free_port(), secrets.token_hex(8)
     env = private_environment(home) | {MARK: mark}
     own = toml_table({"address": f"127.0.0.1:{port}", "insecure": True})
-    with process_group(home) as start, open(home / "engine.log", "w") as log:
-        (home / "config.toml").write_text(f"[superlink.own]\n{own}")
+    with process_group(home) as start, open(home / "engine.log", "w", encoding="utf-8") as log:
+        (home / "config.toml").write_text(f"[superlink.own]\n{own}", encoding="utf-8")
         options = {"stdin": PIPE, "stdout": log, "stderr": STDOUT, "env": env}
         # Whatever the app's level is: what tells that it serves is an INFO.
         link = start(_superlink(port), **options | {"env": env | {"FLWR_LOG_LEVEL": "INFO"}})

@@ -95,7 +95,7 @@ def _states() -> Iterator[tuple[str, str]]:
     """State and process group of every process, where there is a /proc."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{name}/stat") as file:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
                 # The program's name comes first, in parentheses, and may hold any character.
                 state, _, group = file.read().rpartition(")")[2].split()[:3]
         except OSError:

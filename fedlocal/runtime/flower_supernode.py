@@ -109,7 +109,7 @@ def _write_program() -> Path:
     code = CODE.format(root=str(Path(__file__).parents[2]), folder=str(folder))
     text = CLIENTAPP.format(python=shlex.quote(sys.executable), code=shlex.quote(code))
     file = folder / "flwr-clientapp"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     file.chmod(0o700)
     return folder
 

@@ -76,6 +76,11 @@ def _words(pid: int) -> list[str]:
 def _stat(pid: int) -> list[str]:
     """Fields of /proc/PID/stat from the state on; the name before it may hold anything."""
     try:
-        return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        return (
+            (PROC / str(pid) / "stat")
+            .read_text(encoding="utf-8", errors="replace")
+            .rpartition(")")[2]
+            .split()
+        )
     except OSError:
         return []

@@ -165,7 +165,8 @@ class VmappedRunner:
             return ""
         ids = torch.from_numpy(pair).to(inbox.model.device)
         work = padded(plan, pair, inbox.model, self._client.gradients.pads)
-        reason = why_not_together(self._client, *take((states, inbox), ids), work)
+        own, mail = take((states, inbox), ids)
+        reason = why_not_together(self._client, own, mail, work)
         if reason and not isinstance(self._client, Client):
             # Clients of several runs: each run is better off alone, where it says so itself.
             raise RuntimeError(reason)

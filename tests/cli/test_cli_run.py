@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_module
-from hydra.utils import instantiate
 from safetensors.torch import load_file
 
+from fedlocal.config.build import model_maker
 from fedlocal.fingerprint import params_sha256
 from fedlocal.models import mlp
 from fedlocal.report.runs import read_runs
@@ -198,7 +198,7 @@ def test_every_partition_builds(option):
 
 @pytest.mark.parametrize("option", options("model"))
 def test_every_model_instantiates(option):
-    make = instantiate(composed(option, *GIVEN.get(option, [])).model, _convert_="all")
+    make = model_maker(composed(option, *GIVEN.get(option, [])))
     if "num_tokens" in signature(make).parameters:
         assert make((9,), 10, 30)(torch.zeros(2, 9, dtype=torch.int64)).shape == (2, 10)
         return

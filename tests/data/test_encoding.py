@@ -6,16 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
-# The processes of Flower engines write their own files there.
-FILES = [
-    path
-    for package in ("fedlocal", "partitions")
-    for path in (ROOT / package).rglob("*.py")
-    if "runtime" not in path.parts
-]
+FILES = [path for package in ("fedlocal", "partitions") for path in (ROOT / package).rglob("*.py")]
 TEXT = {"open", "read_text", "write_text"}
 
 
@@ -31,12 +23,12 @@ def text_calls(path):
             yield node
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_text_file_names_its_encoding(path):
-    for call in text_calls(path):
-        mode = "".join(str(a.value) for a in call.args if isinstance(a, ast.Constant))
-        binary = mode in ("rb", "wb", "ab")
-        assert binary or "encoding" in {k.arg for k in call.keywords}, f"{path}:{call.lineno}"
+def test_every_text_file_names_its_encoding():
+    for path in FILES:
+        for call in text_calls(path):
+            mode = "".join(str(a.value) for a in call.args if isinstance(a, ast.Constant))
+            binary = mode in ("rb", "wb", "ab")
+            assert binary or "encoding" in {k.arg for k in call.keywords}, f"{path}:{call.lineno}"
 
 
 def test_names_of_classes_in_another_locale(tmp_path):

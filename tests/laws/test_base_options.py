@@ -62,10 +62,8 @@ def test_conf_lists_what_the_function_takes(name):
 
 
 def end_of(strategy, l2=0.0):
-    model = small_model()
-    model.l2 = l2
     options = {"rounds": 4, "batch_size": 6, "seed": 3, "device": "cpu", "dtype": torch.float64}
-    return fedlocal.simulate(model, ragged_clients(), strategy, **options).params
+    return fedlocal.simulate(small_model(), ragged_clients(), strategy, l2=l2, **options).params
 
 
 @pytest.mark.parametrize("name", NAMES)
