@@ -14,9 +14,10 @@ def as_dataset(made: Any, name: str) -> Dataset:
     """The `Dataset` of what a loader returns.
 
     Args:
-        made: A `Dataset` or an object with its fields, or (x_train, y_train) or (x_train, y_train,
-            x_test, y_test) of tensors or arrays. Inputs are [n, ...]; whole numbers [n] as targets are classes, counted from
-            0; floating ones, [n] or [n, d], are what a regression predicts.
+        made: A `Dataset`, an object with its fields, or (x_train, y_train) or (x_train, y_train,
+            x_test, y_test) of tensors or arrays. Inputs are [n, ...]; whole numbers [n] as targets
+            are classes, counted from 0; floating ones, [n] or [n, d], are what a regression
+            predicts.
         name: The loader's dotted path; its last part names the dataset.
 
     Raises:

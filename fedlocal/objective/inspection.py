@@ -51,9 +51,16 @@ class Drawn(TorchDispatchMode):
         self, operation: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call the operation as it is."""
-        if torch.Tag.nondeterministic_seeded in operation.tags:
+        if torch.Tag.nondeterministic_seeded in operation.tags and _draws(operation, args, kwargs):
             self.names.add(operation._schema.name.removeprefix("aten::"))
         return operation(*args, **(kwargs or {}))
+
+
+def _draws(operation: Any, args: Any, kwargs: dict[str, Any] | None) -> bool:
+    """Whether a call is random: attention is only with a dropout probability."""
+    names = [argument.name for argument in operation._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | (kwargs or {})
+    return "dropout_p" not in names or bool(given.get("dropout_p", 0.0))
 
 
 class Trial(NamedTuple):
@@ -72,6 +79,10 @@ class Subject:
     loss: Callable[[Tensor, Tensor], Tensor]
     inputs: Tensor
     targets: Tensor
+
+    def parameters(self) -> list[Tensor]:
+        """The trained parameters."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def trial(self, keyed: bool = False) -> Trial:
         """Call model and loss; random numbers are drawn from a key if `keyed`."""
@@ -141,6 +152,8 @@ def inspect(
                 "the loss does not depend on the model's trained parameters: its output is"
                 " detached, rounded, or made by argmax; nothing would be trained"
             )
+        with _said("the gradient of the loss fails"):
+            torch.autograd.grad(first.loss, trained.parameters(), allow_unused=True)
         _check_pairing(loss, first.output.detach(), targets)
         changed = _changed(trained.model, before)
         _check_repeatable(trained, before, bool(first.drawn))
@@ -304,15 +317,13 @@ class _unmoved:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         torch.set_rng_state(self._torch)
-        if error is not None:
-            return
         for name, state in _global_states().items():
             if state == self._before[name]:
                 continue
             raise ValueError(
                 f"the model or the loss draws from {name}, which a run cannot repeat for each"
                 " client and step; use torch.rand, torch.randint or torch.bernoulli"
-            )
+            ) from error
 
 
 def _global_states() -> dict[str, bytes]:

@@ -83,6 +83,7 @@ def objective_of(
         ids = torch.from_numpy(rows).to(x.device)
         return (x[ids] if scale is None else numbers(x[ids], scale)), y[ids]
 
+    steps.augment.check(examples(np.arange(1))[0])
     first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
     with torch.no_grad():
         _check_targets(loss, first.output(), y)

@@ -30,7 +30,7 @@ class Stream:
         """
         self._calls += 1
         index = torch.arange(math.prod(shape), device=self._key.device).reshape(shape)
-        stream = mixed(self._key + self._calls * GOLDEN)
+        stream = mixed(self._key + wrapped(self._calls * GOLDEN))
         return _shifted(mixed(stream + (index + 1) * GOLDEN), 11)
 
     def uniform(self, shape: Shape, dtype: torch.dtype) -> Tensor:
@@ -52,6 +52,11 @@ class Stream:
     def batched(self, t: Tensor) -> Tensor:
         """Zeros like `t` that vmap knows as one tensor per client, to be filled in place."""
         return torch.zeros_like(t) + (self._key & 0).to(t.dtype)
+
+
+def wrapped(value: int) -> int:
+    """The int64 that has the same last 64 bits."""
+    return (value + 2**63) % 2**64 - 2**63
 
 
 def mixed(z: Tensor) -> Tensor:

@@ -1,5 +1,8 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -100,7 +103,7 @@ class VmappedRunner:
         """See `Runner.run`."""
         self._ready = self._ready or self._decide(states, inbox, plan)
         parts = [part for rows in self._alike(plan) for part in groups(rows, self._ready.size)]
-        with products_in(self._client.gradients.precision):
+        with products_in(self._client.gradients.precision), _quiet():
             results = [
                 self._run_group(self._ready.parts, states, inbox, plan, rows) for rows in parts
             ]
@@ -124,7 +127,7 @@ class VmappedRunner:
             return many(models[ids], take(own, ids), part)
 
         parts = [part for rows in alike for part in groups(rows, size)]
-        with products_in(gradients.precision):
+        with products_in(gradients.precision), _quiet():
             return _in_order([of_group(rows) for rows in parts], parts, models.device)
 
     def _alike(self, plan: Plan) -> list[IntArray]:
@@ -191,6 +194,14 @@ class VmappedRunner:
         if executor == "auto" and steps < RECORD_FROM and inbox.model.nbytes < SMALL:
             return USUAL
         return group_size(executor, clients, need, inbox.model)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's warnings that an operation is batched by a loop, at every call."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*performance drop.*")
+        yield
 
 
 def _in_order(results: list[Tree], parts: list[IntArray], device: torch.device) -> Tree:

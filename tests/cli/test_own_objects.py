@@ -166,8 +166,9 @@ def test_data_of_ones_own(mine):
         "dataset.size must be given; add +dataset.size=... to the command line"
     )
     assert refused(f"{own}.nothing") == (
-        "dataset nothing: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or (x_train,"
-        " y_train, x_test, y_test), got NoneType"
+        f"dataset: {name}.nothing returned a NoneType without x_train, y_train, x_test, y_test,"
+        " num_classes; return fedlocal.data.Dataset(name, x_train, y_train, x_test, y_test,"
+        " num_classes)"
     )
     assert refused(f"{own}.data +dataset.sze=3") == (
         "dataset has no setting sze (did you mean size?); it takes size"
@@ -217,16 +218,13 @@ def test_losses_that_are_none(mine):
         "the loss Learnt has parameters, which a run would not train; make them buffers, or parts"
         " of the model"
     )
-    shapes = "output [8, 10] and target torch.int64 [8]"
+    shapes = "output [8, 10] and targets [8]"
     assert refused(f"{given}{name}.each") == (
-        f"the loss must be one number for a batch, a tensor [], got [8] for {shapes}; return the"
-        " mean over the batch, for example with .mean()"
-    )
-    assert refused(f"{given}{name}.summed").startswith(
-        "the loss must be a mean over examples: on 8 together it is "
+        "the loss must return one number as a tensor without dimensions, got [8] for"
+        f" {shapes}; take the mean over the batch"
     )
     assert refused(f"{given}torch.nn.MSELoss").startswith(
-        f"the loss fails on {shapes}: Using a target size (torch.Size([8])) that is different"
+        f"the loss fails on {shapes} (torch.int64): UserWarning: Using a target size"
     )
     assert refused(f"{given}torch.nn.L1Loss +loss.foo=1").startswith(
         "loss has no setting foo; it takes size_average, reduce, reduction"
