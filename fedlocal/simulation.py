@@ -266,13 +266,16 @@ def has_own_models(sim: Simulation) -> bool:
 
 def check_buffers(sim: Simulation) -> None:
     """Raise ValueError if the model's buffers cannot be averaged under the strategy."""
-    alone = has_own_models(sim) or sim.strategy.timing is Timing.ASYNCHRONOUS
+    rows = len(sim.strategy.mixing.anchor(sim.start[:1], len(sim.clients)))
+    waits = sim.strategy.timing is not Timing.ASYNCHRONOUS
+    alone = has_own_models(sim) or rows > 1 or not waits
     if sim.averaged != () and alone:
         first = sim.objective.layout.buffers.names[0]
         raise ValueError(
             f"the model's forward changes buffers (first: {first}), and buffers=average needs"
-            " clients that all start a round from one model; under this strategy each client has"
-            " its own: use buffers=personal, buffers=frozen, or GroupNorm in place of BatchNorm"
+            f" clients that all start a round from one model; with mixing={sim.strategy.mixing}"
+            f" and timing={sim.strategy.timing.value} each client has its own: use"
+            " buffers=personal, buffers=frozen, or GroupNorm in place of BatchNorm"
         )
 
 
