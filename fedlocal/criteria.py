@@ -171,6 +171,11 @@ def placed(loss: Any, like: Tensor) -> Any:
     Raises:
         ValueError: It cannot be called.
     """
+    if isinstance(loss, type):
+        raise ValueError(
+            f"loss is the class {loss.__name__}, which has not been made yet; write"
+            f" {loss.__name__}(...)"
+        )
     if not callable(loss):
         raise ValueError(
             f"loss must be a function (output, target) -> mean over the batch, got {loss!r}; for"

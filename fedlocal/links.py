@@ -47,10 +47,11 @@ def _check(name: str, tensor: Tensor, field: Field, dtype: torch.dtype) -> None:
 
 def _pairs(name: str, message: Tree, layout: Tree) -> Iterator[tuple[Tensor, Field]]:
     """Each tensor of a message with its field."""
-    if isinstance(layout, Field):
+    if isinstance(layout, Field) and isinstance(message, Tensor):
         yield message, layout
         return
-    if not isinstance(message, tuple) or len(message) != len(layout):
+    parts = isinstance(message, tuple) and not isinstance(layout, Field)
+    if not parts or len(message) != len(layout):
         raise ValueError(
             f"{name} encodes a message of another structure than its layout; match them"
         )

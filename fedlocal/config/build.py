@@ -167,6 +167,13 @@ def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
     _check_kind("num_tokens" in inspect.signature(make).parameters, dataset)
     if dataset.num_tokens is not None:
         given.append(dataset.num_tokens)
+    try:
+        inspect.signature(make).bind(*given)
+    except TypeError as error:
+        raise ValueError(
+            f"model._target_={cfg.model._target_} is called with (input_shape, num_outputs), and"
+            f" says: {error}"
+        ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
         return make(*given)

@@ -53,6 +53,13 @@ def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -
             f"partition=natural needs client ids, and dataset {dataset.name} has none; use"
             " another partition, for example partition=dirichlet, or data with client_ids"
         )
+    try:
+        inspect.signature(scheme).bind(column, cfg.K, seed=seed)
+    except TypeError as error:
+        raise ValueError(
+            f"partition._target_={cfg.partition._target_} is called with (labels, num_clients,"
+            f" seed=...), and says: {error}"
+        ) from error
     # Hydra is the only link to the schemes.
     checked = get_method("partitions.Partition.of")
     try:

@@ -6,8 +6,10 @@ by itself. Class weights, `ignore_index`, batch normalisation and many others ar
 So it is tried on the run's own model, loss and examples, and given up where it differs.
 """
 
+import warnings
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,16 +43,22 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
         x: The initial shared parameters, [P].
         own: The other parts of the model at the start.
     """
-    try:
-        doubled = _doubled(objective)
-        return _tried(doubled, x.double(), _as_double(own), 1e-9)
-    except (RuntimeError, ValueError, TypeError):
-        pass
-    try:
-        return _tried(replace(objective, augment=NoAugment()), x, own, 1e-3)
-    except (RuntimeError, ValueError, TypeError):
-        # vmap cannot take the loss apart, or the model refuses a batch of one.
-        return False
+    in_float64 = partial(_tried_in_float64, objective, x, own)
+    as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, 1e-3)
+    with warnings.catch_warnings():
+        # Batches of one, which the run itself may never have.
+        warnings.simplefilter("ignore")
+        for trial in (in_float64, as_it_is):
+            try:
+                return trial()
+            except (RuntimeError, ValueError, TypeError):
+                # vmap cannot take the loss apart, or the model refuses a batch of one.
+                continue
+    return False
+
+
+def _tried_in_float64(objective: Objective, x: Tensor, own: Own) -> bool:
+    return _tried(_doubled(objective), x.double(), _as_double(own), 1e-9)
 
 
 def varied(targets: Tensor, count: int) -> Tensor:
