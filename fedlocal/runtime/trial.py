@@ -1,6 +1,7 @@
 """Whether a group of clients can run as one batch: tried on two of them before the first round."""
 
 import warnings
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from fedlocal.trees import Tree, leaves, take
 # torch.vmap raises these for operations that it cannot batch, and for user code that looks at
 # values (`if`, `.item()`).
 UNBATCHED = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError)
+
+# Characters of torch's reason that are shown.
+LONGEST = 160
 
 
 def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, work: Work) -> str:
@@ -40,7 +44,7 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
             local = step_of_many(client)(local, each, shared)
             end_of_many(client)(states, begun, local, inbox.correction, work)
     except UNBATCHED as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")
     for row in range(2):
         if not _close(take(tuple(together), row), tuple(alone[row]), client):
             return "torch.vmap gives another gradient than the model by itself"
