@@ -273,7 +273,7 @@ def check_buffers(sim: Simulation) -> None:
         first = sim.objective.layout.buffers.names[0]
         raise ValueError(
             f"the model's forward changes buffers (first: {first}), and buffers=average needs"
-            f" clients that all start a round from one model; with mixing={sim.strategy.mixing}"
+            f" clients that all start a round from one model; with mixing={type(sim.strategy.mixing).__name__}"
             f" and timing={sim.strategy.timing.value} each client has its own: use"
             " buffers=personal, buffers=frozen, or GroupNorm in place of BatchNorm"
         )
