@@ -271,11 +271,12 @@ def check_buffers(sim: Simulation) -> None:
     alone = has_own_models(sim) or rows > 1 or not waits
     if sim.averaged != () and alone:
         first = sim.objective.layout.buffers.names[0]
+        mixing = type(sim.strategy.mixing).__name__
         raise ValueError(
             f"the model's forward changes buffers (first: {first}), and buffers=average needs"
-            f" clients that all start a round from one model; with mixing={type(sim.strategy.mixing).__name__}"
-            f" and timing={sim.strategy.timing.value} each client has its own: use"
-            " buffers=personal, buffers=frozen, or GroupNorm in place of BatchNorm"
+            f" clients that all start a round from one model; with mixing={mixing} and"
+            f" timing={sim.strategy.timing.value} each client has its own: use buffers=personal,"
+            " buffers=frozen, or GroupNorm in place of BatchNorm"
         )
 
 
