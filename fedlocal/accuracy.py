@@ -44,9 +44,10 @@ def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rul
 
     >>> rule_of(torch.zeros(8, 5, 90), torch.zeros(8, 5, dtype=int), cross_entropy).axis
     2
-    >>> rule_of(torch.zeros(8, 3, 4, 4), torch.zeros(8, 4, 4, dtype=int), F.cross_entropy).axis
+    >>> pictures, loss = torch.zeros(8, 3, 4, 4), torch.nn.CrossEntropyLoss()
+    >>> rule_of(pictures, torch.zeros(8, 4, 4, dtype=int), loss).axis
     1
-    >>> rule_of(torch.zeros(8, 3), torch.zeros(8, 3), F.mse_loss)
+    >>> rule_of(torch.zeros(8, 3), torch.zeros(8, 3), torch.nn.MSELoss())
     """
     shape, wanted = tuple(output.shape), tuple(targets.shape)
     if wanted in (shape, shape[:-1] if shape[-1:] == (1,) else shape):
