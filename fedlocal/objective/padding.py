@@ -43,8 +43,9 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
         x: The initial shared parameters, [P].
         own: The other parts of the model at the start.
     """
-    in_float64 = partial(_tried_in_float64, objective, x, own)
-    as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, 1e-3)
+    targets = objective.y[varied(objective.y, MOST_TARGETS)]
+    in_float64 = partial(_tried_in_float64, objective, x, own, targets)
+    as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, targets, 1e-3)
     with warnings.catch_warnings():
         # Batches of one, which the run itself may never have.
         warnings.simplefilter("ignore")
@@ -57,8 +58,9 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
     return False
 
 
-def _tried_in_float64(objective: Objective, x: Tensor, own: Own) -> bool:
-    return _tried(_doubled(objective), x.double(), _as_double(own), 1e-9)
+def _tried_in_float64(objective: Objective, x: Tensor, own: Own, targets: Tensor) -> bool:
+    targets = targets.double() if targets.is_floating_point() else targets
+    return _tried(_doubled(objective), x.double(), _as_double(own), targets, 1e-9)
 
 
 def varied(targets: Tensor, count: int) -> Tensor:
@@ -76,7 +78,7 @@ def varied(targets: Tensor, count: int) -> Tensor:
     return torch.tensor(rows[:count], device=targets.device)
 
 
-def _tried(objective: Objective, x: Tensor, own: Own, tolerance: float) -> bool:
+def _tried(objective: Objective, x: Tensor, own: Own, targets: Tensor, tolerance: float) -> bool:
     rows, tried = varied(objective.y, MOST), 0
     generator = torch.Generator().manual_seed(KEY)
     for (real, width), move in zip(SHAPES, MOVES, strict=True):
@@ -88,18 +90,17 @@ def _tried(objective: Objective, x: Tensor, own: Own, tolerance: float) -> bool:
         if equal is False:
             return False
         tried += equal is True
-    return tried > 0 and _loss_is_a_mean(objective, x, own, rows, tolerance)
+    return tried > 0 and _loss_is_a_mean(objective, x, own, rows, targets, tolerance)
 
 
 def _loss_is_a_mean(
-    objective: Objective, x: Tensor, own: Own, rows: Tensor, tolerance: float
+    objective: Objective, x: Tensor, own: Own, rows: Tensor, targets: Tensor, tolerance: float
 ) -> bool:
     """Whether the loss is the mean of its values on single examples, for every kind of target."""
     generator = torch.Generator().manual_seed(KEY)
     moved = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     key = _key(objective, rows) if objective.random[1] else None
     outputs = objective.output(x + MOVES[0] * moved, own, objective.x[rows], key)
-    targets = objective.y[varied(objective.y, MOST_TARGETS)]
     outputs = outputs[torch.arange(len(targets), device=rows.device) % len(outputs)]
 
     def mean(given: Tensor) -> Tensor:
