@@ -1,0 +1,279 @@
+"""Buffers, random layers, personal heads and weighted losses on nodes: the run in one process."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.client import ClientState
+from fedlocal.clock import Clock
+from fedlocal.course import outset, run
+from fedlocal.deadline import Deadline
+from fedlocal.evaluate import Evaluate
+from fedlocal.losses import CrossEntropy
+from fedlocal.node import Node, clients_of
+from fedlocal.options import ModelOptions
+from fedlocal.participation import DropOut
+from fedlocal.payload import Formats, formats
+from fedlocal.runtime import Loop, Vmapped
+from fedlocal.runtime.flower_codec import read_state
+from fedlocal.simulate import prepare
+from fedlocal.simulation import Simulation
+from fedlocal.trees import concatenate, leaves, take
+from strategies import async_local_sgd, double_compression, fedavg, local_sgd, mime
+from tests.flower.rig import Rig
+from tests.flower.test_nodes_faults import Silent, forgetful, lost_reply
+from tests.ragged import SIZES, ragged_clients
+
+NODES = 3
+EMPTY = ("train_loss", "test_loss", "test_accuracy")
+
+
+class Headed(nn.Module):
+    """A body with layers in its middle, and a head."""
+
+    def __init__(self, *middle: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(5, 6), *middle, nn.Tanh())
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))
+
+
+WEIGHTS = [0.5, 2.0, 1.0]
+BATCH_NORM, DROPOUT = (lambda: nn.BatchNorm1d(6)), (lambda: nn.Dropout(0.3))
+# Layers, class weights, and what becomes of the model's parts.
+KINDS = {
+    "averaged": ((BATCH_NORM,), None, ModelOptions()),
+    "personal_buffers": ((BATCH_NORM,), None, ModelOptions(buffers="personal")),
+    "frozen_buffers": ((BATCH_NORM,), None, ModelOptions(buffers="frozen")),
+    "dropout": ((DROPOUT,), None, ModelOptions()),
+    "personal_head": ((), None, ModelOptions(personal=["head"])),
+    "frozen_layer": ((), None, ModelOptions(frozen=["body.0"])),
+    "class_weights": ((), WEIGHTS, ModelOptions()),
+    "balanced": ((), "balanced", ModelOptions()),
+    "all": ((BATCH_NORM, DROPOUT), WEIGHTS, ModelOptions(personal=["head"], l2=1e-2)),
+    "all_personal": (
+        (BATCH_NORM, DROPOUT),
+        "balanced",
+        ModelOptions(personal=["head"], buffers="personal"),
+    ),
+}
+
+
+def simulation(kind: str, strategy, runtime=None, rounds: int = 4, **given) -> Simulation:
+    layers, weights, options = KINDS[kind]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Headed(*(make() for make in layers))
+    clients = ragged_clients()
+    return prepare(
+        model=model, clients=clients, strategy=strategy, rounds=rounds, batch_size=6,
+        loss=CrossEntropy(class_weights=weights), test=clients[0], seed=3,
+        runtime=runtime or Loop(), device="cpu", dtype=torch.float64, evaluate=Evaluate(),
+        options=options,
+        **{"participation": 1.0, "clock": None, "faults": None} | given,
+    )  # fmt: skip
+
+
+def over_nodes(rig: Rig):
+    with rig.grid.running():
+        sim = rig.over_nodes()
+        return run(sim, outset(sim))
+
+
+def kept(rig: Rig, remote) -> ClientState:
+    """What the nodes keep of every client after its last round that was counted."""
+    found = []
+    for partition, node in enumerate(rig.grid._nodes.values()):
+        clients = clients_of(len(SIZES), partition, rig.num_nodes)
+        fresh = Node(rig.sim, rig.form, clients).init()
+        state = read_state(node.context.state, remote.run, fresh)
+        newer = state.rounds[1] == remote.counted[clients]
+        assert (newer | (state.rounds[0] == remote.counted[clients])).all()
+        rows = np.arange(len(clients)) + np.where(newer, len(clients), 0)
+        found.append(take(state.states, torch.from_numpy(rows)))
+    return concatenate(found)
+
+
+def assert_same(ours, theirs, tolerance: float = 0.0) -> None:
+    for a, b in zip(leaves(ours), leaves(theirs), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        assert not a.numel() or float((a - b).abs().max()) <= tolerance
+
+
+def assert_same_run(rig: Rig, over, here, tolerance: float = 0.0) -> None:
+    """Server, clients, rows and records of a run over nodes and of one in this process."""
+    sim = rig.sim
+    assert_same(over.state.server, here.state.server, tolerance)
+    assert_same(kept(rig, over.state.clients), here.state.clients.everyone(), tolerance)
+    absent = EMPTY if sim.has_personal else ()
+    for ours, theirs in zip(over.history, here.history, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert all(ours[key] is None and theirs[key] is not None for key in absent)
+        for key in ours.keys() - {"wall_seconds", *absent}:
+            assert ours[key] == pytest.approx(theirs[key], rel=tolerance, abs=tolerance), key
+    for ours, theirs in zip(over.records, here.records, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def trained_and_moved(sim: Simulation, here) -> None:
+    """Fail if a part that should change in the run has not."""
+    assert not torch.equal(here.state.server.anchor[0], sim.start)
+    states = here.state.clients.everyone().own
+    if sim.averaged != ():
+        assert not torch.equal(here.state.server.buffers, sim.averaged)
+    for part, start in zip(states.parts, sim.own, strict=True):
+        assert part == () or all(not torch.equal(row, start) for row in part)
+
+
+@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3, momentum=0.9), double_compression(0.1, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_nodes_do_what_one_process_does(kind, strategy):
+    sim = simulation(kind, strategy)
+    rig = Rig(sim, NODES)
+    over, here = over_nodes(rig), run(sim, outset(sim))
+    trained_and_moved(sim, here)
+    assert_same_run(rig, over, here)
+
+
+@pytest.mark.parametrize("kind", ["all", "all_personal"])
+@pytest.mark.parametrize("nodes", [1, len(SIZES)])
+def test_any_number_of_nodes(kind, nodes):
+    sim = simulation(kind, fedavg(0.1, 2))
+    rig = Rig(sim, nodes)
+    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
+
+
+@pytest.mark.parametrize("kind", ["averaged", "all", "all_personal"])
+def test_vmapped_on_every_node(kind):
+    sim = simulation(kind, local_sgd(0.1, 3), runtime=Vmapped())
+    rig = Rig(sim, 2)
+    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)), tolerance=1e-12)
+
+
+@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3, momentum=0.9), double_compression(0.1, 3)])
+@pytest.mark.parametrize("kind", ["averaged", "all", "all_personal"])
+def test_sampled_and_dropped_clients(kind, strategy):
+    sim = simulation(kind, strategy, rounds=8, participation=0.6, faults=DropOut(0.4))
+    rig = Rig(sim, NODES)
+    over, here = over_nodes(rig), run(sim, outset(sim))
+    assert_same_run(rig, over, here)
+    answered = [row["answered"] for row in over.history]
+    assert 0 < sum(answered) < 8 * 3
+
+
+@pytest.mark.parametrize("kind", ["all", "all_personal"])
+def test_late_clients(kind):
+    clock = Clock("exponential", (0.01, 0.02, 0.05), 0.05, spread=0.3)
+    sim = simulation(kind, local_sgd(0.1, 4), rounds=6)
+    sim = replace(sim, clock=clock, deadline=Deadline(0.2, "next_round"))
+    rig = Rig(sim, NODES)
+    over = over_nodes(rig)
+    assert_same_run(rig, over, run(sim, outset(sim)))
+    assert len({len(record.clients) for record in over.records}) > 1
+
+
+@pytest.mark.parametrize("kind", ["all", "all_personal"])
+def test_a_lost_reply_rolls_back_what_the_client_keeps(kind, caplog):
+    strategy = local_sgd(0.1, 3, momentum=0.9)
+    rig = Rig(simulation(kind, strategy), len(SIZES), carry=lost_reply(2, 1), timeout_seconds=3)
+    over = over_nodes(rig)
+    sim = simulation(kind, strategy, faults=Silent(client=2, round_index=1))
+    here = run(sim, outset(sim))
+    assert_same(over.state.server, here.state.server)
+    assert_same(kept(rig, over.state.clients), here.state.clients.everyone())
+    assert "has not answered" in caplog.text
+
+
+def test_nobody_waits_for_the_others():
+    sim = simulation("all_personal", async_local_sgd(0.1, 3), rounds=12)
+    rig = Rig(sim, NODES)
+    over, here = over_nodes(rig), run(sim, outset(sim))
+    assert_same(over.state.server, here.state.server)
+    assert [row["local_loss"] for row in over.history] == [r["local_loss"] for r in here.history]
+
+
+@pytest.mark.parametrize("kind", ["personal_head", "personal_buffers", "all_personal"])
+def test_surveys_of_gradients(kind):
+    sim = simulation(kind, mime(0.1, 3))
+    rig = Rig(sim, NODES)
+    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
+
+
+def test_surveys_have_no_averaged_buffers():
+    line = "asks for gradients before the round, in messages without the model's buffers"
+    with pytest.raises(ValueError, match=line):
+        Rig(simulation("averaged", mime(0.1, 3)), NODES)
+
+
+@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3), double_compression(0.1, 3)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_ledger_counts_what_travels(kind, strategy):
+    # One client on each node: then nothing is shared on the way.
+    sim = simulation(kind, strategy)
+    rig = Rig(sim, len(SIZES))
+    state = over_nodes(rig).state
+    sent = {True: 0, False: 0}
+    for message in rig.messages:
+        if message.metadata.message_type == "train":
+            arrays = [a for r in message.content.array_records.values() for a in r.values()]
+            size = sum(len(array.data) for array in arrays)
+            sent[bool(message.metadata.reply_to_message_id)] += size
+    assert sent == {True: state.uplink_bytes, False: state.downlink_bytes}
+
+
+def test_personal_parts_are_in_no_message():
+    sim = simulation("all_personal", local_sgd(0.1, 3))
+    form: Formats = formats(sim)
+    body = sum(p.numel() for p in sim.objective.model.body.parameters())
+    for each in (form.upload, form.whole, form.change):
+        assert sum(leaf.numel() for leaf in leaves(each.sample)) == body
+    average = formats(simulation("all", local_sgd(0.1, 3)))
+    buffers = 6 + 6 + 1
+    for each in (average.upload, average.whole):
+        assert sum(leaf.numel() for leaf in leaves(each.sample)) == body + buffers
+
+
+@pytest.mark.parametrize("kind", ["all", "all_personal"])
+def test_a_server_goes_on_from_its_checkpoint(tmp_path, kind):
+    sim = simulation(kind, local_sgd(0.1, 3, momentum=0.9), rounds=6)
+    rig = Rig(sim, NODES)
+
+    def stop(course) -> None:
+        # Saved a round ago, so that the nodes are a round ahead.
+        if course.state.round_index == 3:
+            save_checkpoint(tmp_path, Checkpoint("", course))
+        if course.state.round_index == 4:
+            raise InterruptedError
+
+    with rig.grid.running():
+        remote = rig.over_nodes()
+        with pytest.raises(InterruptedError):
+            run(remote, outset(remote), stop)
+        saved = load_checkpoint(tmp_path, sim.start.device)
+        assert saved is not None and len(saved.course.history) == 3
+        over = run(remote, saved.course)
+    assert_same_run(rig, over, run(sim, outset(sim)))
+
+
+@pytest.mark.parametrize("kind", ["personal_head", "personal_buffers"])
+def test_personal_parts_that_are_gone_end_the_run(kind):
+    rig = Rig(simulation(kind, local_sgd(0.1, 3)), len(SIZES))
+    rig.carry = forgetful(rig, partition=3, after_round=1)
+    with pytest.raises(RuntimeError, match=r"clients \[3\] keep.* is gone here.*state=FOLDER") as e:
+        over_nodes(rig)
+    assert "\n" not in str(e.value)
+
+
+def test_averaged_buffers_are_lost_by_nobody(caplog):
+    sim = simulation("averaged", local_sgd(0.1, 3))
+    rig = Rig(sim, len(SIZES))
+    rig.carry = forgetful(rig, partition=3, after_round=1)
+    assert_same(over_nodes(rig).state.server, run(sim, outset(sim)).state.server)
+    assert "gone" not in caplog.text
