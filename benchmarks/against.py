@@ -108,8 +108,9 @@ def main() -> None:
                         for times, one in zip(first, both, strict=True):
                             times.append(one.seconds())
                         if start + 1 == options.starts:
-                            rounds = [[one.seconds() for one in both]
-                                      for _ in range(options.rounds + 2)][2:]
+                            rounds = [
+                                [one.seconds() for one in both] for _ in range(options.rounds + 2)
+                            ][2:]
                 here, there = zip(*rounds, strict=True)
                 print(line([
                     options.model, clients, steps, row, len(rounds), milliseconds(here),

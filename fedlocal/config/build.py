@@ -35,6 +35,7 @@ from fedlocal.objective import Loss
 from fedlocal.options import ModelOptions
 from fedlocal.payload import formats
 from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.evaluation import check_measured
 from fedlocal.runtime import Runtime
 from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
@@ -125,8 +126,9 @@ def build(cfg: DictConfig) -> Job:
         if engine is not None:
             # Refuses what no message between machines holds.
             formats(simulation)
-        if dataset.elsewhere:
+        if dataset.here is not None:
             simulation = replace(simulation, train=None)
+        check_measured(simulation, away=engine is not None)
         return Job(
             simulation,
             partition,
@@ -155,8 +157,23 @@ def _readers() -> list[Any]:
 
 
 def _clients(dataset: Dataset, partition: Partition) -> Clients:
-    x, y = dataset.x_train, dataset.y_train
-    return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels)
+    x, y, here = dataset.x_train, dataset.y_train, dataset.here
+    if here is not None:
+        _check_owners(dataset, partition)
+        here = tuple(here)
+    return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels, here)
+
+
+def _check_owners(dataset: Dataset, partition: Partition) -> None:
+    """Refuse to give a client examples that another machine holds."""
+    assert dataset.client_ids is not None
+    for client, chunks in enumerate(partition.chunks):
+        others = set(dataset.client_ids[np.concatenate(chunks)].tolist()) - {client}
+        if others:
+            raise ValueError(
+                f"partition: client {client} would hold examples of client {min(others)}, which"
+                f" are on another machine; dataset {dataset.name} needs partition=natural"
+            )
 
 
 def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:

@@ -83,7 +83,7 @@ def _check_loss(loss: Any, dataset: Dataset) -> None:
             f" {dataset.num_classes} classes; use loss=cross_entropy"
         )
     balanced = isinstance(loss, CrossEntropy) and loss.class_weights == "balanced"
-    if balanced and dataset.name == "on_nodes":
+    if balanced and dataset.here is not None:
         raise ValueError(
             "loss.class_weights=balanced needs all labels in one place, and the machines of"
             f" dataset {dataset.name} keep theirs; give the weights as a list"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from fedlocal.data.pixels import Pixels
 
 # What an object of a user's own must have, and may have.
 _NEEDED = ("x_train", "y_train", "x_test", "y_test", "num_classes")
-_OPTIONAL = ("client_ids", "optimum", "elsewhere", "num_tokens", "pixels")
+_OPTIONAL = ("client_ids", "optimum", "here", "num_tokens", "pixels")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +37,8 @@ class Dataset:
         client_ids: Natural owner of each training example, int64 [n], or None. A tensor or any
             integer sequence is converted to a numpy array.
         optimum: Exact minimiser, flat [P], where it is known; else None.
-        elsewhere: The train set is held by other machines, and this one has placeholders.
+        here: Owners whose training examples are in this process, by `client_ids`; the examples of
+            all others are placeholders. None where all examples are here.
         num_tokens: Inputs are token indices 0..num_tokens-1; None where they are numbers.
         pixels: What the bytes of the inputs mean; None where inputs are numbers.
 
@@ -53,7 +55,7 @@ class Dataset:
     num_classes: int | None
     client_ids: NDArray[np.int64] | None = None
     optimum: Tensor | None = None
-    elsewhere: bool = False
+    here: Sequence[int] | None = None
     num_tokens: int | None = None
     pixels: Pixels | None = None
 
@@ -98,6 +100,11 @@ class Dataset:
             raise ValueError(
                 f"dataset {self.name}: {len(self.client_ids)} client_ids for "
                 f"{len(self.x_train)} training examples; one per example needed"
+            )
+        if self.here is not None and self.client_ids is None:
+            raise ValueError(
+                f"dataset {self.name}: here={list(self.here)} names owners of examples, and there"
+                " are no client_ids; give one per example"
             )
 
     def _check(self, part: str, x: Tensor, y: Tensor) -> None:

@@ -37,8 +37,13 @@ def on_nodes(
 
     Raises:
         FileNotFoundError: Nothing at `own` or `test`.
-        ValueError: Inputs of another shape, labels out of range.
+        ValueError: Inputs of another shape, labels out of range, a partition id that is no client.
     """
+    if own is not None and own_client >= num_clients:
+        raise ValueError(
+            f"this machine has the partition id {own_client}, and K={num_clients} has the clients 0"
+            f" to {num_clients - 1}; each machine is a client, so give K as many as there are"
+        )
     shape = tuple(input_shape)
     counts = list(sizes) if sizes is not None else [1] * num_clients
     mine = (
@@ -64,7 +69,7 @@ def on_nodes(
         *(held_out or (None, None)),
         num_classes=num_classes,
         client_ids=owners,
-        elsewhere=mine is None,
+        here=() if mine is None else (own_client,),
     )
 
 

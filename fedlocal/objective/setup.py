@@ -142,7 +142,7 @@ def _tried(
     widths = {k: sum(clients.batch_quotas(k, batch_size)) for k in here}
     largest = max(widths, key=lambda k: widths[k], default=None)
     rows = np.zeros(TRIED, int) if largest is None else clients.examples(largest)[:TRIED]
-    given, still = pool(rows), ()
+    given, still = pool(rows) if widths else _drawn(*pool(rows)), ()
     traits = inspect(in_train_mode(model, still), loss, *given)
     if buffers == "frozen" and traits.changed:
         still = tuple(dict.fromkeys(name.rpartition(".")[0] for name in traits.changed))
@@ -153,6 +153,14 @@ def _tried(
             rows = clients.examples(smallest)[: widths[smallest]]
             _check_smallest(in_train_mode(model, still), loss, smallest, pool(rows))
     return traits, still
+
+
+def _drawn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Examples in the place of those that other machines hold: zeros may hide what changes."""
+    if not x.is_floating_point():
+        return x, y
+    generator = torch.Generator().manual_seed(TRIED)
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x), y
 
 
 def _check_smallest(

@@ -8,12 +8,39 @@ from torch import Tensor
 
 from fedlocal.client import Own
 from fedlocal.evaluate import Examples, Score, score
+from fedlocal.period import AdaComm
 from fedlocal.rng import Purpose, generator
 from fedlocal.simulation import RunState, Simulation, client_models, consensus
 from fedlocal.trees import take
 
 Columns = dict[str, float | None]
 NOTHING: Columns = {"train_loss": None, "test_loss": None, "test_accuracy": None}
+
+
+def check_measured(sim: Simulation, away: bool) -> None:
+    """Raise ValueError if the run waits for a column that is empty in every row.
+
+    Args:
+        sim: The run.
+        away: Whether the clients are on machines of their own.
+    """
+    period, absent = sim.strategy.period, empty_columns(sim, away)
+    parts = "the personal parts of the model" if sim.has_personal else "the training examples"
+    why = f"is empty in every row, as {parts} stay on their machines"
+    if sim.goal.asked and sim.goal.metric in absent:
+        raise ValueError(
+            f"goal.metric={sim.goal.metric} {why}; use goal.metric=local_loss, the loss while"
+            " clients train"
+        )
+    if isinstance(period, AdaComm) and period.loss in absent:
+        raise ValueError(f"AdaComm with loss={period.loss} {why}; use loss=local_loss")
+
+
+def empty_columns(sim: Simulation, away: bool) -> tuple[str, ...]:
+    """Columns of the evaluation that nobody can measure; `away` as in `check_measured`."""
+    if sim.has_personal and away:
+        return tuple(NOTHING)
+    return ("train_loss",) if sim.train is None else ()
 
 
 def evaluation(sim: Simulation, state: RunState) -> Columns:

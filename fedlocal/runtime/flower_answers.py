@@ -91,6 +91,9 @@ def _simulation(overrides: str, partition: int, data: str, classes: str) -> Simu
             cfg.dataset.update(
                 own=data, own_client=partition, own_classes=classes or None, test=None
             )
+        with open_dict(cfg.goal):
+            # The server's matter, which may be about its test set.
+            cfg.goal.update(target=None, patience=None)
     return build(cfg).simulation
 
 

@@ -20,6 +20,7 @@ from fedlocal.node import FRESH, Mail, clients_of
 from fedlocal.noise import link_noise
 from fedlocal.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
 from fedlocal.rng import Purpose
+from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.runtime.flower_codec import Letter, Pact, array_bytes, write_letter
 from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
 from fedlocal.runtime.flower_replies import (
@@ -239,7 +240,14 @@ def population(
 
     Raises:
         TimeoutError: Not every partition has a node.
+        ValueError: The run waits for a column that is empty in every row.
     """
+    check_measured(sim, away=True)
+    if sim.has_personal:
+        log.warning(
+            "the columns %s stay empty: personal parts of the model never leave their machines",
+            ", ".join(empty_columns(sim, away=True)),
+        )
     pact = Pact(overrides, run_digest(sim))
     machines = met or meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))

@@ -50,7 +50,7 @@ def _run(
     job = replace(
         job,
         simulation=simulation,
-        tracker=Echo(job.tracker, simulation.rounds),
+        tracker=Echo(job.tracker, simulation.rounds, simulation.evaluate),
         # Nodes remember two rounds, so the server must remember every one.
         checkpoint=replace(job.checkpoint, every=1),
     )

@@ -28,6 +28,7 @@ from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
 from fedlocal.runtime.flower_replies import Request, settle, upload_reader
 from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
 from fedlocal.strategy import Strategy as FilledSlots
+from fedlocal.trees import Tree
 
 log = getLogger(__name__)
 
@@ -59,8 +60,8 @@ class FedLocal(Strategy):
         self._asked: tuple[Order, dict[int, Request], dict[int, int]] | None = None
 
     def initial_arrays(self) -> ArrayRecord:
-        """The model that the run starts from, by parameter name."""
-        return self._named(self.sim.start)
+        """The model that the run starts from: what is shared of it, by name."""
+        return self._named(self.sim.start, self.sim.averaged)
 
     def summary(self) -> None:
         """Say in the log what runs."""
@@ -107,7 +108,7 @@ class FedLocal(Strategy):
         clients, answers = counted(sim, self.state.clients, order, settled.values, settled.reached)
         self.state, row, _ = conclude(sim, self.state, order, clients, answers)
         self.history.append(row)
-        return self._named(consensus(sim, self.state)), _metrics(row)
+        return self._named(consensus(sim, self.state), self.state.server.buffers), _metrics(row)
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -133,8 +134,11 @@ class FedLocal(Strategy):
         self.sim = replace(self.sim, population=nodes)
         self.state = initial_state(self.sim)
 
-    def _named(self, x: Tensor) -> ArrayRecord:
+    def _named(self, x: Tensor, buffers: Tree) -> ArrayRecord:
+        """The parameters x [P], and the averaged buffers [B] if there are any."""
         named = self.sim.objective.spec.named(x)
+        if buffers != ():
+            named |= self.sim.objective.layout.buffers.named(buffers)
         return ArrayRecord({key: t.detach().cpu() for key, t in named.items()})
 
 

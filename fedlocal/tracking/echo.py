@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedlocal.evaluate import Evaluate
 from fedlocal.progress import status
 from fedlocal.tracking.tracker import Tracker
 
@@ -17,10 +18,12 @@ class Echo:
     Attributes:
         tracker: Gets what this one gets.
         rounds: Of the whole run.
+        evaluate: Which of them are evaluated.
     """
 
     tracker: Tracker
     rounds: int
+    evaluate: Evaluate = Evaluate()
 
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
@@ -29,8 +32,14 @@ class Echo:
 
     def log(self, row: dict[str, Any]) -> None:
         self.tracker.log(row)
-        if row["train_loss"] is not None or row["test_loss"] is not None:
-            print(f"{ROUND}{row['round']}/{self.rounds}  {status(row)}", flush=True)
+        if self.evaluate.due(row["round"], self.rounds):
+            print(f"{ROUND}{row['round']}/{self.rounds}  {_local(row)}{status(row)}", flush=True)
 
     def finish(self, summary: dict[str, Any] | None) -> None:
         self.tracker.finish(summary)
+
+
+def _local(row: dict[str, Any]) -> str:
+    """The loss while clients trained, where nobody can measure the model's own."""
+    measured = row["train_loss"] is not None or row["local_loss"] is None
+    return "" if measured else f"local loss {row['local_loss']:.4g}  "

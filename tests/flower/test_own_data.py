@@ -122,3 +122,12 @@ def test_two_machines_with_one_partition(tmp_path, machines, caplog):
     with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
         run(tmp_path, overrides, configs)
     assert "partition 0 is on node" in caplog.text
+
+
+def test_a_goal_is_about_the_servers_test_set(tmp_path, machines):
+    paths, held = machines
+    test = tmp_path / "test.npz"
+    np.savez(test, x=held[0][0].numpy(), y=held[0][1].numpy())
+    goal = "goal.metric=test_accuracy goal.target=0 runtime=flower runtime.patience_seconds=6"
+    folder = run(tmp_path, f"{COMMON} dataset.test={test} {goal}", paths)
+    assert json.loads((folder / "summary.json").read_text())["rounds_to_target"] == 1

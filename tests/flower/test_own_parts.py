@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.client import ClientState
@@ -24,6 +23,7 @@ from fedlocal.simulate import prepare
 from fedlocal.simulation import Simulation
 from fedlocal.trees import concatenate, leaves, take
 from strategies import async_local_sgd, double_compression, fedavg, local_sgd, mime
+from tests.flower.own_model import made, spread
 from tests.flower.rig import Rig
 from tests.flower.test_nodes_faults import Silent, forgetful, lost_reply
 from tests.ragged import SIZES, ragged_clients
@@ -32,48 +32,38 @@ NODES = 3
 EMPTY = ("train_loss", "test_loss", "test_accuracy")
 
 
-class Headed(nn.Module):
-    """A body with layers in its middle, and a head."""
-
-    def __init__(self, *middle: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(5, 6), *middle, nn.Tanh())
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.body(x))
-
-
 WEIGHTS = [0.5, 2.0, 1.0]
-BATCH_NORM, DROPOUT = (lambda: nn.BatchNorm1d(6)), (lambda: nn.Dropout(0.3))
-# Layers, class weights, and what becomes of the model's parts.
+# Layers, the loss, and what becomes of the model's parts.
 KINDS = {
-    "averaged": ((BATCH_NORM,), None, ModelOptions()),
-    "personal_buffers": ((BATCH_NORM,), None, ModelOptions(buffers="personal")),
-    "frozen_buffers": ((BATCH_NORM,), None, ModelOptions(buffers="frozen")),
-    "dropout": ((DROPOUT,), None, ModelOptions()),
-    "personal_head": ((), None, ModelOptions(personal=["head"])),
-    "frozen_layer": ((), None, ModelOptions(frozen=["body.0"])),
-    "class_weights": ((), WEIGHTS, ModelOptions()),
-    "balanced": ((), "balanced", ModelOptions()),
-    "all": ((BATCH_NORM, DROPOUT), WEIGHTS, ModelOptions(personal=["head"], l2=1e-2)),
+    "averaged": (["batch_norm"], CrossEntropy(), ModelOptions()),
+    "averaged_inputs": (["inputs"], CrossEntropy(), ModelOptions()),
+    "personal_buffers": (["batch_norm"], CrossEntropy(), ModelOptions(buffers="personal")),
+    "frozen_buffers": (["batch_norm"], CrossEntropy(), ModelOptions(buffers="frozen")),
+    "dropout": (["dropout"], CrossEntropy(), ModelOptions()),
+    "personal_head": ([], CrossEntropy(), ModelOptions(personal=["head"])),
+    "frozen_layer": (["batch_norm"], CrossEntropy(), ModelOptions(frozen=["body.1"])),
+    "class_weights": ([], CrossEntropy(WEIGHTS), ModelOptions()),
+    "balanced": ([], CrossEntropy("balanced"), ModelOptions()),
+    "whole_batch": ([], spread, ModelOptions()),
+    "all": (
+        ["batch_norm", "dropout"],
+        CrossEntropy(WEIGHTS),
+        ModelOptions(personal=["head"], l2=1e-2),
+    ),
     "all_personal": (
-        (BATCH_NORM, DROPOUT),
-        "balanced",
+        ["batch_norm", "dropout"],
+        CrossEntropy("balanced"),
         ModelOptions(personal=["head"], buffers="personal"),
     ),
 }
 
 
 def simulation(kind: str, strategy, runtime=None, rounds: int = 4, **given) -> Simulation:
-    layers, weights, options = KINDS[kind]
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = Headed(*(make() for make in layers))
+    layers, loss, options = KINDS[kind]
     clients = ragged_clients()
     return prepare(
-        model=model, clients=clients, strategy=strategy, rounds=rounds, batch_size=6,
-        loss=CrossEntropy(class_weights=weights), test=clients[0], seed=3,
+        model=made(layers), clients=clients, strategy=strategy, rounds=rounds, batch_size=6,
+        loss=loss, test=clients[0], seed=3,
         runtime=runtime or Loop(), device="cpu", dtype=torch.float64, evaluate=Evaluate(),
         options=options,
         **{"participation": 1.0, "clock": None, "faults": None} | given,

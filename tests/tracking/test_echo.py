@@ -1,3 +1,4 @@
+from fedlocal.evaluate import Evaluate
 from fedlocal.tracking.echo import Echo
 
 
@@ -17,15 +18,21 @@ class Heard:
 
 def row(index: int, loss: float | None) -> dict:
     counted = {"uplink_bytes": 8, "downlink_bytes": 8, "wall_seconds": 1.0}
-    return {"round": index, "train_loss": loss, "test_loss": None, "test_accuracy": None} | counted
+    losses = {"local_loss": 0.5, "train_loss": loss, "test_loss": None, "test_accuracy": None}
+    return {"round": index} | losses | counted
 
 
 def test_it_hands_everything_on_and_prints_what_was_evaluated(tmp_path, capsys):
     heard = Heard()
-    echo, rows = Echo(heard, 6), [row(4, None), row(5, 0.25)]
+    echo, rows = Echo(heard, 6, Evaluate(every=5)), [row(4, None), row(5, 0.25)]
     echo.start(tmp_path, {"K": 2}, "a run", "a sweep", 3)
     for one in rows:
         echo.log(one)
     echo.finish({"round": 5})
     assert heard.told == [(tmp_path, {"K": 2}, "a run", "a sweep", 3), *rows, {"round": 5}]
     assert capsys.readouterr().out == "round 5/6  loss 0.25  16 B  5.0 rounds/s\n"
+
+
+def test_the_local_loss_stands_for_what_nobody_can_measure(capsys):
+    Echo(Heard(), 6).log(row(5, None))
+    assert capsys.readouterr().out == "round 5/6  local loss 0.5  16 B  5.0 rounds/s\n"
