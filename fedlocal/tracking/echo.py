@@ -23,7 +23,7 @@ class Echo:
 
     tracker: Tracker
     rounds: int
-    evaluate: Evaluate = Evaluate()
+    evaluate: Evaluate
 
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int

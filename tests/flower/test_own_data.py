@@ -10,6 +10,8 @@ from safetensors.torch import load_file
 import fedlocal
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
+from fedlocal.config.refusal import ConfigError
+from fedlocal.losses import CrossEntropy
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process
@@ -122,6 +124,97 @@ def test_two_machines_with_one_partition(tmp_path, machines, caplog):
     with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
         run(tmp_path, overrides, configs)
     assert "partition 0 is on node" in caplog.text
+
+
+OWN = f"{COMMON} model=own model._target_=tests.flower.own_model.Net"
+OWN = OWN.replace("model=mlp model.hidden=[5] ", "")
+WEIGHTED = "loss=cross_entropy loss.class_weights=[0.5,2,1]"
+EMPTY = ("train_loss", "test_loss", "test_accuracy")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"buffers": "frozen"},
+        {"buffers": "personal"},
+        {"personal": ["head"]},
+        # Of inputs, which are zeros where they are not held.
+        {"layers": ["inputs"]},
+        {"layers": ["dropout"], "frozen": ["body.1"], "l2": 0.1},
+    ],
+    ids=str,
+)
+def test_models_with_parts_of_their_own(tmp_path, machines, options):
+    paths, held = machines
+    test = tmp_path / "test.npz"
+    np.savez(test, x=held[0][0].numpy(), y=held[0][1].numpy())
+    words = [f"{'+' * (key == 'layers')}model.{key}={value}" for key, value in options.items()]
+    overrides = " ".join([OWN, WEIGHTED, f"dataset.test={test}", *words]).replace("', '", "','")
+    folder = run(tmp_path, overrides, paths)
+
+    sim = build(compose(overrides).cfg).simulation
+    here = fedlocal.simulate(
+        sim.objective.model, held, sim.strategy, rounds=3, batch_size=4, test=held[0],
+        loss=CrossEntropy([0.5, 2, 1]), dtype=torch.float64, device="cpu", runtime="loop",
+        **{key: value for key, value in options.items() if key != "layers"},
+    )  # fmt: skip
+    weights = load_file(folder / "model.safetensors")
+    for key, value in here.model.state_dict().items():
+        assert torch.equal(weights[key], value), key
+    assert not torch.equal(here.params, sim.start)
+    personal = "personal" in (options.get("buffers"), *options)
+    for row, expected in zip(read_rows(folder), here.history, strict=True):
+        for key in row.keys() - {"wall_seconds"}:
+            away = key in (EMPTY if personal else ["train_loss"])
+            assert row[key] == (None if away else expected[key]), key
+            assert expected[key] is not None
+
+
+def test_whose_examples_are_here(machines):
+    overrides = " ".join(OWN.split())
+    assert build(compose(overrides).cfg).simulation.clients.here == ()
+    data = machines[0][1]["data"]
+    sim = build(compose(f"{overrides} dataset.own={data} dataset.own_client=1").cfg).simulation
+    assert sim.clients.here == (1,)
+    assert len(sim.clients.examples(1)) == SIZES[1]
+    # Nor is there a train loss where some examples are placeholders.
+    assert sim.train is None
+
+
+def test_a_machine_with_too_few_examples_says_so(tmp_path, machines, caplog):
+    paths, held = machines
+    np.savez(tmp_path / "one.npz", x=held[2][0][:1].numpy(), y=held[2][1][:1].numpy())
+    overrides = f"{OWN} runtime=flower runtime.patience_seconds=6"
+    with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
+        run(tmp_path, overrides, [*paths[:2], {"data": str(tmp_path / "one.npz")}])
+    assert "cannot build the run: the model fails on a batch of shape [1, 4]" in caplog.text
+
+
+def test_more_machines_than_clients(tmp_path, machines, caplog):
+    overrides = f"{COMMON} runtime=flower runtime.patience_seconds=6".replace("K=3", "K=2")
+    with pytest.raises(Exception, match=r"partitions \[2\] of 3"):
+        run(tmp_path, overrides, machines[0])
+    assert "the partition id 2, and K=2 has the clients 0 to 1; each machine is a" in caplog.text
+
+
+REFUSED = {
+    "loss=cross_entropy loss.class_weights=balanced": "needs all labels in one place",
+    "partition=iid": r"partition: client \d would hold examples of client \d, which are on another"
+    " machine; dataset on_nodes needs partition=natural",
+    "goal.metric=train_loss goal.target=0.5": "goal.metric=train_loss is empty in every row, as"
+    " the training examples stay on their machines; use goal.metric=local_loss, the loss while"
+    " clients train",
+    "period=adacomm period.loss=train_loss strategy=local_sgd": "AdaComm with loss=train_loss is"
+    " empty in every row, as the training examples stay on their machines; use loss=local_loss",
+}
+
+
+@pytest.mark.parametrize("given", REFUSED)
+def test_what_needs_the_examples_is_refused(given):
+    with pytest.raises(ConfigError, match=REFUSED[given]) as refusal:
+        build(compose(f"{COMMON.replace('strategy=fedavg', '')} {given}").cfg)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_goal_is_about_the_servers_test_set(tmp_path, machines):

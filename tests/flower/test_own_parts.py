@@ -12,6 +12,7 @@ from fedlocal.clock import Clock
 from fedlocal.course import outset, run
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate
+from fedlocal.fingerprint import run_digest
 from fedlocal.losses import CrossEntropy
 from fedlocal.node import Node, clients_of
 from fedlocal.options import ModelOptions
@@ -19,7 +20,7 @@ from fedlocal.participation import DropOut
 from fedlocal.payload import Formats, formats
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.runtime.flower_codec import read_state
-from fedlocal.simulate import prepare
+from fedlocal.simulate import finish, prepare
 from fedlocal.simulation import Simulation
 from fedlocal.trees import concatenate, leaves, take
 from strategies import async_local_sgd, double_compression, fedavg, local_sgd, mime
@@ -267,3 +268,45 @@ def test_averaged_buffers_are_lost_by_nobody(caplog):
     rig.carry = forgetful(rig, partition=3, after_round=1)
     assert_same(over_nodes(rig).state.server, run(sim, outset(sim)).state.server)
     assert "gone" not in caplog.text
+
+
+def digest_of(change, options: ModelOptions, dtype: torch.dtype | None = None) -> str:
+    """Fingerprint of a run whose model has been changed before it."""
+    model = made(["batch_norm"])
+    model.register_buffer("scale", torch.ones(2, dtype=torch.bfloat16))
+    with torch.no_grad():
+        change(model)
+    sim = prepare(
+        model=model, clients=ragged_clients(), strategy=local_sgd(0.1, 3), rounds=1, batch_size=6,
+        loss=CrossEntropy(), test=None, seed=3, runtime=Loop(), device="cpu", dtype=dtype,
+        evaluate=Evaluate(), participation=1.0, clock=None, faults=None, options=options,
+    )  # fmt: skip
+    return run_digest(sim)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("head.bias", ModelOptions(personal=["head"])),
+        ("head.bias", ModelOptions(frozen=["head"])),
+        ("scale", ModelOptions()),
+        ("body.2.running_var", ModelOptions()),
+        ("body.2.running_var", ModelOptions(buffers="personal")),
+        ("body.2.running_var", ModelOptions(buffers="frozen")),
+    ],
+)
+def test_machines_whose_own_parts_differ_are_told_apart(name, options):
+    def moved(model) -> None:
+        tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+        tensors[name] += 0.5
+
+    same = [digest_of(lambda model: None, options) for _ in range(2)]
+    assert same[0] == same[1] != digest_of(moved, options)
+
+
+def test_a_finished_run_has_the_digest_that_it_had():
+    # The model that it leaves shares its tensors with the objective.
+    sim = simulation("all", local_sgd(0.1, 3), rounds=1)
+    before = run_digest(sim)
+    finish(sim, run(sim, outset(sim)))
+    assert run_digest(sim) == before

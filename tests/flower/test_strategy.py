@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from fedlocal.checkpoint import save_checkpoint
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
+from fedlocal.config.refusal import ConfigError
 from fedlocal.course import outset, run
 from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
@@ -19,6 +20,7 @@ from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process
 from fedlocal.runtime.flower_server import app as server_app
 from fedlocal.runtime.flower_strategy import FedLocal
+from fedlocal.simulate import finish
 from fedlocal.simulation import consensus
 
 COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"
@@ -51,6 +53,66 @@ def test_flwrs_own_loop_drives_it(name):
         metrics = result.train_metrics_clientapp[t]
         same = ("uplink_bytes", "downlink_bytes", "train_loss", "test_accuracy", "sim_seconds")
         assert [metrics[key] for key in same] == [row[key] for key in same]
+
+
+EMPTY = {"train_loss": None, "test_loss": None, "test_accuracy": None}
+OWN = "model=own model._target_=tests.flower.own_model.Net loss=cross_entropy"
+OWN_COMMON = f"{COMMON} {OWN}".replace("model.hidden=[8] ", "")
+
+
+def test_its_arrays_have_the_averaged_buffers():
+    overrides = f"{OWN_COMMON} partition=iid strategy=local_sgd"
+    _, result = driven(overrides)
+    sim = build(compose(overrides).cfg).simulation
+    model = finish(sim, run(sim, outset(sim))).model
+    assert list(result.arrays) and sorted(result.arrays) == sorted(model.state_dict())
+    for key, value in model.state_dict().items():
+        assert torch.equal(torch.from_numpy(result.arrays[key].numpy()), value), key
+
+
+def test_personal_parts_are_in_no_array():
+    overrides = f"{OWN_COMMON} partition=iid model.personal=[head] model.buffers=personal"
+    strategy, result = driven(overrides)
+    assert [key for key in result.arrays if "head" in key or "running" in key] == []
+    assert {key for key in result.arrays} == set(strategy.sim.objective.spec.names)
+
+
+@pytest.mark.parametrize(
+    ("given", "column"),
+    [
+        ("goal.target=0.5", "goal.metric=test_accuracy"),
+        ("goal.metric=train_loss goal.patience=2", "goal.metric=train_loss"),
+        ("period=adacomm period.loss=train_loss", "AdaComm with loss=train_loss"),
+    ],
+)
+@pytest.mark.parametrize("parts", ["model.personal=[head]", "model.buffers=personal"])
+def test_nobody_waits_for_an_empty_column(tmp_path, given, column, parts):
+    overrides = f"{OWN_COMMON} partition=iid strategy=local_sgd {parts} {given}"
+    # In one process the columns are there.
+    assert build(compose(overrides).cfg).simulation.has_personal
+    line = f"{column} is empty in every row, as the personal parts of the model stay on"
+    with pytest.raises(ConfigError, match=line) as refusal:
+        build(compose(overrides.replace("runtime=loop", "runtime=flower")).cfg)
+    assert "\n" not in str(refusal.value)
+    with pytest.raises(ValueError, match=line):
+        run_in_process(server_app, client_app, 2, {"overrides": overrides, "folder": str(tmp_path)})
+
+
+def test_columns_that_stay_empty_are_said(tmp_path, caplog, capsys):
+    overrides = f"{OWN_COMMON} partition=iid strategy=local_sgd model.personal=[head]"
+    config = {"overrides": f"{overrides} goal.metric=local_loss goal.target=0.001"}
+    run_in_process(server_app, client_app, 2, config | {"folder": str(tmp_path)})
+    rows = read_rows(tmp_path)
+    empty = ("train_loss", "test_loss", "test_accuracy")
+    assert [row[key] for row in rows for key in empty] == [None] * 9
+    text = "the columns train_loss, test_loss, test_accuracy stay empty"
+    assert caplog.text.count(text) == 1
+    assert f"round 3/3  local loss {rows[-1]['local_loss']:.4g}" in capsys.readouterr().out
+
+
+def test_a_server_app_that_dies_goes_on_with_parts_of_its_own(tmp_path, monkeypatch):
+    given = "partition=iid model.personal=[head] loss.class_weights=balanced strategy=local_sgd"
+    dies_and_goes_on(tmp_path, monkeypatch, f"{OWN_COMMON} {given} rounds=5", EMPTY)
 
 
 def test_another_start_is_refused():
@@ -90,7 +152,10 @@ def test_overrides_that_make_no_run_end_it_in_words():
 
 
 def test_a_server_app_that_dies_goes_on_where_it_was(tmp_path, monkeypatch):
-    overrides = f"{COMMON} strategy=vrl_sgd rounds=5"
+    dies_and_goes_on(tmp_path, monkeypatch, f"{COMMON} strategy=vrl_sgd rounds=5", {})
+
+
+def dies_and_goes_on(tmp_path, monkeypatch, overrides, empty):
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     composed = compose(overrides)
@@ -115,7 +180,7 @@ def test_a_server_app_that_dies_goes_on_where_it_was(tmp_path, monkeypatch):
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     tables = [read_rows(folder) for folder in (here, there)]
     for ours, theirs in zip(*tables, strict=True):
-        assert {**ours, "wall_seconds": 0} == {**theirs, "wall_seconds": 0}
+        assert {**ours, "wall_seconds": 0, **empty} == {**theirs, "wall_seconds": 0}
 
 
 def test_a_folder_of_another_run_is_left_alone(tmp_path):

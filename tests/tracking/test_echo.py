@@ -34,5 +34,5 @@ def test_it_hands_everything_on_and_prints_what_was_evaluated(tmp_path, capsys):
 
 
 def test_the_local_loss_stands_for_what_nobody_can_measure(capsys):
-    Echo(Heard(), 6).log(row(5, None))
+    Echo(Heard(), 6, Evaluate()).log(row(5, None))
     assert capsys.readouterr().out == "round 5/6  local loss 0.5  16 B  5.0 rounds/s\n"
