@@ -16,7 +16,13 @@ from fedlocal.runtime.flower_engine import Engine, run_app
 from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
 from tests.strategies_in_conf import NAMES
 
-COMMON = "K=3 H=3 rounds=3 partition=label_blocks model.hidden=[8] device=cpu evaluate.every=3"
+COMMON = "K=3 H=3 rounds=3 partition=label_blocks device=cpu evaluate.every=3"
+MLP = "model.hidden=[8]"
+# Averaged running statistics, dropout, a personal head, and a loss that is no mean.
+OWN = (
+    "strategy=local_sgd model=own model._target_=tests.flower.own_model.Net model.personal=[head]"
+    " loss=cross_entropy loss.class_weights=balanced loss.label_smoothing=0.1 model.l2=0.01"
+)
 STRATEGIES = (
     "strategy=local_sgd",
     "strategy=vrl_sgd",
@@ -30,11 +36,14 @@ STRATEGIES = (
     "strategy=squarm_sgd strategy.threshold=100",
     "strategy=mime",
 )
-JOBS = [f"{COMMON} {each} dtype={dtype}" for dtype in ("float32", "float64") for each in STRATEGIES]
+JOBS = [
+    *(f"{COMMON} {MLP} {each} dtype={t}" for t in ("float32", "float64") for each in STRATEGIES),
+    f"{COMMON} {OWN} dtype=float64",
+]
 # Flower's rounds take seconds: there, each strategy in float64 and one in float32, and among real
-# processes a few of these.
-ENGINE = [1, *range(len(STRATEGIES), 2 * len(STRATEGIES))]
-DEPLOYED, FEW = ENGINE[:-2], [ENGINE[0], *ENGINE[4:6]]
+# processes a few of these. Everything of a model beside plain parameters goes everywhere.
+ENGINE = [1, *range(len(STRATEGIES), len(JOBS))]
+DEPLOYED, FEW = [*ENGINE[:-3], ENGINE[-1]], [ENGINE[0], *ENGINE[4:6], ENGINE[-1]]
 COUNTED = ("uplink_bytes", "downlink_bytes", "local_steps", "sim_seconds", "answered")
 
 
@@ -91,7 +100,7 @@ def test_simulation_engine(folder):
 def test_every_strategy_on_the_simulation_engine(tmp_path):
     # Left out: its messages do not fit into a round of Flower's, where it is refused.
     jobs = [
-        f"{COMMON} strategy={name} rounds=2 dtype=float64"
+        f"{COMMON} {MLP} strategy={name} rounds=2 dtype=float64"
         for name in NAMES
         if name != "dynamic_averaging"
     ]
