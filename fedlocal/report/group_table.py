@@ -6,7 +6,7 @@ from typing import Any
 
 from fedlocal.report.groups import Group
 from fedlocal.report.series import spread_of
-from fedlocal.report.table import RESULTS, result, short
+from fedlocal.report.table import result, results_of, short
 
 Row = dict[str, Any]
 SPREAD = "_std"
@@ -14,10 +14,11 @@ SPREAD = "_std"
 
 def tabulate_groups(groups: list[Group]) -> list[Row]:
     """One row per group: its settings, its seeds, and each result with its deviation."""
+    results = results_of([run for group in groups for run in group.runs])
     return [
         {**group.settings, "n": group.size, "seeds": seeds(group)}
         | joined(
-            [mean_and_spread(key, [result(run, key) for run in group.runs]) for key in RESULTS]
+            [mean_and_spread(key, [result(run, key) for run in group.runs]) for key in results]
         )
         for group in groups
     ]

@@ -91,10 +91,11 @@ def too_large(groups: list[Group], keys: tuple[str, str]) -> str:
 
 
 def default_metric(groups: list[Group]) -> str:
-    """The final test accuracy, or the train loss where there is none."""
+    """The final test accuracy; the train loss or the clients' own where there is none."""
     runs = [run for group in groups for run in group.runs]
-    defined = any(result(run, "test_accuracy") is not None for run in runs)
-    return "test_accuracy" if defined else "train_loss"
+    metrics = "test_accuracy", "train_loss", "local_loss"
+    defined = (key for key in metrics if any(result(run, key) is not None for run in runs))
+    return next(defined, "train_loss")
 
 
 def _wanted(wanted: str, keys: list[str]) -> tuple[str, str]:

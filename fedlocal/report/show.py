@@ -11,6 +11,8 @@ from fedlocal.report.settings import short_names
 
 # Key in the row, heading, how the value is shown.
 COLUMNS = {
+    # Shown where there is no train loss: the data, or parts of the model, are on other machines.
+    "local_loss": ("local loss", "{:.4g}".format),
     "train_loss": ("train loss", "{:.4g}".format),
     "test_accuracy": ("test acc", "{:.4f}".format),
     "uplink_bytes": ("up", human_bytes),
@@ -31,14 +33,19 @@ def show(table: list[dict[str, Any]], folder: Path) -> None:
 
 
 def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
-    """Print about `count` evaluated rounds of a run, evenly spaced, the last among them."""
-    evaluated = [row for row in history if row["train_loss"] is not None]
+    """Print about `count` evaluated rounds of a run, evenly spaced, the last among them.
+
+    Of a run whose model nobody can evaluate, about `count` of all rounds.
+    """
+    evaluated = [row for row in history if row["train_loss"] is not None] or history
     stride = max(1, len(evaluated) // count)
     _print(evaluated[::-1][::stride][::-1], ["round", "local_steps"])
 
 
 def _print(rows: list[dict[str, Any]], settings: list[str]) -> None:
     shown = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
+    if "train_loss" in shown and "local_loss" in shown:
+        shown.remove("local_loss")
     table = Table(box=None, header_style="bold")
     # In a narrow terminal a run's long path goes over several lines, and numbers stay whole.
     for key, heading in short_names(settings).items():

@@ -21,13 +21,19 @@ RESULTS = (
 )
 
 
+def results_of(runs: list[FinishedRun]) -> tuple[str, ...]:
+    """The columns of results; with the clients' own loss where nobody could evaluate a model."""
+    evaluated = any(result(run, key) is not None for run in runs for key in RESULTS[2:5])
+    return RESULTS if evaluated else (*RESULTS[:2], "local_loss", *RESULTS[2:])
+
+
 def tabulate(runs: list[FinishedRun]) -> list[dict[str, Any]]:
     """One row per run: what any of them was told on the command line, then its final metrics."""
     keys = told_keys(runs)
     return [
         {"run": one.label}
         | {key: as_told(one, key) for key in keys}
-        | {key: result(one, key) for key in RESULTS}
+        | {key: result(one, key) for key in results_of(runs)}
         for one in runs
     ]
 

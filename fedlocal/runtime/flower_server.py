@@ -1,5 +1,6 @@
 """The ServerApp: the same job as everywhere, its clients on Flower's nodes."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from time import strftime
@@ -22,6 +23,7 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run every line of overrides, one after the other, each with a folder of its own."""
+    _show_warnings()
     lines = str(context.run_config.get("overrides", "")).splitlines() or [""]
     folder = _folder(str(context.run_config.get("folder", "")))
     sweep = str(context.run_config.get("sweep", "")) or None
@@ -68,6 +70,15 @@ def _with_sizes(cfg: DictConfig, examples: list[int]) -> DictConfig:
     with open_dict(cfg.dataset):
         cfg.dataset.sizes = examples
     return cfg
+
+
+def _show_warnings() -> None:
+    """Have warnings say that they are some, as Flower's do, in a process without handlers."""
+    ours = logging.getLogger("fedlocal")
+    if not ours.hasHandlers():
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s :   %(message)s"))
+        ours.addHandler(handler)
 
 
 def _folder(given: str) -> Path:
