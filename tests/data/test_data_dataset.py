@@ -110,6 +110,11 @@ def test_token_indices_stay_integers():
             "dataset toy: 2 client_ids for 3 training examples; one per example needed",
         ),
         (
+            {"here": [1]},
+            "dataset toy: here=[1] names owners of examples, and there are no client_ids; give one"
+            " per example",
+        ),
+        (
             {"client_ids": np.zeros(3)},
             "dataset toy: client_ids must be integers [n], got float64 [3]",
         ),

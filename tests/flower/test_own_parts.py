@@ -18,6 +18,7 @@ from fedlocal.node import Node, clients_of
 from fedlocal.options import ModelOptions
 from fedlocal.participation import DropOut
 from fedlocal.payload import Formats, formats
+from fedlocal.rounds.diagnostics import OF_GRADIENTS
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.runtime.flower_codec import read_state
 from fedlocal.simulate import finish, prepare
@@ -103,6 +104,8 @@ def assert_same_run(rig: Rig, over, here, tolerance: float = 0.0) -> None:
     assert_same(over.state.server, here.state.server, tolerance)
     assert_same(kept(rig, over.state.clients), here.state.clients.everyone(), tolerance)
     absent = EMPTY if sim.has_personal else ()
+    if sim.has_personal and sim.diagnostics:
+        absent = (*absent, *sorted(OF_GRADIENTS))
     for ours, theirs in zip(over.history, here.history, strict=True):
         assert ours.keys() == theirs.keys()
         assert all(ours[key] is None and theirs[key] is not None for key in absent)
@@ -157,6 +160,13 @@ def test_sampled_and_dropped_clients(kind, strategy):
     assert_same_run(rig, over, here)
     answered = [row["answered"] for row in over.history]
     assert 0 < sum(answered) < 8 * 3
+
+
+@pytest.mark.parametrize("kind", ["averaged", "personal_head", "dropout"])
+def test_diagnostics(kind):
+    sim = simulation(kind, local_sgd(0.1, 3), diagnostics=True)
+    rig = Rig(sim, NODES)
+    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
 
 
 @pytest.mark.parametrize("kind", ["all", "all_personal"])
@@ -260,6 +270,15 @@ def test_personal_parts_that_are_gone_end_the_run(kind):
     with pytest.raises(RuntimeError, match=r"clients \[3\] keep.* is gone here.*state=FOLDER") as e:
         over_nodes(rig)
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["all", "all_personal"])
+def test_a_folder_keeps_personal_parts(tmp_path, kind, caplog):
+    sim = simulation(kind, local_sgd(0.1, 3))
+    rig = Rig(sim, len(SIZES), state_folder=str(tmp_path))
+    rig.carry = forgetful(rig, partition=3, after_round=1)
+    assert_same(over_nodes(rig).state.server, run(sim, outset(sim)).state.server)
+    assert "gone" not in caplog.text
 
 
 def test_averaged_buffers_are_lost_by_nobody(caplog):

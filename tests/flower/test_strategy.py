@@ -1,6 +1,7 @@
 """The Flower strategy under flwr's own loop, and the ServerApp, against the run in one process."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
 from fedlocal.runtime.flower_client import app as client_app
 from fedlocal.runtime.flower_inprocess import run_in_process
+from fedlocal.runtime.flower_server import _show_warnings
 from fedlocal.runtime.flower_server import app as server_app
 from fedlocal.runtime.flower_strategy import FedLocal
 from fedlocal.simulate import finish
@@ -189,3 +191,15 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path):
     config["overrides"] += " seed=1"
     with pytest.raises(Exception, match="holds another run: seed: 0 -> 1"):
         run_in_process(server_app, client_app, 2, config)
+
+
+def test_warnings_say_that_they_are_some(monkeypatch, capsys):
+    # As in a process of Flower's, where nobody has set handlers.
+    ours = logging.getLogger("fedlocal")
+    monkeypatch.setattr(ours, "handlers", [])
+    monkeypatch.setattr(ours, "propagate", False)
+    for _ in range(2):
+        _show_warnings()
+    logging.getLogger("fedlocal.somewhere").warning("client %d is refused", 3)
+    # The engine's user sees the lines that have the word.
+    assert capsys.readouterr().err == "WARNING :   client 3 is refused\n"

@@ -45,6 +45,7 @@ def run_folder(
     clock_decided: str = "",
     partition: Partition | None = None,
     labels: list[int] | None = None,
+    local_losses: tuple[float, ...] = (),
 ) -> Path:
     """A finished run of so many rounds; None is a round without an evaluation."""
     folder.mkdir(parents=True)
@@ -57,6 +58,8 @@ def run_folder(
         _row(number, resolved, accuracy, float(second))
         for number, (accuracy, second) in enumerate(zip(accuracies, seconds, strict=True), 1)
     ]
+    if local_losses:
+        rows = [r | {"local_loss": loss} for r, loss in zip(rows, local_losses, strict=True)]
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

@@ -5,8 +5,11 @@ import pytest
 from fedlocal.report.command import main as report
 from fedlocal.report.group_table import for_reading, mean_and_spread, tabulate_groups
 from fedlocal.report.groups import groups_of
+from fedlocal.report.heat import default_metric
 from fedlocal.report.latex import latex
 from fedlocal.report.runs import read_runs
+from fedlocal.report.show import show_rounds
+from fedlocal.report.table import tabulate
 from tests.report.folders import run_folder
 
 
@@ -47,6 +50,28 @@ def test_a_setting_whose_name_ends_as_a_deviation_stays(tmp_path):
         run_folder(tmp_path / str(number), f"model.init_std={std}")
     table = for_reading(tabulate_groups(groups_of(read_runs([tmp_path]))))
     assert [row["model.init_std"] for row in table] == ["0.1", "0.2"]
+
+
+def test_the_clients_loss_stands_where_nobody_could_evaluate_a_model(tmp_path, capsys):
+    for seed in (0, 1):
+        run_folder(
+            tmp_path / f"away/{seed}", f"seed={seed}", accuracies=(None, None),
+            local_losses=(1.0, 0.5),
+        )  # fmt: skip
+    runs = read_runs([tmp_path])
+    assert [row["local_loss"] for row in tabulate(runs)] == [0.5, 0.5]
+    (row,) = for_reading(tabulate_groups(groups_of(runs)))
+    assert row["local_loss"] == "0.5" and "train_loss" not in row
+    assert default_metric(groups_of(runs)) == "local_loss"
+    show_rounds(runs[0].history)
+    head, first, last = capsys.readouterr().out.splitlines()
+    assert "local loss" in head and "train loss" not in head
+    assert first.split()[:3] == ["1", "10", "1"] and last.split()[:3] == ["2", "20", "0.5"]
+    # One run with an evaluation, and the table is that of evaluations.
+    run_folder(tmp_path / "here", "K=3")
+    runs = read_runs([tmp_path])
+    assert all("local_loss" not in row for row in tabulate(runs))
+    assert default_metric(groups_of(runs)) == "test_accuracy"
 
 
 def test_latex_has_booktabs_rules_and_nothing_of_it_is_markup_by_chance():
