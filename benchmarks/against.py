@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 
 HERE = Path(__file__).resolve().parent.parent
 ROWS = ("vmapped, recorded", "vmapped, compiled", "vmapped, vrl_sgd", "loop")

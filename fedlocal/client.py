@@ -33,7 +33,8 @@ class Batch(NamedTuple):
 
     indices: Examples, [B]. mask: Which of them count, [B]; () for all. active: Whether the step is
     real, []; () if it is. draws: What the augmentation does to each example, [B, n]; () without
-    one. key: Of the model's random numbers, []; () where it draws none.
+    one. key: Of the model's random numbers, []; () where it draws none. shared: Whether the step
+    trains the shared parameters and not the personal ones, []; () if it trains both.
     """
 
     indices: Tensor
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     active: Tree = ()
     draws: Tree = ()
     key: Tree = ()
+    shared: Tree = ()
 
 
 class StepGradient(NamedTuple):
@@ -132,6 +134,8 @@ class Work(NamedTuple):
     everything: All of the client's examples, where the correction reads them; else ().
     draws: What the augmentation does to each example of each step, [H, B, n]; () without one.
     keys: Of the model's random numbers in each step, [H]; () where it draws none.
+    shared: Which steps train the shared parameters, [H]; the others train the personal ones. ()
+        when every step trains both.
     """
 
     indices: Tensor
@@ -142,6 +146,7 @@ class Work(NamedTuple):
     everything: Tree = ()
     draws: Tree = ()
     keys: Tree = ()
+    shared: Tree = ()
 
 
 class Upload(NamedTuple):
@@ -183,11 +188,14 @@ class Client:
         strategy: Bound to the model's layers.
         gradients: Gradient functions of the objective.
         personal: Layout of the personal parameters; None if the model has none.
+        personal_steps: First steps of a round that train the personal parameters alone; the steps
+            after them train the shared ones alone. 0 trains both in every step.
     """
 
     strategy: Strategy
     gradients: Gradients
     personal: ParamSpec | None = None
+    personal_steps: int = 0
 
     def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
         """Pull, take H local steps, encode what the server does not know yet."""
@@ -220,6 +228,8 @@ class Client:
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
         own = self._step_own(local.own, grad, lr)
         after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
+        if batch.shared != ():
+            after = _one_part(batch.shared, local, after)
         # A client that is done waits for the others of its batch with nothing changing.
         return after if batch.active == () else select(batch.active, after, local)
 
@@ -228,12 +238,13 @@ class Client:
     ) -> tuple[ClientState, Upload]:
         """Encode what the server does not know yet, and keep what the next round needs."""
         strategy, noise, (start, belief, correction) = self.strategy, work.noise, begun
-        steps = _steps(work, start)
-        link = strategy.uplink.observe(state.uplink, steps, local.step_sum)
+        steps, first = _steps(work, start), self.personal_steps
+        link = strategy.uplink.observe(state.uplink, steps - first, local.step_sum)
         vector = strategy.mixing.told(start, local.x) - belief
         message, uplink = strategy.uplink.encode(vector, link, noise)
         belief = belief + strategy.uplink.decode(message, noise, vector.shape[0])
-        reach = _reach(strategy.inner.effective(work.rates), work.active)
+        effective = strategy.inner.effective(work.rates[first:])
+        reach = _reach(effective, take(work.active, slice(first, None)))
         ended, report = strategy.correction.end(correction, start, belief, reach, control)
 
         memory = strategy.mixing.end(state.mixing, local.x, belief)
@@ -298,8 +309,18 @@ def _init_own(strategy: Strategy, own: Own, kept: bool) -> OwnState:
 
 def batch(work: Work, h: int) -> Batch:
     """The work of step h."""
-    rest = take((work.active, work.draws, work.keys), h)
+    rest = take((work.active, work.draws, work.keys, work.shared), h)
     return Batch(work.indices[h], work.mask, *rest)
+
+
+def _one_part(shared: Tensor, before: Local, after: Local) -> Local:
+    """A step that moves the shared parameters if `shared` [], else the personal ones."""
+    still = before.own._replace(buffers=after.own.buffers)
+    return select(
+        shared,
+        after._replace(own=still),
+        before._replace(loss_sum=after.loss_sum, own=after.own),
+    )
 
 
 def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -> Tree:

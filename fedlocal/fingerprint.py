@@ -33,6 +33,7 @@ def run_digest(sim: Simulation) -> str:
         sim.strategy,
         sim.objective.layout,
         sim.buffers,
+        sim.personal_steps,
         sim.objective.l2,
         described(sim.objective.loss),
         params_sha256(sim.start),

@@ -113,6 +113,7 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
         draws=_draws(sim, order, indices),
         keys=_keys(sim, order, Purpose.FORWARD, len(rates)),
         full_keys=_full_keys(sim, order) if reads_all else NO_KEYS,
+        personal_steps=sim.personal_steps,
     )
 
 

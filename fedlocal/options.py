@@ -20,6 +20,9 @@ class ModelOptions:
         buffers: What becomes of buffers that `forward` changes, as batch normalisation's running
             statistics: "average" them with the models (uncompressed), leave them "personal", or
             keep them "frozen" (their layers are in eval mode throughout).
+        personal_steps: First local steps of each round that train the personal parameters alone;
+            the steps after them train the shared ones alone, as in FedRep. 0 trains both in every
+            step, as in FedPer.
         l2: Adds l2 / 2 |parameters|^2 to the objective.
     """
 
@@ -27,12 +30,21 @@ class ModelOptions:
     personal: Sequence[str] = ()
     buffers: Buffers = "average"
     l2: float = 0.0
+    personal_steps: int = 0
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing."""
         if self.buffers not in get_args(Buffers):
             allowed = ", ".join(get_args(Buffers))
             raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
+        steps = self.personal_steps
+        if not isinstance(steps, int) or steps < 0:
+            raise ValueError(f"personal_steps must be a whole number >= 0, got {steps!r}")
+        if steps and not self.personal:
+            raise ValueError(
+                f"personal_steps={steps} trains personal parameters, and personal is empty; name"
+                " them, for example personal=['head']"
+            )
         for key in ("frozen", "personal"):
             if isinstance(getattr(self, key), str):
                 raise ValueError(

@@ -1,11 +1,17 @@
 """The result of a run."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
 
+from fedlocal.client import Own
 from fedlocal.client_table import ClientTable
+from fedlocal.clients import IntArray
+from fedlocal.flat import assign
 from fedlocal.ledger import Ledger
+from fedlocal.objective import Layout
 from fedlocal.rounds.barrier import Row
 from fedlocal.server import ServerState
 from fedlocal.trees import Tree
@@ -25,13 +31,15 @@ class Result:
         history: One dict of metrics per round; bytes, steps and seconds are cumulative, None
             where a quantity is not defined.
         model: The trained module in eval mode (the mean model where clients differ). Personal
-            parameters and personal buffers in it are those of the start.
+            parameters and personal buffers in it are those of the start: see `client_model`.
         params: The shared parameters, [P].
         client_params: Each client's model after the last synchronisation, [K, P]; of an
             asynchronous run what each would read now.
         server_state: The server's state.
         clients: Where the clients' states are.
         ledger: What every round sent and computed.
+        layout: Names and shapes of the model's shared, personal and buffered parts.
+        executor: How the clients of a round were run, with the reason if that was one at a time.
     """
 
     history: list[Row]
@@ -41,6 +49,50 @@ class Result:
     server_state: ServerState
     clients: Tree
     ledger: Ledger
+    layout: Layout
+    executor: str
+
+    def client_model(self, client: int) -> nn.Module:
+        """Return one client's model in eval mode, its personal parts included.
+
+        Args:
+            client: 0 to K - 1.
+
+        Raises:
+            IndexError: There is no such client.
+            ValueError: The client's personal parts are on another machine.
+        """
+        count = len(self.client_params)
+        if not 0 <= client < count:
+            raise IndexError(f"there is no client {client}; clients are 0 to {count - 1}")
+        kept = self._kept(np.array([client]))
+        model = deepcopy(self.model)
+        assign(model, self.client_params[client], self.layout.shared)
+        for layout, rows in zip((self.layout.personal, self.layout.buffers), kept, strict=True):
+            if rows != ():
+                assign(model, rows[0], layout)
+        return model
+
+    def personal_tensors(self) -> dict[str, Tensor]:
+        """Return the clients' personal parameters and buffers by name, each [K, ...].
+
+        Raises:
+            ValueError: They are on other machines.
+        """
+        named = {}
+        kept = self._kept(np.arange(len(self.client_params)))
+        for layout, rows in zip((self.layout.personal, self.layout.buffers), kept, strict=True):
+            named |= {} if rows == () else layout.named(rows)
+        return named
+
+    def _kept(self, clients: IntArray) -> Own:
+        """Personal parts of the model that these clients keep, every tensor [S, ...]."""
+        if isinstance(self.clients, ClientTable):
+            return self.clients.take(clients).own.parts
+        averaged = self.server_state.buffers != () or not self.layout.buffers.names
+        if self.layout.personal.names or not averaged:
+            raise ValueError("personal parts of a model never leave the clients' machines")
+        return Own()
 
     @property
     def client_states(self) -> Tree:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +31,13 @@ from fedlocal.result import Result
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.runtime import Runtime, runtime_of
-from fedlocal.simulation import Simulation, check_buffers, client_models, consensus
+from fedlocal.simulation import (
+    Simulation,
+    check_buffers,
+    client_models,
+    consensus,
+    local_steps,
+)
 from fedlocal.strategy import Strategy
 
 
@@ -62,6 +69,7 @@ def simulate(
     personal: Sequence[str] = (),
     buffers: Buffers = "average",
     l2: float = 0.0,
+    personal_steps: int = 0,
 ) -> Result:
     """Train `model` over `clients` with `strategy`.
 
@@ -101,6 +109,9 @@ def simulate(
             "personal" (they stay with their client) or "frozen".
         l2: Local steps minimise loss + l2 / 2 |parameters|^2; the losses of the history are
             without that term.
+        personal_steps: First local steps of each round that train the personal parameters alone;
+            the steps after them train the shared ones alone, as in FedRep. 0 trains both in every
+            step, as in FedPer.
 
     Raises:
         ValueError: Something given does not fit; the message says what and how to mend it.
@@ -115,7 +126,7 @@ def simulate(
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
         device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
-        clip_norm, spill, ModelOptions(frozen, personal, buffers, l2),
+        clip_norm, spill, ModelOptions(frozen, personal, buffers, l2, personal_steps),
     )  # fmt: skip
 
     def after_round(course: Course) -> None:
@@ -190,8 +201,10 @@ def prepare(
         goal=goal,
         own=own,
         buffers=options.buffers,
+        personal_steps=options.personal_steps,
     )
     check_buffers(sim)
+    local_steps(sim, strategy.period.init(), 0, np.arange(len(pool)))
     return sim
 
 
@@ -210,6 +223,8 @@ def finish(sim: Simulation, course: Course) -> Result:
         server_state=state.server,
         clients=state.clients,
         ledger=Ledger(tuple(course.records)),
+        layout=objective.layout,
+        executor=sim.cohort.about,
     )
 
 

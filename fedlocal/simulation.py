@@ -61,6 +61,7 @@ class Simulation:
         goal: A value to reach, and when to end before the last round.
         own: Personal parameters and changing buffers at the start.
         buffers: What becomes of the buffers: "average", "personal" or "frozen".
+        personal_steps: First steps of a round that train the personal parameters alone.
     """
 
     objective: Objective
@@ -83,6 +84,7 @@ class Simulation:
     goal: Goal
     own: Own = NO_PARTS
     buffers: str = "average"
+    personal_steps: int = 0
 
     @property
     def has_personal(self) -> bool:
@@ -110,7 +112,8 @@ class Simulation:
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
         ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
-        return self.runtime.runner(Client(self.strategy, gradients, self.personal), ahead)
+        client = Client(self.strategy, gradients, self.personal, self.personal_steps)
+        return self.runtime.runner(client, ahead)
 
     @property
     def personal(self) -> ParamSpec | None:
@@ -246,6 +249,23 @@ def initial_state(sim: Simulation) -> RunState:
     )
 
 
+def local_steps(sim: Simulation, period: Tree, round_index: int, members: IntArray) -> IntArray:
+    """Local steps that the strategy asks of each member in a round, [S].
+
+    Raises:
+        ValueError: They are all spent on personal parameters.
+    """
+    steps = sim.strategy.period.steps(period, round_index, sim.epochs[members])
+    few = steps <= sim.personal_steps
+    if sim.personal_steps and few.any():
+        raise ValueError(
+            f"client {members[few][0]} takes {steps[few][0]} local steps in round"
+            f" {round_index + 1}, and personal_steps={sim.personal_steps} leaves none to the shared"
+            " parameters; take a longer period or fewer personal steps"
+        )
+    return steps
+
+
 def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
     """Step sizes of the cohort's longest member, [max steps]; the others use the first few."""
     longest = int(order.steps.max())
@@ -253,9 +273,9 @@ def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
 
 
 def mean_step_size(sim: Simulation, order: Order) -> float:
-    """Mean of these step sizes; of equal ones exactly theirs."""
-    rates = step_sizes(sim, order)
-    return fsum(rates) / len(rates)
+    """Mean step size of the shared parameters; of equal ones exactly theirs."""
+    rates = step_sizes(sim, order)[sim.personal_steps :]
+    return float(rates[0]) if (rates == rates[0]).all() else fsum(rates) / len(rates)
 
 
 def has_own_models(sim: Simulation) -> bool:

@@ -18,6 +18,8 @@ def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
     """
     if not isinstance(tree, tuple):
         return function(tree, *rest)
+    if not tree and not rest:
+        return tree
     parts = [tree_map(function, *parts) for parts in zip(tree, *rest, strict=True)]
     return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 

@@ -2,13 +2,16 @@
 
 import json
 import os
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.torch import save_file
+from torch import Tensor
 
+from fedlocal.client_table import ClientTable
 from fedlocal.config.build import Job
 from fedlocal.fingerprint import params_sha256
 from fedlocal.job.origin import Origin, code_sha256
@@ -30,8 +33,10 @@ def write_outcome(
 
     The summary comes last and in one step: a folder that has one holds a finished run.
     """
-    tensors = {key: t.contiguous() for key, t in result.model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
+    _save(result.model.state_dict(), folder / "model.safetensors")
+    # Not by the engine: a deployed run may have been told of none.
+    if isinstance(result.clients, ClientTable) and job.simulation.has_personal:
+        _save(result.personal_tensors(), folder / "personal.safetensors")
     save_ledger(result.ledger, folder / "ledger.npz")
     summary = _finite(_summary(job, result, origin)) | about
     run = FinishedRun(folder, summary["name"], result.history, summary)
@@ -40,6 +45,10 @@ def write_outcome(
     draft.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / SUMMARY)
     return summary
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
 
 
 def last(history: list[Row], key: str) -> Any:
@@ -61,7 +70,7 @@ def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
         "clock_decided": clock_decided(job.simulation),
         "client_weights": np.round(job.partition.credit(), 6).tolist(),
         "device": str(result.params.device),
-        "executor": job.simulation.cohort.about,
+        "executor": result.executor,
         "code_sha256": code_sha256(origin),
         "versions": origin.versions,
     }

@@ -23,6 +23,7 @@ from fedlocal.simulation import (
     Order,
     RunState,
     Simulation,
+    local_steps,
     mean_step_size,
     step_sizes,
 )
@@ -50,7 +51,7 @@ def order_of(sim: Simulation, state: RunState) -> Order:
         first_step=state.steps,
         invited=invited,
         members=members,
-        steps=sim.strategy.period.steps(state.period, state.round_index, sim.epochs[members]),
+        steps=local_steps(sim, state.period, state.round_index, members),
         # A change is of use to those who hold what it is a change of; at first there is none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )
@@ -130,8 +131,10 @@ def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunSta
 def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray) -> Round:
     """What the server half may know of what the members did."""
     like = sim.start
-    answered = order.steps[among(order.members, members)]
-    steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)
+    # Only steps of the shared parameters count.
+    first = sim.personal_steps
+    answered = order.steps[among(order.members, members)] - first
+    steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)[first:]
     effective = sim.strategy.inner.effective(torch.tensor(rates))
     counts = torch.from_numpy(sim.clients.counts[members])
 

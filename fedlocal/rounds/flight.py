@@ -14,7 +14,7 @@ from fedlocal.client import broadcast_rows
 from fedlocal.client_table import ClientTable
 from fedlocal.clients import IntArray
 from fedlocal.ledger import downlink_layouts
-from fedlocal.simulation import Order, RunState, Simulation
+from fedlocal.simulation import Order, RunState, Simulation, local_steps
 from fedlocal.trees import Tree, take
 from fedlocal.wire import nbytes
 
@@ -123,8 +123,7 @@ def departed(sim: Simulation, state: RunState, who: int) -> RunState:
     flight: Flight = state.flight
     one = np.arange(len(flight.done)) == who
     ids = torch.tensor([who], device=sim.start.device)
-    epoch = sim.epochs[who : who + 1]
-    steps = int(sim.strategy.period.steps(state.period, int(flight.done[who]), epoch)[0])
+    steps = int(local_steps(sim, state.period, int(flight.done[who]), np.array([who]))[0])
     row = broadcast_rows(state.server.anchor, ids)
     after = flight._replace(
         arrives=flight.arrives + one * _away(sim, state, who, steps),

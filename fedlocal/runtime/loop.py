@@ -8,7 +8,7 @@ from torch import Tensor
 from fedlocal.client import Client, ClientState, Everything, Inbox, Own, Upload, Work, full_gradient
 from fedlocal.clients import IntArray
 from fedlocal.precision import products_in
-from fedlocal.runtime.runtime import Ahead, Plan, everything
+from fedlocal.runtime.runtime import Ahead, Plan, everything, shared_steps
 from fedlocal.trees import stack, take
 
 
@@ -65,6 +65,7 @@ def _work(plan: Plan, row: int, like: Tensor) -> Work:
         everything=_everything(plan, row, like) if plan.everything else (),
         draws=torch.from_numpy(plan.draws[row]).to(like.device) if plan.draws else (),
         keys=torch.from_numpy(plan.keys[row]).to(like.device) if plan.keys.size else (),
+        shared=shared_steps(plan, plan.steps[row], like) if plan.personal_steps else (),
     )
 
 

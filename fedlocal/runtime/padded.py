@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.client import Everything, Work
 from fedlocal.clients import IntArray
-from fedlocal.runtime.runtime import Plan, everything
+from fedlocal.runtime.runtime import Plan, everything, shared_steps
 from fedlocal.trees import tree_map
 
 
@@ -34,6 +34,7 @@ def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -
         everything=_everything(plan, rows, like, pads) if plan.everything else (),
         draws=_aligned([plan.draws[row] for row in rows], like) if plan.draws else (),
         keys=_keys(plan, rows, like) if plan.keys.size else (),
+        shared=_shared(plan, rows, like) if plan.personal_steps else (),
     )
 
 
@@ -62,6 +63,11 @@ def _everything(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], boo
 def _keys(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
     longest = plan.steps[rows].max()
     return torch.from_numpy(np.ascontiguousarray(plan.keys[rows, :longest].T)).to(like.device)
+
+
+def _shared(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
+    """Whether each step trains the shared parameters, [max steps, G]."""
+    return shared_steps(plan, int(plan.steps[rows].max()), like).repeat(len(rows), 1).T.contiguous()
 
 
 def whole(rows: IntArray, count: int) -> bool:

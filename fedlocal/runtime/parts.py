@@ -15,7 +15,7 @@ from fedlocal.trees import Tree, each_row, leaves, scan, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
 # so that the work of a step is one piece of memory, however many steps there are.
-WORK = Work(indices=1, mask=0, active=1, rates=1, noise=0, everything=0, draws=1, keys=1)  # type: ignore[arg-type]
+WORK = Work(indices=1, mask=0, active=1, rates=1, noise=0, everything=0, draws=1, keys=1, shared=1)  # type: ignore[arg-type]
 
 # (local, begun, work, control) -> local after all steps of the work; of a group at once.
 LocalSteps = Callable[[Local, Begun, Work, Tree], Local]
@@ -72,8 +72,9 @@ def step_of_many(client: ClientParts) -> Callable[[Local, Tree, Tree], Local]:
     step = each_row(client.step)
 
     def of_many(local: Local, own: Tree, shared: Tree) -> Local:
-        (indices, active, lr, draws, key), (begun, mask, control) = own, shared
-        return step(local, begun, Batch(indices, mask, active, draws, key), control, lr)
+        (indices, active, lr, draws, key, which), (begun, mask, control) = own, shared
+        batch = Batch(indices, mask, active, draws, key, which)
+        return step(local, begun, batch, control, lr)
 
     return of_many
 
@@ -83,12 +84,16 @@ def end_of_many(client: ClientParts) -> Callable[..., Any]:
     return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
+def by_step(work: Work) -> Tree:
+    """The parts of a group's work that differ from step to step, every tensor [H, ...]."""
+    return work.indices, work.active, work.rates, work.draws, work.keys, work.shared
+
+
 def steps_by(taken: Scan) -> LocalSteps:
     """All steps of a group's work, taken so."""
 
     def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
-        each = work.indices, work.active, work.rates, work.draws, work.keys
-        return taken(local, each, (begun, work.mask, control))
+        return taken(local, by_step(work), (begun, work.mask, control))
 
     return run
 

@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     draws: What the augmentation does to each example, [steps_i, b_i, n]; empty without one.
     keys: Of the model's random numbers in each step, [S, max steps]; empty where it draws none.
     full_keys: The same of the gradient over `everything`, [S, 1].
+    personal_steps: First steps of the round that train the personal parameters alone.
     """
 
     clients: IntArray
@@ -50,6 +51,7 @@ class Plan(NamedTuple):
     draws: list[IntArray]
     keys: IntArray
     full_keys: IntArray
+    personal_steps: int = 0
 
 
 class Ahead(NamedTuple):
@@ -121,6 +123,11 @@ class Runtime(Protocol):
     def runner(self, client: Client, ahead: Ahead) -> Runner:
         """Who runs the cohorts of one run."""
         ...
+
+
+def shared_steps(plan: Plan, steps: int, like: Tensor) -> Tensor:
+    """Whether each of so many steps trains the shared parameters, [steps]."""
+    return torch.arange(steps, device=like.device) >= plan.personal_steps
 
 
 def everything(

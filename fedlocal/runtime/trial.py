@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.client import ClientState, Inbox, Work, batch
-from fedlocal.runtime.parts import begin_of_many, end_of_many, step_of_many
+from fedlocal.runtime.parts import begin_of_many, by_step, end_of_many, step_of_many
 from fedlocal.runtime.runtime import ClientParts
 from fedlocal.trees import Tree, leaves, take
 
@@ -39,9 +39,8 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
             warnings.simplefilter("ignore")
             together = torch.vmap(client.gradients.step)(*points, first)
             begun, local = begin_of_many(client)(states, inbox, work)
-            each = first.indices, first.active, work.rates[0], first.draws, first.key
             shared = begun, work.mask, inbox.correction
-            local = step_of_many(client)(local, each, shared)
+            local = step_of_many(client)(local, take(by_step(work), 0), shared)
             end_of_many(client)(states, begun, local, inbox.correction, work)
     except UNBATCHED as error:
         return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")

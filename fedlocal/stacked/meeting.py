@@ -199,6 +199,7 @@ def _plan(plans: list[Plan]) -> Plan:
         draws=[own for plan in plans for own in plan.draws],
         keys=np.concatenate([_as_long(plan.keys, longest) for plan in plans]),
         full_keys=np.concatenate([plan.full_keys for plan in plans]),
+        personal_steps=plans[0].personal_steps,
     )
 
 

@@ -43,6 +43,7 @@ KINDS = {
     "frozen_buffers": (["batch_norm"], CrossEntropy(), ModelOptions(buffers="frozen")),
     "dropout": (["dropout"], CrossEntropy(), ModelOptions()),
     "personal_head": ([], CrossEntropy(), ModelOptions(personal=["head"])),
+    "two_phases": (["dropout"], CrossEntropy(), ModelOptions(personal=["head"], personal_steps=2)),
     "frozen_layer": (["batch_norm"], CrossEntropy(), ModelOptions(frozen=["body.1"])),
     "class_weights": ([], CrossEntropy(WEIGHTS), ModelOptions()),
     "balanced": ([], CrossEntropy("balanced"), ModelOptions()),
@@ -321,6 +322,11 @@ def test_machines_whose_own_parts_differ_are_told_apart(name, options):
 
     same = [digest_of(lambda model: None, options) for _ in range(2)]
     assert same[0] == same[1] != digest_of(moved, options)
+
+
+def test_machines_with_other_phases_are_told_apart():
+    options = [ModelOptions(personal=["head"], personal_steps=steps) for steps in (0, 1)]
+    assert len({digest_of(lambda model: None, each) for each in options}) == 2
 
 
 def test_a_finished_run_has_the_digest_that_it_had():
