@@ -1,8 +1,8 @@
-"""Replacing batch normalisation, whose running statistics are not parameters.
+"""Replaces batch normalisation by group normalisation.
 
-Local SGD averages parameters. Running means and variances are neither trained nor meaningful after
-an average over clients with different data, so they stay outside the flat vector and models that
-have them are refused.
+Running means and variances of clients with different data fit none of them after an average, and
+strategies whose clients keep models of their own cannot average them. A model with GroupNorm has no
+buffers and runs under every strategy.
 """
 
 import math
