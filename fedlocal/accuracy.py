@@ -57,7 +57,7 @@ def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rul
     fitting = [a for a in {1, len(shape) - 1} if shape[:a] + shape[a + 1 :] == wanted]
     if len(fitting) == 2:
         # Ours has scores along the last axis, torch's along the first after the batch.
-        fitting = [len(shape) - 1] if _function(loss) is cross_entropy else [1]
+        fitting = [len(shape) - 1] if function_of(loss) is cross_entropy else [1]
     return Rule(fitting[0], ignored=ignored_target(loss)) if fitting else None
 
 
@@ -92,7 +92,8 @@ def count_right(output: Tensor, targets: Tensor, rule: Rule) -> Count:
     return Count(int(right.sum()), int(counted.sum()))
 
 
-def _function(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def function_of(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function inside of a `functools.partial`, or the loss itself."""
     return getattr(loss, "func", loss)
 
 

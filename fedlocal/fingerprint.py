@@ -5,23 +5,33 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlocal.simulation import Simulation
+from fedlocal.trees import leaves
 
 
 def params_sha256(params: Tensor) -> str:
     """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
-    values = params.detach().cpu().numpy()
+    values = _as_numpy(params.detach().cpu())
     return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _as_numpy(values: Tensor) -> NDArray[Any]:
+    # numpy has no bfloat16; its bits are those of an int16.
+    return (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def run_digest(sim: Simulation) -> str:
     """Fingerprint of what a client's round depends on besides its data and the messages.
 
     Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
-    model, loss, batches, and what local steps do to pictures, precision and gradients.
+    model, loss, batches, and what local steps do to pictures, precision and gradients. The model's
+    frozen tensors, and the parts of it that stay with the clients, count by their values.
     """
+    fixed = sim.objective.constants
     agreed = (
         version("fedlocal"),
         sim.strategy,
@@ -38,6 +48,8 @@ def run_digest(sim: Simulation) -> str:
         sim.objective.augment,
         sim.objective.precision,
         sim.objective.clip_norm,
+        *(f"{name} {described(tensor)}" for name, tensor in fixed.items()),
+        *map(described, leaves(sim.own)),
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()
 

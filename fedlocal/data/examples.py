@@ -125,10 +125,55 @@ def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y")
             f"{name} is {short(targets.dtype)}, and cross_entropy takes class indices: "
             + (f"pass {name}.long()" if whole else "for regression pass loss=squared_error")
         )
-    _check_range(targets, outputs, classes, name)
+    skip = "pass loss=torch.nn.functional.cross_entropy, which skips labels of -100"
+    _check_range(targets, outputs, classes, name, skip)
 
 
-def _check_range(targets: Tensor, outputs: int, classes: int, name: str) -> None:
+def check_indices(
+    output_shape: Sequence[int], targets: Tensor, ignored: int = -100, name: str = "y"
+) -> None:
+    """Check that targets suit torch's own losses of classes, such as `nn.CrossEntropyLoss`.
+
+    Shapes that are neither class indices nor one-hot rows are left to the loss.
+
+    Args:
+        output_shape: Shape of the model's output for a batch, (batch, C, ...).
+        targets: All targets, [n, ...]: class indices, or probabilities of the output's shape.
+        ignored: Index that the loss leaves out.
+        name: What messages call the targets.
+
+    Raises:
+        ValueError: One-hot integers, floating labels, a column [n, 1], a label that is no class.
+
+    >>> check_indices((32, 10), torch.tensor([0, 9, -100]))
+    """
+    each, outputs = list(targets.shape[1:]), list(output_shape[1:])
+    if not outputs or (targets.is_floating_point() and each == outputs):
+        return
+    if each == outputs and _one_hot(targets.movedim(1, -1), outputs[0]):
+        raise ValueError(
+            f"{name} is one-hot {_rows(targets)}; the loss takes class indices: pass"
+            f" {name}.argmax(1)"
+        )
+    if each == [*outputs[1:], 1]:
+        raise ValueError(
+            f"{name} is {_rows(targets)} and the model's output [n, {_commas(outputs)}]; the loss"
+            f" takes class indices {_rows(targets, outputs[1:])}: pass {name}.squeeze(-1)"
+        )
+    if each != outputs[1:]:
+        return
+    if targets.is_floating_point():
+        raise ValueError(
+            f"{name} is {short(targets.dtype)}, and the loss takes class indices: pass"
+            f" {name}.long()"
+        )
+    counted = targets[targets != ignored]
+    if len(counted):
+        lowest = int(counted.min())
+        _check_range(counted, outputs[0], outputs[0], name, f"give the loss ignore_index={lowest}")
+
+
+def _check_range(targets: Tensor, outputs: int, classes: int, name: str, skip: str) -> None:
     low, high = int(targets.min()), int(targets.max())
     if 0 <= low and high < classes:
         return
@@ -140,8 +185,7 @@ def _check_range(targets: Tensor, outputs: int, classes: int, name: str) -> None
         raise ValueError(f"{given}pass ({name} + 1) // 2")
     if low < 0:
         raise ValueError(
-            f"{given}leave out the {int((targets < 0).sum())} examples below 0, or pass"
-            " loss=torch.nn.functional.cross_entropy, which skips labels of -100"
+            f"{given}leave out the {int((targets < 0).sum())} examples below 0, or {skip}"
         )
     raise ValueError(f"{given}make the model with {high + 1} outputs, or renumber the labels")
 

@@ -18,9 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fedlocal.criteria import Criterion
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
 
+# Beginning of torch's warning.
+BROADCAST = "Using a target size"
 # Any number will do: outcomes with the same key must be equal.
 KEY = 20_261_128
 
@@ -31,13 +34,11 @@ class Traits(NamedTuple):
     changed: Names of the buffers that `forward` changes in train mode.
     random: Whether model or loss draw random numbers in train mode, and in eval mode.
     rowwise: Whether the model in eval mode looks at each example by itself.
-    output: Shape of the model's output on the batch.
     """
 
     changed: tuple[str, ...]
     random: tuple[bool, bool]
     rowwise: bool
-    output: tuple[int, ...]
 
 
 class Drawn(TorchDispatchMode):
@@ -100,7 +101,9 @@ class Subject:
     def output(self) -> Tensor:
         """The model's output on the batch, [B, ...]."""
         about = f"a batch of shape {list(self.inputs.shape)} ({self.inputs.dtype})"
-        with _said(f"the model fails on {about}"):
+        whole = not self.inputs.is_floating_point()
+        advice = "; to a model of numbers, and not of tokens, pass x.float()" if whole else ""
+        with _said(f"the model fails on {about}", advice):
             output = self.model(self.inputs.clone())
         if not isinstance(output, Tensor):
             raise ValueError(
@@ -117,10 +120,19 @@ class Subject:
     def _loss(self, output: Tensor) -> Tensor:
         shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
         failing = _said(f"the loss fails on {shapes} ({self.targets.dtype})")
-        with failing, warnings.catch_warnings():
-            # torch only warns where [n, 1] meets [n], and computes n x n differences.
-            warnings.filterwarnings("error", message="Using a target size")
-            value = self.loss(output, self.targets.clone())
+        try:
+            with failing, warnings.catch_warnings():
+                # torch only warns where [n, 1] meets [n], and computes n x n differences.
+                warnings.filterwarnings("error", message=BROADCAST)
+                value = self.loss(output, self.targets.clone())
+        except ValueError as error:
+            cause = error.__cause__
+            if isinstance(cause, UserWarning) and str(cause).startswith(BROADCAST):
+                raise ValueError(_unequal(output, self.targets)) from error
+            if isinstance(cause, ValueError) and isinstance(self.loss, Criterion):
+                # Its own line says all.
+                raise cause from error
+            raise
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
             found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
@@ -166,7 +178,7 @@ def inspect(
         second = evaluated.trial()
         rowwise = not second.drawn and _is_rowwise(evaluated)
     random = bool(first.drawn), bool(second.drawn)
-    return Traits(changed, random, rowwise, tuple(first.output.shape))
+    return Traits(changed, random, rowwise)
 
 
 @torch.no_grad()
@@ -235,11 +247,25 @@ def _check_pairing(loss: Callable[..., Tensor], output: Tensor, targets: Tensor)
     outputs, values = (0.1 * count).reshape(output.shape), count.square().reshape(targets.shape)
     together, shuffled = loss(outputs, values), loss(outputs, values.flip(0))
     if len(output) > 1 and torch.allclose(together, shuffled, rtol=1e-5, atol=0):
-        raise ValueError(
-            f"the loss compares every output with every target: output {list(output.shape)} and"
-            f" targets {list(targets.shape)} are broadcast to a square; give the targets the"
-            f" output's shape, for example y.unsqueeze(1)"
-        )
+        raise ValueError(_unequal(output, targets))
+
+
+def _unequal(output: Tensor, targets: Tensor) -> str:
+    """Say that a loss broadcasts outputs against targets of another shape, and what to do."""
+    shapes = f"output {list(output.shape)} and targets {list(targets.shape)}"
+    square = f"the loss compares every output with every target: {shapes} are broadcast to a square"
+    if output.shape == (*targets.shape, 1):
+        last = targets.dim()
+        return f"{square}; give both one shape: y.unsqueeze({last}) or output.squeeze({last})"
+    if targets.shape == (*output.shape, 1):
+        last = output.dim()
+        return f"{square}; give both one shape: y.squeeze({last}) or output.unsqueeze({last})"
+    advice = (
+        "give both one shape"
+        if targets.is_floating_point()
+        else "for class indices take a loss of classes, such as cross_entropy"
+    )
+    return f"the loss compares numbers one by one, and {shapes} differ in shape; {advice}"
 
 
 def _changed(model: nn.Module, before: dict[str, Tensor]) -> tuple[str, ...]:
@@ -296,18 +322,23 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 class _said:
-    """Turn what user code raises into a ValueError of one line that begins so."""
+    """Turns what user code raises into a ValueError of one line.
 
-    def __init__(self, beginning: str) -> None:
-        self._beginning = beginning
+    Args:
+        beginning: What failed.
+        ending: What to do, after a semicolon.
+    """
+
+    def __init__(self, beginning: str, ending: str = "") -> None:
+        self._beginning, self._ending = beginning, ending
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, UnkeyedError):
-            text = f"{self._beginning}: {type(error).__name__}: {_first_line(error)}"
-            raise ValueError(text) from error
+            said = f"{type(error).__name__}: {_first_line(error)}"
+            raise ValueError(f"{self._beginning}: {said}{self._ending}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +86,14 @@ class Objective:
     def spec(self) -> ParamSpec:
         """Layout of the shared parameters."""
         return self.layout.shared
+
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors of the model that no vector carries: frozen parameters, unchanged buffers."""
+        carried = {*self.layout.shared.names, *self.layout.personal.names}
+        carried |= {*self.layout.buffers.names}
+        named = chain(self.model.named_parameters(), self.model.named_buffers())
+        return {name: tensor.detach() for name, tensor in named if name not in carried}
 
     def check(self, dtype: torch.dtype) -> None:
         """Raise ValueError if the options do not fit the examples or the run's dtype."""

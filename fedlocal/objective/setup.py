@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from fedlocal.accuracy import function_of, ignored_target
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.client import Own
 from fedlocal.clients import Clients, IntArray
 from fedlocal.criteria import Criterion
 from fedlocal.criteria import placed as on_device
 from fedlocal.data.arrays import placed
-from fedlocal.data.examples import check_targets
+from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
 from fedlocal.losses import cross_entropy
@@ -67,14 +69,14 @@ def objective_of(
     Raises:
         ValueError: Model, loss or options cannot be computed right; the message says why.
     """
+    _check_model(model)
+    _check_dtype(dtype)
     model = _placed(model, device, dtype)
     _freeze(model, options.frozen)
     shared, personal = _split(model, options.personal)
     named = dict(model.named_parameters())
     like = named[shared.names[0]]
-    if like.dtype not in DTYPES:
-        allowed = ", ".join(str(each) for each in DTYPES)
-        raise ValueError(f"dtype must be one of {allowed}, got {like.dtype}")
+    _check_dtype(like.dtype)
     loss = on_device(loss, like)
     x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
@@ -127,6 +129,15 @@ def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
         loss.fit(output, targets)
     elif loss is cross_entropy:
         check_targets(output.shape, targets)
+    elif _takes_indices(loss):
+        ignored = ignored_target(loss)
+        check_indices(output.shape, targets, -100 if ignored is None else ignored)
+
+
+def _takes_indices(loss: Loss) -> bool:
+    """Whether the loss is one of torch's for class indices."""
+    functions = (F.cross_entropy, F.nll_loss)
+    return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or function_of(loss) in functions
 
 
 def _tried(
@@ -168,6 +179,25 @@ def _check_smallest(
         ) from error
 
 
+def _check_model(model: Any) -> None:
+    if isinstance(model, type):
+        raise ValueError(
+            f"model is the class {model.__name__}, which has not been made yet; write"
+            f" {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model must be a torch.nn.Module, got {model!r}; put a function into a module's"
+            " forward"
+        )
+
+
+def _check_dtype(dtype: Any) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        allowed = ", ".join(str(each) for each in DTYPES)
+        raise ValueError(f"dtype must be one of {allowed}, got {dtype!r}")
+
+
 def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     for name, parameter in model.named_parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
@@ -188,14 +218,30 @@ def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamS
     """Layouts of the shared and of the personal parameters."""
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trained:
-        raise ValueError("the model has no trained parameters; nothing can be trained")
-    own = set(matching("personal", personal, trained))
+        raise ValueError(_nothing_trained(model))
+    everything = matching("personal", personal, [name for name, _ in model.named_parameters()])
+    own = set(everything).intersection(trained)
+    if everything and not own:
+        raise ValueError(
+            f"personal={list(personal)} matches frozen parameters only ({everything[0]}, ...);"
+            " leave them out of personal, or out of frozen"
+        )
     if own == set(trained):
         raise ValueError(
             f"personal={list(personal)} matches all trained parameters, and clients would have"
             " nothing to exchange; leave some of them out"
         )
     return ParamSpec.of(model, lambda n: n not in own), ParamSpec.of(model, lambda n: n in own)
+
+
+def _nothing_trained(model: nn.Module) -> str:
+    frozen = next((name for name, _ in model.named_parameters()), None)
+    if frozen is None:
+        return "the model has no parameters; nothing would be trained"
+    return (
+        f"all parameters of the model are frozen ({frozen}, ...) and nothing would be trained;"
+        " leave some out of frozen=, or set requires_grad_(True)"
+    )
 
 
 def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
@@ -205,9 +251,15 @@ def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[st
     ['body.0.weight', 'head.bias']
 
     Raises:
-        ValueError: A pattern matches nothing.
+        ValueError: A pattern is no text, or matches nothing.
     """
     names, found = list(names), set()
+    if not isinstance(patterns, Sequence) or not all(isinstance(each, str) for each in patterns):
+        given = patterns if isinstance(patterns, Iterable) else ["head"]
+        raise ValueError(
+            f"{key} must be a list of patterns, each text, got {patterns!r}; for example"
+            f" {key}={[str(each) for each in given]}"
+        )
     for pattern in patterns:
         fitting = {n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"{pattern}.*")}
         if not fitting:

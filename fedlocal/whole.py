@@ -1,0 +1,31 @@
+"""Checks of arguments that take a whole number, or an object of one class."""
+
+from numbers import Integral
+from typing import Any
+
+
+def check_whole(key: str, value: Any, least: int, advice: str = "") -> None:
+    """Raise ValueError unless `value` is a whole number of `least` or more.
+
+    >>> check_whole("rounds", 1.5, 1)
+    Traceback (most recent call last):
+    ValueError: rounds must be a whole number >= 1, got 1.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{key} must be a whole number >= {least}, got {value!r}{advice}")
+
+
+def check_made(**given: tuple[Any, type]) -> None:
+    """Raise ValueError unless each value is None or an object of its class.
+
+    >>> check_made(clock=(1.0, dict))
+    Traceback (most recent call last):
+    ValueError: clock must be a dict, got 1.0; write dict(...)
+    """
+    for key, (value, kind) in given.items():
+        if value is not None and not isinstance(value, kind):
+            article = "an" if kind.__name__[0] in "AEIOU" else "a"
+            raise ValueError(
+                f"{key} must be {article} {kind.__name__}, got {value!r}; write"
+                f" {kind.__name__}(...)"
+            )
