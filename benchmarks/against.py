@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 
 HERE = Path(__file__).resolve().parent.parent
 ROWS = ("vmapped, recorded", "vmapped, compiled", "vmapped, vrl_sgd", "loop")
@@ -108,8 +107,9 @@ def main() -> None:
                         for times, one in zip(first, both, strict=True):
                             times.append(one.seconds())
                         if start + 1 == options.starts:
-                            rounds = [[one.seconds() for one in both]
-                                      for _ in range(options.rounds + 2)][2:]
+                            rounds = [
+                                [one.seconds() for one in both] for _ in range(options.rounds + 2)
+                            ][2:]
                 here, there = zip(*rounds, strict=True)
                 print(line([
                     options.model, clients, steps, row, len(rounds), milliseconds(here),

@@ -1,5 +1,6 @@
 """Checks of arguments that take a whole number, or an object of one class."""
 
+from inspect import isabstract
 from numbers import Integral
 from typing import Any
 
@@ -25,7 +26,5 @@ def check_made(**given: tuple[Any, type]) -> None:
     for key, (value, kind) in given.items():
         if value is not None and not isinstance(value, kind):
             article = "an" if kind.__name__[0] in "AEIOU" else "a"
-            raise ValueError(
-                f"{key} must be {article} {kind.__name__}, got {value!r}; write"
-                f" {kind.__name__}(...)"
-            )
+            advice = "" if isabstract(kind) else f"; write {kind.__name__}(...)"
+            raise ValueError(f"{key} must be {article} {kind.__name__}, got {value!r}{advice}")
