@@ -65,8 +65,8 @@ class Classes(Criterion):
         if target.is_floating_point() or output.dim() < 2 or not found:
             raise self.refused(
                 f"needs class indices of the output's shape without its classes, got output"
-                f" {list(shape)} and target {target.dtype} {list(wanted)}; use loss=mse or"
-                " loss=bce for targets that are numbers"
+                f" {list(shape)} and target {target.dtype} {list(wanted)};"
+                f" {_fix(output, target)}use loss=mse or loss=bce for targets that are numbers"
             )
         if len(found) > 1 and output.dim() > 2:
             raise self.refused(
@@ -85,10 +85,12 @@ class Classes(Criterion):
             )
         counted = targets[targets != self.ignore_index]
         if len(counted) and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+            low, high = int(counted.min()), int(counted.max())
+            from_one = (low, high) == (1, classes)
+            fix = "subtract 1" if from_one else "give the model more outputs, or ignore_index"
             raise self.refused(
-                f"has targets {int(counted.min())} to {int(counted.max())}, and the model's"
-                f" {classes} outputs are for 0 to {classes - 1}; give the model more outputs, or"
-                " ignore_index"
+                f"has targets {low} to {high}, and the model's {classes} outputs are for 0 to"
+                f" {classes - 1}; {fix}"
             )
 
 
@@ -183,6 +185,15 @@ class NLL(Classes):
                 "needs log-probabilities, and the exponentials of the model's outputs do not sum"
                 " to 1; end the model with log_softmax, or use loss=cross_entropy for logits"
             )
+
+
+def _fix(output: Tensor, target: Tensor) -> str:
+    """Return what to do about targets that are meant as classes; "" where shapes do not say."""
+    shape, wanted = output.shape, target.shape
+    if wanted == shape:
+        return "of one-hot rows pass the index: y.argmax(-1); "
+    indices = wanted in (shape[:-1], (*shape[:1], *shape[2:]))
+    return "for classes pass y.long(); " if indices and target.is_floating_point() else ""
 
 
 def _weights(given: Sequence[float] | str | None) -> Tensor | None:

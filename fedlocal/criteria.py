@@ -60,7 +60,7 @@ class Elementwise(Criterion):
         if output.shape != target.shape:
             raise self.refused(
                 f"needs equal shapes, got output {list(output.shape)} and target"
-                f" {list(target.shape)}{_advice(output, target)}"
+                f" {list(target.shape)}{equal_shapes(output, target)}"
             )
         return self.each(output, target).mean()
 
@@ -156,8 +156,8 @@ class BinaryCrossEntropy(Elementwise):
             )
 
 
-def _advice(output: Tensor, target: Tensor) -> str:
-    """The likely fix of shapes that differ by a last dimension of 1."""
+def equal_shapes(output: Tensor, target: Tensor) -> str:
+    """Return the likely fix of shapes that differ, perhaps by a last dimension of 1."""
     if output.shape == (*target.shape, 1):
         return "; give the target a last dimension of 1: y.unsqueeze(-1)"
     if target.shape == (*output.shape, 1):

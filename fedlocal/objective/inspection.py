@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedlocal.criteria import Criterion
+from fedlocal.losses import squared_error
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
 
@@ -129,7 +130,8 @@ class Subject:
             cause = error.__cause__
             if isinstance(cause, UserWarning) and str(cause).startswith(BROADCAST):
                 raise ValueError(_unequal(output, self.targets)) from error
-            if isinstance(cause, ValueError) and isinstance(self.loss, Criterion):
+            ours = isinstance(self.loss, Criterion) or self.loss is squared_error
+            if isinstance(cause, ValueError) and ours:
                 # Its own line says all.
                 raise cause from error
             raise

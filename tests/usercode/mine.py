@@ -1,4 +1,4 @@
-"""A file as users write it: models, losses, data and partitions, each with a mistake."""
+"""A file as users write it, with one mistake in each of its models, losses, data, partitions."""
 
 import random
 
@@ -26,14 +26,6 @@ def one_hot():
     return features(), torch.eye(CLASSES, dtype=torch.int64)[labels()]
 
 
-def one_hot_floats():
-    return features(), torch.eye(CLASSES)[labels()]
-
-
-def float_labels():
-    return features(), labels().float()
-
-
 def missing_values():
     x = features()
     x[7, 2] = torch.nan
@@ -44,16 +36,12 @@ def short():
     return features(), labels()[:-1]
 
 
-def nothing():
-    return None
+def named():
+    return {"x_train": features(), "y_train": labels()}
 
 
-def from_one():
-    return features(), labels() + 1
-
-
-def bytes_():
-    return features().mul(100).to(torch.uint8), labels()
+def negative():
+    return features(), labels() - 1
 
 
 class Net(nn.Sequential):
@@ -92,6 +80,14 @@ class Draws(Net):
         return super().forward(x) * random.random()
 
 
+class Counts(Net):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) / self.calls
+
+
 class Averaged(Net):
     def forward(self, x):
         return super().forward(x).mean(0)
@@ -102,8 +98,17 @@ class WithoutArguments(nn.Linear):
         super().__init__(4, 3)
 
 
-def model_of_nothing(input_shape, num_outputs):
+def no_model(input_shape, num_outputs):
     return None
+
+
+class Learnt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, output, target):
+        return self.scale * F.cross_entropy(output, target)
 
 
 def each(output, target):
@@ -116,6 +121,10 @@ def number(output, target):
 
 def detached(output, target):
     return (output.argmax(1) == target).double().mean()
+
+
+def one_tensor(output):
+    return output.mean()
 
 
 def beyond(labels, num_clients, seed):

@@ -231,26 +231,3 @@ def test_the_callers_loss_and_data_stay_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, chain(*pairs), strict=True))
     assert plain.largest(dict(model.state_dict()), kept) == 0
     assert case.loss.weight.dtype == torch.float32
-
-
-REFUSED = {
-    "no reduction": (nn.CrossEntropyLoss(reduction="none"), "classes", r"one number .* got \[8\]"),
-    "a string": ("mse", "numbers", "loss must be a function"),
-    "with parameters": (nn.PReLU(), "numbers", "has parameters, which a run would not train"),
-    "three arguments": (nn.TripletMarginLoss(), "numbers", "the loss fails on output"),
-    "classes too high": (nn.CrossEntropyLoss(), "beyond", "the loss fails on output"),
-    "a number of Python": (lambda o, t: o.sum().item(), "numbers", "one number as a tensor"),
-    "detached": (lambda o, t: o.detach().sum(), "numbers", "does not depend on the model's"),
-    "rounded": (lambda o, t: (o.argmax(1) == t).double().mean(), "classes", "does not depend"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_in_one_line(name):
-    loss, kind, says = REFUSED[name]
-    pairs = clients("classes" if kind == "beyond" else kind)
-    if kind == "beyond":
-        pairs = [(x, y + 2) for x, y in pairs]
-    with pytest.raises(ValueError, match=says) as caught:
-        simulate(network(), pairs, local_sgd(0.05, 2), rounds=1, loss=loss, device="cpu")
-    assert "\n" not in str(caught.value)

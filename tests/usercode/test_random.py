@@ -245,16 +245,15 @@ class Recurrent(nn.Module):
 
 
 GENERATOR = torch.Generator()
-APART = "two calls of the model on the same batch give different outcomes"
 REFUSED = {
     "lstm": (lambda: nn.Sequential(Recurrent(), nn.Linear(8, 3)), r"LSTM\(dropout=0.5\) draws"),
     "python": (
         lambda: dense(Noise(lambda x: x * random.random())),
-        f"draws from Python's random|{APART}",
+        "the model or the loss draws from Python's random, which a run cannot repeat",
     ),
     "numpy": (
         lambda: dense(Noise(lambda x: x * np.random.rand())),
-        f"draws from numpy.random|{APART}",
+        r"the model or the loss draws from numpy\.random, which a run cannot repeat",
     ),
     "counter": (lambda: Counting(4, 3), "forward changes the attribute calls"),
     "generator": (
