@@ -21,12 +21,12 @@ from fedlocal.trees import Tree, leaves, like, tree_map
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# The parameters that a gradient is taken to: shared [P], and personal [Q] or ().
+# Parameters by which a gradient is taken: shared [P], and personal [Q] or ().
 Point = tuple[Tensor, Tree]
 
 
 class Layout(NamedTuple):
-    """How the tensors of a model are split into flat vectors; the rest of them never changes.
+    """Layout of a model's tensors in flat vectors; tensors in none of them never change.
 
     shared: Trained parameters that clients exchange. personal: Those that stay with their client.
     buffers: Buffers that `forward` changes.
@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     buffers: BufferSpec
 
     def named(self, x: Tensor, own: Own) -> dict[str, Tensor]:
-        """The tensors of a model by name. Buffers are copies, which `forward` may write to."""
+        """Return a model's tensors by name; buffers are copies, which `forward` may write to."""
         named = self.shared.named(x)
         if own.personal != ():
             named |= self.personal.named(own.personal)
@@ -107,7 +107,7 @@ class Objective:
             raise ValueError(f"l2 must be >= 0, got {self.l2}; 0 = no regularisation")
 
     def step(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
-        """Gradient of a local step's mini-batch, augmented and clipped.
+        """Compute the gradient of a local step's mini-batch, augmented and clipped.
 
         Args:
             x: The shared parameters, [P].
@@ -123,18 +123,18 @@ class Objective:
         return grad._replace(**_clipped_together(grad, self.clip_norm))
 
     def gradient(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
-        """Gradient on a batch of examples as they are, however long it is."""
+        """Compute the gradient on a batch of examples, without augmentation or clipping."""
         return self._gradient(x, own, self.numbers(self.x[batch.indices]), batch)
 
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
-        """The model's output in eval mode on a batch of examples of the pool, or kept like them."""
+        """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with _drawn_from(key):
-            # A copy: the model may write to what it is given.
+            # The model may write to its input, so it gets a copy.
             given = self.numbers(inputs).clone()
             return functional_call(self.evaluated, self.layout.named(x, own), (given,))
 
     def numbers(self, inputs: Tensor) -> Tensor:
-        """What the model sees of examples of the pool, or of any that are kept like them."""
+        """Return the model's inputs for examples of the pool, or for others kept like them."""
         return inputs if self.scale is None else numbers(inputs, self.scale)
 
     def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
@@ -148,7 +148,7 @@ class Objective:
     def _value(
         self, point: Point, buffers: Tree, inputs: Tensor, targets: Tensor, batch: Batch
     ) -> tuple[Tensor, tuple[Tensor, Tree]]:
-        """The objective [], and beside it the loss [] without the l2 term and the new buffers."""
+        """Compute the objective []; and the loss [] without the l2 term, with the new buffers."""
         x, personal = point
         named = self.layout.named(x, Own(personal, buffers))
         with _drawn_from(batch.key if self.random[0] else None):
@@ -168,7 +168,7 @@ class Objective:
     def _loss(self, output: Tensor, targets: Tensor, mask: Tree) -> Tensor:
         if mask == ():
             return self.loss(output, targets)
-        # Only where the loss was seen to be the mean of its values on batches of one.
+        # Masks are used only where a trial found the loss to be the mean over single examples.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
 
@@ -178,9 +178,9 @@ def _drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
 
 
 def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:
-    """The gradient of `value` at `point`, outside of vmap.
+    """Compute the gradient of `value` at `point`, outside of vmap.
 
-    What torch.func gives could be differentiated again, and takes backward passes apart for it.
+    Gradients of torch.func can be differentiated again, which makes their backward passes slower.
     """
     with torch.enable_grad():
         at = tree_map(lambda t: t.detach().requires_grad_(), point)
@@ -196,7 +196,7 @@ def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]
 
 
 def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
-    """Both parts of a gradient, scaled down to the length `norm` of the two together."""
+    """Return both parts of a gradient, scaled down so that their joint length is at most `norm`."""
     if grad.personal == ():
         return {"shared": clipped(grad.shared, norm)}
     whole = clipped(torch.cat([grad.shared, grad.personal]), norm)
@@ -205,7 +205,7 @@ def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
 
 
 def clipped(grad: Tensor, norm: float) -> Tensor:
-    """`grad` [P], scaled down to the length `norm` if it is longer.
+    """Return `grad` [P], scaled down to the length `norm` if it is longer.
 
     A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
     NaN: as zeros a run that diverges would look like one that stands still.

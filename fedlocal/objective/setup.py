@@ -1,4 +1,4 @@
-"""From a user's model and loss to the objective of a run, its start, and one-line refusals."""
+"""Makes a user's model and loss into the objective of a run, or refuses them in one line."""
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
@@ -30,13 +30,13 @@ from fedlocal.options import Buffers, ModelOptions
 from fedlocal.precision import Precision
 from fedlocal.wire import DTYPES
 
-# Examples of the trial before the first round.
+# Number of examples in the trial before the first round.
 TRIED = 8
 
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How local steps compute: see `Objective`."""
+    """Options of local steps; see `Objective`."""
 
     augment: Augment = NoAugment()
     precision: Precision = "full"
@@ -116,7 +116,7 @@ def objective_of(
 
 
 def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
-    """The model in train mode, with these of its modules in eval mode."""
+    """Put the model into train mode, and the modules named `still` into eval mode."""
     model.train()
     for name in still:
         model.get_submodule(name).eval()
@@ -124,7 +124,7 @@ def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
 
 
 def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
-    """Hold all targets against the model's output, for the losses that are the framework's own."""
+    """Check all targets against the model's output, for losses whose targets are known."""
     if isinstance(loss, Criterion):
         loss.fit(output, targets)
     elif loss is cross_entropy:
@@ -135,7 +135,7 @@ def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
 
 
 def _takes_indices(loss: Loss) -> bool:
-    """Whether the loss is one of torch's for class indices."""
+    """Return whether the loss is one of torch's for class indices."""
     functions = (F.cross_entropy, F.nll_loss)
     return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or function_of(loss) in functions
 
@@ -148,7 +148,7 @@ def _tried(
     pool: Callable[[IntArray], tuple[Tensor, Tensor]],
     buffers: Buffers,
 ) -> tuple[Traits, tuple[str, ...]]:
-    """Traits of the model, and its modules that stay in eval mode."""
+    """Return the traits of the model, and the names of its modules that stay in eval mode."""
     here = range(len(clients)) if clients.here is None else clients.here
     widths = {k: sum(clients.batch_quotas(k, batch_size)) for k in here}
     largest = max(widths, key=lambda k: widths[k], default=None)
@@ -169,7 +169,7 @@ def _tried(
 def _check_smallest(
     model: nn.Module, loss: Loss, client: int, given: tuple[Tensor, Tensor]
 ) -> None:
-    """Refuse a client whose batch is too small for the model, by name."""
+    """Raise ValueError, with the client's number, if its batch is too small for the model."""
     try:
         Subject(deepcopy(model), loss, *given).trial()
     except ValueError as error:
@@ -215,7 +215,7 @@ def _freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamSpec]:
-    """Layouts of the shared and of the personal parameters."""
+    """Return the layouts of the shared and of the personal parameters."""
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trained:
         raise ValueError(_nothing_trained(model))
@@ -245,7 +245,7 @@ def _nothing_trained(model: nn.Module) -> str:
 
 
 def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Names that match one of the patterns, which may name a module too.
+    """Return the names that match one of the patterns; a module's name matches all inside of it.
 
     >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
     ['body.0.weight', 'head.bias']
@@ -272,6 +272,6 @@ def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[st
 
 
 def _sharing(model: nn.Module) -> nn.Module:
-    """A copy of the modules with the same tensors."""
+    """Return a copy of the modules that shares their tensors."""
     tensors = chain(model.parameters(), model.buffers())
     return deepcopy(model, {id(t): t for t in tensors})
