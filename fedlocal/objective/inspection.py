@@ -153,9 +153,9 @@ def inspect(
     """Try a model, in train and in eval mode, and a loss on one batch.
 
     Args:
-        model: In train mode; is not changed.
+        model: The model in train mode; it is not changed.
         loss: (output, targets) -> scalar.
-        inputs: As the model sees them, [B, ...].
+        inputs: Inputs of the model, [B, ...].
         targets: [B, ...].
 
     Raises:
@@ -331,8 +331,8 @@ class _said:
     """Turns what user code raises into a ValueError of one line.
 
     Args:
-        beginning: What failed.
-        ending: What to do, after a semicolon.
+        beginning: First words of the message, which name the call that failed.
+        ending: Advice at the end of the message, with a semicolon before it.
     """
 
     def __init__(self, beginning: str, ending: str = "") -> None:

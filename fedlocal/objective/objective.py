@@ -28,7 +28,8 @@ Point = tuple[Tensor, Tree]
 class Layout(NamedTuple):
     """Layout of a model's tensors in flat vectors; tensors in none of them never change.
 
-    shared: Trained parameters that clients exchange. personal: Those that stay with their client.
+    shared: Trained parameters that clients exchange.
+    personal: Trained parameters that stay with their client.
     buffers: Buffers that `forward` changes.
     """
 
@@ -49,21 +50,21 @@ class Objective:
     """A model and a loss over one pool of examples.
 
     Attributes:
-        model: In train mode, for local steps and full gradients. Its trained parameters and its
-            changing buffers are swapped for the vectors of each call.
+        model: The model in train mode, for local steps and full gradients. Each call replaces its
+            trained parameters and its changing buffers by the vectors that it is given.
         evaluated: The same model in eval mode, with the same tensors.
         loss: (output [B, ...], target [B, ...]) -> scalar, of a whole batch.
         x: All examples, [n, ...].
         y: All targets, [n, ...].
-        layout: Of the flat vectors.
+        layout: Layout of the flat vectors.
         l2: The gradient is that of loss + l2 / 2 |parameters|^2; reported losses leave it out.
-        scale: What makes numbers of pictures that are kept as bytes; None where x holds numbers.
+        scale: Conversion of pictures kept as bytes to numbers; None where x holds numbers.
         augment: Changes the pictures of local steps.
-        precision: Of the model's forward and backward pass in a gradient: "full" is the run's own,
-            "tf32" lets a GPU round what products multiply to 10 bits, "bf16" runs what can be in
-            bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations are always
-            full.
-        clip_norm: Longest gradient of a local step; None for any.
+        precision: Precision of the forward and backward pass in a gradient: "full" is that of the
+            run's dtype, "tf32" lets a GPU round the factors of products to 10 bits, "bf16" is
+            autocast to bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations
+            are always full.
+        clip_norm: Largest length of a local step's gradient; None for no limit.
         random: Whether model or loss draw random numbers in train mode, and in eval mode.
         rowwise: Whether the model in eval mode looks at each example by itself.
     """

@@ -46,7 +46,8 @@ class StepOptions:
 class Start(NamedTuple):
     """The objective of a run, and the vectors that it starts from.
 
-    shared: [P]. own: Personal parameters and changing buffers.
+    shared: Shared parameters, [P].
+    own: Personal parameters and changing buffers.
     """
 
     objective: Objective

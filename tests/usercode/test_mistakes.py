@@ -1,11 +1,14 @@
 """Typical mistakes of users, through Python and on the command line, each with its one line."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -20,6 +23,7 @@ from strategies import local_sgd
 from tests.usercode import mine
 
 FILE = "tests.usercode.mine"
+LINE = f"K=2 H=2 rounds=1 partition=iid dataset=own dataset._target_={FILE}.data"
 X, Y = mine.features(), mine.labels()
 ONE_HOT = torch.eye(mine.CLASSES)[Y]
 NUMBERS = X.sum(1)
@@ -50,16 +54,26 @@ def column(loss: Any, y: Tensor = NUMBERS) -> Callable[[], object]:
 
 
 def command(line: str) -> Callable[[], object]:
-    data = f"dataset=own dataset._target_={FILE}.data"
-    return lambda: build(compose(f"K=2 H=2 rounds=1 partition=iid {data} {line}").cfg)
+    return lambda: build(compose(f"{LINE} {line}").cfg)
 
 
 def data(name: str) -> Callable[[], object]:
-    return command(f"dataset._target_={FILE}.{name}")
+    return own("dataset", name)
 
 
 def own(group: str, name: str) -> Callable[[], object]:
-    return command(f"{group}=own {group}._target_={FILE}.{name}")
+    def run() -> object:
+        cfg = deepcopy(chosen(group))
+        cfg[group]._target_ = f"{FILE}.{name}"
+        return build(cfg)
+
+    return run
+
+
+@cache
+def chosen(group: str) -> DictConfig:
+    """The configuration of `command`, with an object of the user's own for a group."""
+    return compose(f"{LINE} {group}=own {group}._target_=to.be.named").cfg
 
 
 # What torch itself says of its build is a part of the line.
