@@ -8,6 +8,10 @@ from torch import Tensor
 
 from fedlocal.losses import cross_entropy
 
+# Least ratio of the costs of a probability of 0 and one of 1/2 for the right class: 23 where
+# probabilities are clamped to 1e-7, and 4 for a squared error.
+CERTAIN = 10.0
+
 
 class Count(NamedTuple):
     """Number of elements that were predicted right, and of all that were counted."""
@@ -62,17 +66,26 @@ def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rul
 
 
 def _elementwise(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rule | None:
-    fractional = targets.is_floating_point() and bool(((targets != 0) & (targets != 1)).any())
-    # A squared error of numbers has equal costs at 0.5, too, and no classes.
-    thresholds = () if fractional else (0.0,) if targets.is_floating_point() else (0.0, 0.5)
+    floating = targets.is_floating_point()
+    if floating and bool(((targets != 0) & (targets != 1)).any()):
+        return None
     one, zero = torch.ones_like(targets[:1]), torch.zeros_like(targets[:1])
-    for threshold in thresholds:
-        score = torch.full_like(output[:1], threshold)
+
+    def costs(score: float) -> tuple[Tensor, Tensor]:
+        scores = torch.full_like(output[:1], score)
+        return loss(scores, one), loss(scores, zero)
+
+    for threshold in (0.0, 0.5):
         try:
-            costs = loss(score, one), loss(score, zero)
+            at = costs(threshold)
+            equal = bool(torch.isfinite(at[0])) and torch.allclose(*at, rtol=1e-5)
+            # A squared error of numbers has equal costs at 0.5, too. That of probabilities is large
+            # where a wrong class is certain.
+            if equal and threshold and floating:
+                equal = bool(costs(0.0)[0] > CERTAIN * at[0])
         except (RuntimeError, ValueError, IndexError):
             continue
-        if bool(torch.isfinite(costs[0])) and torch.allclose(*costs, rtol=1e-5):
+        if equal:
             return Rule(None, threshold, ignored_target(loss))
     return None
 

@@ -88,6 +88,31 @@ def test_a_killed_run_goes_on_to_the_same_bits(cli, here, dying, settings):
     assert not (here / "cut/checkpoint").exists()
 
 
+DROPPING = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, input_shape, num_outputs):
+        size = input_shape[0]
+        body = nn.Linear(size, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3)
+        super().__init__(*body, nn.Linear(6, num_outputs))
+"""
+
+
+@pytest.mark.parametrize("buffers", ["average", "personal"])
+def test_dropout_and_running_statistics_go_on_to_the_same_bits(cli, here, dying, buffers):
+    (here / "dropping.py").write_text(DROPPING)
+    own = ("model=own", "model._target_=dropping.Net", f"model.buffers={buffers}")
+    overrides = (*QUICK, *own, "model.personal=['4']")
+    assert cli(*overrides, "hydra.run.dir=whole").code == 0
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*overrides, "hydra.run.dir=cut")
+    dying(-1)
+    assert cli("resume=cut").code == 0
+    assert results(here / "cut") == results(here / "whole")
+
+
 def test_one_that_was_killed_before_its_first_checkpoint_begins_again(cli, here, dying):
     assert cli(*QUICK, "hydra.run.dir=whole").code == 0
     dying(2)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from fedlocal import simulate
 from fedlocal.evaluate import Evaluate
 from fedlocal.runtime import Vmapped
+from fedlocal.simulate import prepare
+from fedlocal.simulation import Order, initial_state
 from strategies import local_sgd
 from tests.usercode import plain
 
@@ -247,3 +250,26 @@ def test_the_callers_loss_and_data_stay_as_they_were():
     assert all(torch.equal(a, b) for a, b in zip(before, chain(*pairs), strict=True))
     assert plain.largest(dict(model.state_dict()), kept) == 0
     assert case.loss.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("name", ["cross_entropy_both", "soft_dice", "contrastive", "mse_sum"])
+def test_full_gradients_are_those_of_the_loss_of_all_examples(name, runtime):
+    """Of clients whose examples are more than a batch, and of different numbers."""
+    case = CASES[name]
+    pairs = clients(case.kind)
+    sim = prepare(
+        network(*case.last), pairs, local_sgd(case.rate, plain.STEPS), 1, plain.BATCH, case.loss,
+        None, 1.0, 0, RUNTIMES[runtime], "cpu", None, None, None, None,
+    )  # fmt: skip
+    everyone = np.arange(len(pairs))
+    steps = np.full(len(pairs), plain.STEPS)
+    order = Order(0, 0, everyone, everyone, steps, everyone < 0)
+    ids, gradients = sim.population.gradients(sim, initial_state(sim), order)
+    assert ids.tolist() == everyone.tolist()
+    model = network(*case.last)
+    for (x, y), ours in zip(pairs, gradients, strict=True):
+        found = torch.autograd.grad(case.loss(model(x), y), tuple(model.parameters()))
+        whole = torch.cat([part.reshape(-1) for part in found])
+        assert float(whole.abs().max()) > 1e-3
+        assert float((ours - whole).abs().max()) <= 1e-12 * max(1.0, float(whole.abs().max()))
