@@ -254,6 +254,6 @@ def _check(
     check_whole("rounds", rounds, 1)
     if batch_size is not None:
         check_whole("batch_size", batch_size, 0, "; 0 takes the full batch")
-    check_whole("seed", seed, 0)
+    check_whole("seed", seed)
     check_participation(participation)
     strategy.check_participation(participation)

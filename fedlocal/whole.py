@@ -5,15 +5,17 @@ from numbers import Integral
 from typing import Any
 
 
-def check_whole(key: str, value: Any, least: int, advice: str = "") -> None:
-    """Raise ValueError unless `value` is a whole number of `least` or more.
+def check_whole(key: str, value: Any, least: int | None = None, advice: str = "") -> None:
+    """Raise ValueError unless `value` is a whole number, of `least` or more if that is given.
 
     >>> check_whole("rounds", 1.5, 1)
     Traceback (most recent call last):
     ValueError: rounds must be a whole number >= 1, got 1.5
     """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{key} must be a whole number >= {least}, got {value!r}{advice}")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or (least is not None and value < least):
+        bound = "" if least is None else f" >= {least}"
+        raise ValueError(f"{key} must be a whole number{bound}, got {value!r}{advice}")
 
 
 def check_made(**given: tuple[Any, type]) -> None:

@@ -587,9 +587,9 @@ MISTAKES = {
         python=python(participation=50),
         command=command("participation=50"),
     ),
-    "run: a negative seed": Mistake(
-        "seed must be a whole number >= 0, got -1",
-        python=python(seed=-1),
+    "run: a seed with a fraction": Mistake(
+        "seed must be a whole number, got 1.5",
+        python=python(seed=1.5),
     ),
     "run: a runtime that there is not": Mistake(
         "runtime must be one of vmapped, loop, got 'vmaped'",
