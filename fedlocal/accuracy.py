@@ -8,20 +8,24 @@ from torch import Tensor
 
 from fedlocal.losses import cross_entropy
 
+# Least ratio of the costs of a probability of 0 and one of 1/2 for the right class: 23 where
+# probabilities are clamped to 1e-7, and 4 for a squared error.
+CERTAIN = 10.0
+
 
 class Count(NamedTuple):
-    """Elements that were predicted right, and those that were counted."""
+    """Number of elements that were predicted right, and of all that were counted."""
 
     right: int
     counted: int
 
 
 class Rule(NamedTuple):
-    """How predictions are read off a model's output.
+    """Rule by which predictions are read off a model's output.
 
-    axis: Of the output, with a score for each class; None where each element has one score of
-    its own, of class 1 against class 0.
-    threshold: Above it such a score means class 1.
+    axis: Axis of the output that has a score for each class; None where each element has one score,
+    of class 1 against class 0.
+    threshold: A score above it means class 1.
     ignored: Target that is not counted, besides all negative ones.
     """
 
@@ -31,16 +35,16 @@ class Rule(NamedTuple):
 
 
 def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rule | None:
-    """Find how to read predictions off an output; None where no accuracy is defined.
+    """Return the rule by which predictions are read off an output; None if there is no accuracy.
 
     Shapes decide: class scores stand along an axis that the targets lack. A score for each
     element (a binary class, or several labels an example) is compared with the value at which the
     loss of both classes is equal: 0 for logits, 0.5 for probabilities.
 
     Args:
-        output: Of the model, [B, ...].
+        output: Output of the model, [B, ...].
         targets: [B, ...].
-        loss: Of the run.
+        loss: The loss of the run.
 
     >>> rule_of(torch.zeros(8, 5, 90), torch.zeros(8, 5, dtype=int), cross_entropy).axis
     2
@@ -56,23 +60,32 @@ def rule_of(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rul
         return None
     fitting = [a for a in {1, len(shape) - 1} if shape[:a] + shape[a + 1 :] == wanted]
     if len(fitting) == 2:
-        # Ours has scores along the last axis, torch's along the first after the batch.
-        fitting = [len(shape) - 1] if _function(loss) is cross_entropy else [1]
+        # `fedlocal.losses.cross_entropy` has scores along the last axis, torch along the second.
+        fitting = [len(shape) - 1] if function_of(loss) is cross_entropy else [1]
     return Rule(fitting[0], ignored=ignored_target(loss)) if fitting else None
 
 
 def _elementwise(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -> Rule | None:
-    fractional = targets.is_floating_point() and bool(((targets != 0) & (targets != 1)).any())
-    # Of numbers, a squared error has its threshold at 0.5, and no classes.
-    thresholds = () if fractional else (0.0,) if targets.is_floating_point() else (0.0, 0.5)
+    floating = targets.is_floating_point()
+    if floating and bool(((targets != 0) & (targets != 1)).any()):
+        return None
     one, zero = torch.ones_like(targets[:1]), torch.zeros_like(targets[:1])
-    for threshold in thresholds:
-        score = torch.full_like(output[:1], threshold)
+
+    def costs(score: float) -> tuple[Tensor, Tensor]:
+        scores = torch.full_like(output[:1], score)
+        return loss(scores, one), loss(scores, zero)
+
+    for threshold in (0.0, 0.5):
         try:
-            costs = loss(score, one), loss(score, zero)
+            at = costs(threshold)
+            equal = bool(torch.isfinite(at[0])) and torch.allclose(*at, rtol=1e-5)
+            # A squared error of numbers has equal costs at 0.5, too. That of probabilities is large
+            # where a wrong class is certain.
+            if equal and threshold and floating:
+                equal = bool(costs(0.0)[0] > CERTAIN * at[0])
         except (RuntimeError, ValueError, IndexError):
             continue
-        if bool(torch.isfinite(costs[0])) and torch.allclose(*costs, rtol=1e-5):
+        if equal:
             return Rule(None, threshold, ignored_target(loss))
     return None
 
@@ -92,12 +105,13 @@ def count_right(output: Tensor, targets: Tensor, rule: Rule) -> Count:
     return Count(int(right.sum()), int(counted.sum()))
 
 
-def _function(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def function_of(loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function inside of a `functools.partial`, or the loss itself."""
     return getattr(loss, "func", loss)
 
 
 def ignored_target(loss: Callable[..., Tensor]) -> int | None:
-    """The target that a loss leaves out: its attribute or bound keyword `ignore_index`."""
+    """Return the target that a loss leaves out: its `ignore_index`, or None."""
     bound = getattr(loss, "keywords", {})
     value = bound.get("ignore_index", getattr(loss, "ignore_index", None))
     return value if isinstance(value, int) else None

@@ -9,18 +9,18 @@ from torch.nn import functional as F
 
 from fedlocal.criteria import Criterion
 
-# What torch leaves out where nothing is to be left out; no valid target is negative.
+# Default ignore_index of torch; no valid target is negative.
 NOTHING = -100
 
 
 class Classes(Criterion):
-    """A loss of one score for each class against the index of one.
+    """A loss of scores, one for each class, against the index of the right class.
 
-    The loss of a batch is the mean over its targets that are not left out, weighted where there
-    are weights, as in torch; 0 if all are left out, where torch has NaN.
+    The loss of a batch is the mean over its targets that are not left out, weighted as in torch if
+    there are weights. If all targets are left out it is 0, where torch has NaN.
 
     Args:
-        ignore_index: A target that is left out; None leaves out none.
+        ignore_index: Target that is left out; None leaves out none.
         class_dim: Dimension of the classes in the output: -1 as in the framework's models, 1 as in
             torch; None finds it from the shapes.
     """
@@ -36,11 +36,11 @@ class Classes(Criterion):
         return {"ignore_index": self.ignore_index, "class_dim": self.class_dim}
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:
-        """Loss of every target [batch, ...], 0 for those left out; output [batch, C, ...]."""
+        """Compute each target's loss [batch, ...], 0 if left out; output is [batch, C, ...]."""
         raise NotImplementedError
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean over the batch, [].
+        """Compute the mean over the batch, [].
 
         Args:
             output: Scores, [batch, C], [batch, ..., C] or [batch, C, ...].
@@ -54,19 +54,19 @@ class Classes(Criterion):
         return each.sum() / torch.where(total > 0, total, 1.0)
 
     def weight_of(self, target: Tensor) -> Tensor:
-        """How much every target [batch, ...] counts; 0 for those left out."""
+        """Return the weight of every target [batch, ...]; 0 for targets that are left out."""
         return target != (NOTHING if self.ignore_index is None else self.ignore_index)
 
     def dim(self, output: Tensor, target: Tensor) -> int:
-        """The dimension of the classes."""
+        """Return the dimension of the classes in the output."""
         shape, wanted = output.shape, target.shape
         fits = {-1: shape[:-1] == wanted, 1: (*shape[:1], *shape[2:]) == tuple(wanted)}
         found = [dim for dim in fits if fits[dim] and self.class_dim in (None, dim)]
         if target.is_floating_point() or output.dim() < 2 or not found:
             raise self.refused(
                 f"needs class indices of the output's shape without its classes, got output"
-                f" {list(shape)} and target {target.dtype} {list(wanted)}; use loss=mse or"
-                " loss=bce for targets that are numbers"
+                f" {list(shape)} and target {target.dtype} {list(wanted)};"
+                f" {_fix(output, target)}use loss=mse or loss=bce for targets that are numbers"
             )
         if len(found) > 1 and output.dim() > 2:
             raise self.refused(
@@ -76,7 +76,7 @@ class Classes(Criterion):
         return found[0]
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Refuse indices of no class."""
+        """Raise ValueError for indices that are no class."""
         classes = output.shape[self.dim(output, targets[: len(output)])]
         if classes < 2:
             raise self.refused(
@@ -85,22 +85,24 @@ class Classes(Criterion):
             )
         counted = targets[targets != self.ignore_index]
         if len(counted) and not 0 <= int(counted.min()) <= int(counted.max()) < classes:
+            low, high = int(counted.min()), int(counted.max())
+            from_one = (low, high) == (1, classes)
+            fix = "subtract 1" if from_one else "give the model more outputs, or ignore_index"
             raise self.refused(
-                f"has targets {int(counted.min())} to {int(counted.max())}, and the model's"
-                f" {classes} outputs are for 0 to {classes - 1}; give the model more outputs, or"
-                " ignore_index"
+                f"has targets {low} to {high}, and the model's {classes} outputs are for 0 to"
+                f" {classes - 1}; {fix}"
             )
 
 
 class CrossEntropy(Classes):
     """Cross-entropy of logits: `torch.nn.functional.cross_entropy`.
 
-    With class weights the mean is weighted, as torch has it. So a client's batch counts as one,
-    whatever classes are in it, and a rare class weighs more only within its batch.
+    With class weights the mean is weighted as in torch: the sum is divided by the weights of the
+    batch. A rare class therefore weighs more only within its batch.
 
     Args:
-        class_weights: Of each class, [C]; "balanced" is n / (C' n_c) for the n_c training labels of
-            class c, of which C' classes have some; None is 1.
+        class_weights: Weight of each class, [C]; "balanced" is n / (C' n_c) for the n_c training
+            labels of class c, where C' classes have labels; None is 1.
         label_smoothing: Share of a target that is spread evenly over all classes, in [0, 1).
         ignore_index: See `Classes`.
         class_dim: See `Classes`.
@@ -154,7 +156,7 @@ class CrossEntropy(Classes):
         )
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Refuse indices of no class, and weights for another number of them; balance."""
+        """Check indices and the number of weights; compute balanced weights."""
         super().fit(output, targets)
         classes = output.shape[self.dim(output, targets[: len(output)])]
         if self.class_weights == "balanced":
@@ -175,7 +177,7 @@ class NLL(Classes):
         return F.nll_loss(output, target, ignore_index=ignored, reduction="none")
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Refuse indices of no class, and outputs that are no log-probabilities."""
+        """Raise ValueError for indices of no class, or outputs that are no log-probabilities."""
         super().fit(output, targets)
         total = output.logsumexp(self.dim(output, targets[: len(output)])).abs().max()
         if not total < 1e-2:
@@ -183,6 +185,15 @@ class NLL(Classes):
                 "needs log-probabilities, and the exponentials of the model's outputs do not sum"
                 " to 1; end the model with log_softmax, or use loss=cross_entropy for logits"
             )
+
+
+def _fix(output: Tensor, target: Tensor) -> str:
+    """Return what to do about targets that are meant as classes; "" where shapes do not say."""
+    shape, wanted = output.shape, target.shape
+    if wanted == shape:
+        return "of one-hot rows pass the index: y.argmax(-1); "
+    indices = wanted in (shape[:-1], (*shape[:1], *shape[2:]))
+    return "for classes pass y.long(); " if indices and target.is_floating_point() else ""
 
 
 def _weights(given: Sequence[float] | str | None) -> Tensor | None:
@@ -199,7 +210,7 @@ def _weights(given: Sequence[float] | str | None) -> Tensor | None:
 
 
 def _balanced(labels: Tensor, classes: int) -> Tensor:
-    """Weights that give every class that occurs the same sum, [C]; 1 for one that does not."""
+    """Return weights [C] that give every class that occurs the same sum; 1 for other classes."""
     counts = torch.bincount(labels, minlength=classes).to(torch.float64)
     present = int((counts > 0).sum())
     return torch.where(counts > 0, len(labels) / (max(present, 1) * counts), 1.0)

@@ -14,33 +14,33 @@ from torch.nn import functional as F
 
 
 class Criterion(nn.Module):
-    """A loss that can be held against the data before a run."""
+    """A loss that can be checked against the data before a run."""
 
     def __init__(self) -> None:
-        # Torch's own takes any keywords, so that a wrong one would not be told from a right one.
+        # nn.Module.__init__ takes any keywords, so a misspelt one would not be noticed.
         super().__init__()
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Check the targets, and learn what depends on all of them.
+        """Check the targets, and compute settings that depend on all of them.
 
         Args:
-            output: Of the untrained model on the first b examples, [b, ...].
+            output: Output of the untrained model on the first b examples, [b, ...].
             targets: All targets, [n, ...].
 
         Raises:
-            ValueError: They do not suit this loss.
+            ValueError: The targets do not suit this loss.
         """
 
     def refused(self, why: str) -> ValueError:
-        """The error that says in one line why data do not suit this loss."""
+        """Return the error that says in one line why data do not suit this loss."""
         return ValueError(f"loss {type(self).__name__} {why}")
 
     def extra_repr(self) -> str:
-        """Settings, for messages and fingerprints."""
+        """Return the settings as text, for messages and fingerprints."""
         return ", ".join(f"{key}={value!r}" for key, value in self.settings().items())
 
     def settings(self) -> dict[str, Any]:
-        """Settings by name, as they were given."""
+        """Return the settings by name, as they were given."""
         return {}
 
 
@@ -48,11 +48,11 @@ class Elementwise(Criterion):
     """A mean over all elements of two tensors of one shape."""
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:
-        """Loss of every element, in the shape of `output`."""
+        """Compute the loss of every element, in the shape of `output`."""
         raise NotImplementedError
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean over all elements of `output` and `target`, both [batch, ...]; [].
+        """Compute the mean [] over all elements of `output` and `target`, both [batch, ...].
 
         Raises:
             ValueError: Shapes differ; [n, 1] against [n] would broadcast to a square.
@@ -60,12 +60,12 @@ class Elementwise(Criterion):
         if output.shape != target.shape:
             raise self.refused(
                 f"needs equal shapes, got output {list(output.shape)} and target"
-                f" {list(target.shape)}{_advice(output, target)}"
+                f" {list(target.shape)}{equal_shapes(output, target)}"
             )
         return self.each(output, target).mean()
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Refuse class indices, which are no numbers to come near to."""
+        """Raise ValueError for class indices, whose distance from an output means nothing."""
         if not targets.is_floating_point():
             raise self.refused(
                 f"needs numbers as targets, got class indices ({targets.dtype}); use"
@@ -130,7 +130,7 @@ class BinaryCrossEntropy(Elementwise):
         return {"pos_weight": self.given}
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean over all elements, []."""
+        """Compute the mean over all elements, []."""
         if not target.is_floating_point():
             wanted = output.shape[:-1] if output.shape[-1] == 1 else output.shape
             target = (target.unsqueeze(-1) if target.shape == wanted else target).to(output.dtype)
@@ -143,7 +143,7 @@ class BinaryCrossEntropy(Elementwise):
         )
 
     def fit(self, output: Tensor, targets: Tensor) -> None:
-        """Refuse targets outside [0, 1], and weights for another number of columns."""
+        """Raise ValueError for targets outside [0, 1], or weights for another number of columns."""
         if not 0 <= float(targets.min()) <= float(targets.max()) <= 1:
             raise self.refused(
                 f"needs targets in [0, 1], got {targets.min():g} to {targets.max():g}; use"
@@ -156,8 +156,8 @@ class BinaryCrossEntropy(Elementwise):
             )
 
 
-def _advice(output: Tensor, target: Tensor) -> str:
-    """The likely fix of shapes that differ by a last dimension of 1."""
+def equal_shapes(output: Tensor, target: Tensor) -> str:
+    """Return the likely fix of shapes that differ, perhaps by a last dimension of 1."""
     if output.shape == (*target.shape, 1):
         return "; give the target a last dimension of 1: y.unsqueeze(-1)"
     if target.shape == (*output.shape, 1):
@@ -169,7 +169,7 @@ def placed(loss: Any, like: Tensor) -> Any:
     """Return the loss, or a copy of a module on the device and in the dtype of `like`.
 
     Raises:
-        ValueError: It cannot be called.
+        ValueError: The loss is no function, or has parameters.
     """
     if isinstance(loss, type):
         raise ValueError(

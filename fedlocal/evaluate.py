@@ -16,13 +16,13 @@ from fedlocal.rng import Purpose, generator
 
 @dataclass(frozen=True)
 class Evaluate:
-    """How often, and on how much, the model is evaluated.
+    """Schedule and size of evaluations.
 
     Attributes:
-        every: Every so many rounds, and after the last.
-        train_examples: The train loss is measured on a fixed random subset of so many examples;
-            0 takes all of them.
-        batch_size: Examples evaluated at once; bounds the memory.
+        every: Rounds between two evaluations; the last round is always evaluated.
+        train_examples: Size of the fixed random subset that the train loss is measured on; 0 takes
+            all examples.
+        batch_size: Number of examples evaluated at once; bounds the memory.
     """
 
     every: int = 1
@@ -30,7 +30,7 @@ class Evaluate:
     batch_size: int = 500
 
     def __post_init__(self) -> None:
-        """Refuse what evaluates nothing."""
+        """Raise ValueError for numbers that evaluate nothing."""
         if self.every < 1 or self.batch_size < 1 or self.train_examples < 0:
             raise ValueError(
                 "evaluate.every and evaluate.batch_size must be >= 1 and train_examples >= 0, got"
@@ -38,11 +38,11 @@ class Evaluate:
             )
 
     def due(self, round_index: int, rounds: int) -> bool:
-        """Whether to evaluate after `round_index` of `rounds` rounds."""
+        """Return whether to evaluate after `round_index` of `rounds` rounds."""
         return round_index % self.every == 0 or round_index == rounds
 
     def subset(self, x: Tensor, y: Tensor, held: IntArray, seed: int) -> "Examples":
-        """The examples, among those that anyone holds, that the train loss is measured on."""
+        """Return the examples that clients hold and that the train loss is measured on."""
         if 0 < self.train_examples < len(held):
             rng = generator(seed, Purpose.EVALUATION)
             held = np.sort(rng.choice(held, self.train_examples, replace=False))
@@ -53,14 +53,14 @@ class Evaluate:
 
 
 class Examples(NamedTuple):
-    """x: [n, ...]. y: [n, ...]."""
+    """Inputs x [n, ...] and targets y [n, ...]."""
 
     x: Tensor
     y: Tensor
 
 
 class Score(NamedTuple):
-    """Loss and accuracy of a model on a set of examples; accuracy is None where it has none."""
+    """Loss and accuracy of a model on a set of examples; None where no accuracy is defined."""
 
     loss: float
     accuracy: float | None
@@ -72,7 +72,7 @@ def score(
 ) -> Score:
     """Evaluate a model on a whole set of examples.
 
-    The loss is that of all outputs together, without the l2 term. So it does not depend on
+    The loss is that of all outputs together, without the l2 term. Therefore it does not depend on
     `batch_size`, whatever the loss is.
 
     Args:
@@ -80,8 +80,8 @@ def score(
         x: The shared parameters, [P].
         own: The other parts of the model.
         examples: The set.
-        batch_size: Examples that the model sees at once.
-        seed: Of random numbers, for a model that draws some in eval mode too.
+        batch_size: Number of examples that the model sees at once.
+        seed: Seed of the random numbers of a model that draws some in eval mode, too.
     """
     output = outputs(objective, x, own, examples.x, batch_size, seed)
     loss = float(objective.loss(output, examples.y.clone()))
@@ -95,10 +95,10 @@ def score(
 def outputs(
     objective: Objective, x: Tensor, own: Own, inputs: Tensor, batch_size: int, seed: int = 0
 ) -> Tensor:
-    """The model's outputs on all inputs, [n, ...], at most `batch_size` of them at once."""
+    """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`."""
     key = torch.tensor(seed, device=x.device) if objective.random[1] else None
     if len(inputs) > batch_size and not objective.rowwise:
-        # What it makes of an example depends on the others: there is one right set of them.
+        # Outputs depend on the other examples of the batch; the whole set is the one defined batch.
         batch_size = len(inputs)
     parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -6,28 +6,32 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlocal.simulation import Simulation
+from fedlocal.trees import leaves
 
 
 def params_sha256(params: Tensor) -> str:
     """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
-    values = params.detach().cpu()
-    if values.dtype == torch.bfloat16:
-        # NumPy has no such type; every value is a float32.
-        values = values.float()
-    array = values.numpy()
-    return hashlib.sha256(array.astype(array.dtype.newbyteorder("<")).tobytes()).hexdigest()
+    values = _as_numpy(params.detach().cpu())
+    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _as_numpy(values: Tensor) -> NDArray[Any]:
+    # numpy has no bfloat16; its bits are those of an int16.
+    return (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def run_digest(sim: Simulation) -> str:
     """Fingerprint of what a client's round depends on besides its data and the messages.
 
     Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
-    model, loss, batches, and what local steps do to pictures, precision and gradients. Of the model
-    all tensors, also those that are never sent: frozen, personal, and buffers.
+    model, loss, batches, and what local steps do to pictures, precision and gradients. The model's
+    frozen tensors, and the parts of it that stay with the clients, count by their values.
     """
+    fixed = sim.objective.constants
     agreed = (
         version("fedlocal"),
         sim.strategy,
@@ -37,7 +41,6 @@ def run_digest(sim: Simulation) -> str:
         sim.objective.l2,
         described(sim.objective.loss),
         params_sha256(sim.start),
-        described(_beside(sim)),
         str(sim.start.dtype),
         len(sim.clients),
         sim.batch_size,
@@ -46,17 +49,10 @@ def run_digest(sim: Simulation) -> str:
         sim.objective.augment,
         sim.objective.precision,
         sim.objective.clip_norm,
+        *(f"{name} {described(tensor)}" for name, tensor in fixed.items()),
+        *map(described, leaves(sim.own)),
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()
-
-
-def _beside(sim: Simulation) -> dict[str, Any]:
-    """Tensors of the model at the start beside the shared parameters, by name."""
-    layout, model = sim.objective.layout, sim.objective.model
-    vectors = {*layout.shared.names, *layout.personal.names, *layout.buffers.names}
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    constant = {name: tensor for name, tensor in tensors.items() if name not in vectors}
-    return constant | {key: own for key, own in sim.own._asdict().items() if own != ()}
 
 
 def described(value: Any) -> str:

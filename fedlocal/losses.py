@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedlocal.class_criteria import NLL, CrossEntropy
-from fedlocal.criteria import MAE, MSE, BinaryCrossEntropy, Criterion, Huber
+from fedlocal.criteria import MAE, MSE, BinaryCrossEntropy, Criterion, Huber, equal_shapes
 
 __all__ = [
     "MAE",
@@ -81,8 +81,8 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
     """
     if output.shape != target.shape:
         raise ValueError(
-            f"squared_error needs equal shapes, got output {list(output.shape)} and target "
-            f"{list(target.shape)}; give the target a last dimension of {output.shape[-1]}"
+            f"squared_error needs equal shapes, got output {list(output.shape)} and target"
+            f" {list(target.shape)}{equal_shapes(output, target)}"
         )
     return 0.5 * (output - target).square().sum(-1).mean()
 

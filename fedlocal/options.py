@@ -9,7 +9,7 @@ Buffers = Literal["average", "personal", "frozen"]
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which parts of a model are trained, and which of them are exchanged.
+    """Options that say which parts of a model are trained, and which are exchanged.
 
     A pattern is the name of a parameter or of a module, with `*` and `?` as in file names.
 
@@ -17,13 +17,13 @@ class ModelOptions:
         frozen: Patterns of parameters that keep their values, travel nowhere and count nothing,
             like those without `requires_grad`.
         personal: Patterns of parameters that each client trains for itself and never sends.
-        buffers: What becomes of buffers that `forward` changes, as batch normalisation's running
-            statistics: "average" them with the models (uncompressed), leave them "personal", or
-            keep them "frozen" (their layers are in eval mode throughout).
+        buffers: Treatment of buffers that `forward` changes, such as running statistics: "average"
+            averages them with the models (uncompressed), "personal" leaves them with their client,
+            "frozen" keeps their values (their layers are in eval mode throughout).
+        l2: Coefficient of the term l2 / 2 |parameters|^2 of the objective.
         personal_steps: First local steps of each round that train the personal parameters alone;
             the steps after them train the shared ones alone, as in FedRep. 0 trains both in every
             step, as in FedPer.
-        l2: Adds l2 / 2 |parameters|^2 to the objective.
     """
 
     frozen: Sequence[str] = ()
@@ -33,7 +33,7 @@ class ModelOptions:
     personal_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing."""
+        """Raise ValueError for an unknown treatment of buffers, or patterns that are no list."""
         if self.buffers not in get_args(Buffers):
             allowed = ", ".join(get_args(Buffers))
             raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")

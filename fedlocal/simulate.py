@@ -39,6 +39,7 @@ from fedlocal.simulation import (
     local_steps,
 )
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_made, check_whole
 
 
 def simulate(
@@ -162,7 +163,11 @@ def prepare(
     options: ModelOptions | None = None,
 ) -> Simulation:
     """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
-    _check(strategy, rounds, batch_size, participation)
+    _check(strategy, rounds, batch_size, participation, seed)
+    check_made(
+        clock=(clock, Clock), faults=(faults, DropOut), evaluate=(evaluate, Evaluate),
+        deadline=(deadline, Deadline), goal=(goal, Goal), augment=(augment, Augment),
+    )  # fmt: skip
     where = pick_device(device)
     pool = clients if isinstance(clients, Clients) else Clients.of(clients)
     options = options or ModelOptions()
@@ -256,12 +261,14 @@ def _test(given: Any, pool: Clients, x: Tensor, y: Tensor) -> Examples:
     return Examples(inputs, targets)
 
 
-def _check(strategy: Any, rounds: int, batch_size: int | None, participation: float) -> None:
+def _check(
+    strategy: Any, rounds: int, batch_size: int | None, participation: float, seed: int
+) -> None:
     if not isinstance(strategy, Strategy):
         raise ValueError(_no_strategy(strategy))
-    if rounds < 1:
-        raise ValueError(f"rounds must be >= 1, got {rounds}")
-    if batch_size is not None and batch_size < 0:
-        raise ValueError(f"batch_size must be >= 1, or 0 for the full batch, got {batch_size}")
+    check_whole("rounds", rounds, 1)
+    if batch_size is not None:
+        check_whole("batch_size", batch_size, 0, "; 0 takes the full batch")
+    check_whole("seed", seed)
     check_participation(participation)
     strategy.check_participation(participation)

@@ -5,6 +5,7 @@ from torch import nn
 
 from fedlocal.evaluate import Evaluate
 from fedlocal.losses import cross_entropy
+from fedlocal.options import ModelOptions
 from fedlocal.participation import DropOut
 from fedlocal.runtime import Loop
 from fedlocal.simulate import prepare
@@ -36,9 +37,11 @@ def simulation(
     dtype: torch.dtype = torch.float64,
     faults: DropOut | None = None,
     every: int = 2,
+    model: nn.Module | None = None,
+    options: ModelOptions | None = None,
 ) -> Simulation:
     return prepare(
-        model=small_model(),
+        model=small_model() if model is None else model,
         clients=ragged_clients(),
         strategy=strategy,
         rounds=rounds,
@@ -54,4 +57,5 @@ def simulation(
         clock=None,
         faults=faults,
         evaluate=Evaluate(every=every),
+        options=options,
     )

@@ -26,6 +26,7 @@ LAYERS = (
         "precision",
         "memory",
         "device",
+        "whole",
     },
     {"criteria", "class_criteria", "losses"},
     {"goal", "threads", "bits", "recorded"},

@@ -1,4 +1,4 @@
-"""The line with which a run begins."""
+"""The first line that a run prints."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from fedlocal.pieces import Period
 
 
 def headline(job: Job, choices: Mapping[str, str]) -> str:
-    """Say in one line what a run trains.
+    """Return one line that says what a run trains.
 
     Args:
         job: The run.
@@ -25,7 +25,7 @@ def headline(job: Job, choices: Mapping[str, str]) -> str:
 
 
 def _steps(period: Period) -> str:
-    """Local steps between two synchronisations."""
+    """Return the number of local steps between two synchronisations, as text."""
     if isinstance(period, ConstantPeriod):
         return f"H={period.period}"
     if not isinstance(period, SwitchPeriod):

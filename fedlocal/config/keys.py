@@ -1,4 +1,4 @@
-"""Refusing keys that nothing reads, and keys that a run fills in itself."""
+"""Checks that refuse keys that nothing reads, and keys that a run fills in itself."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from fedlocal.config.known import top_level
 from fedlocal.config.refusal import meant
 
-# How many arguments a run puts in front of the keywords when it calls what a group names, and what
-# they are called in ours.
+# For each group: the number of arguments that a run passes before the keywords, and their names in
+# the options of fedlocal.
 FILLED: dict[str, tuple[int, tuple[str, ...]]] = {
     "model": (2, ("input_shape", "num_outputs", "num_tokens")),
     "partition": (2, ("labels", "client_ids", "num_clients")),
@@ -22,7 +22,7 @@ REFERENCE = re.compile(r"\$\{([^${}:]+)\}")
 
 
 def check_top_level(cfg: DictConfig, *readers: DictConfig) -> None:
-    """Refuse a key of the top level that nothing reads, and keys of a group without an option.
+    """Raise ValueError for a top-level key that nothing reads, or keys of a group without option.
 
     Args:
         cfg: The configuration.
@@ -45,19 +45,19 @@ def check_top_level(cfg: DictConfig, *readers: DictConfig) -> None:
 
 
 def check_filled(place: str, key: str, target: Callable[..., Any]) -> None:
-    """Refuse a key that the run fills in itself.
+    """Raise ValueError for a key that the run fills in itself.
 
     Args:
         place: The group, or a group in it.
         key: The key.
-        target: What the run calls.
+        target: Function or class that the run calls.
 
     Raises:
         ValueError: Names the key, and what to give instead.
     """
     group = place.split(".")[0]
     if group not in FILLED or (group == "loss" and isinstance(target, type)):
-        # A loss that is a class is made of its keywords alone.
+        # A loss that is a class is constructed from its keywords alone.
         return
     count, names = FILLED[group]
     if key in (*names, *_parameters(target)[:count]):
@@ -66,7 +66,7 @@ def check_filled(place: str, key: str, target: Callable[..., Any]) -> None:
 
 
 def check_hydras(place: str, group: Mapping[Any, Any]) -> None:
-    """Refuse keys that change how an option is made instead of what it is.
+    """Raise ValueError for keys of Hydra, which would change how an option is made.
 
     Raises:
         ValueError: Names the key.
@@ -91,6 +91,6 @@ def _parameters(target: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _references(cfg: DictConfig) -> Iterator[str]:
-    """Top-level keys that values refer to, such as H in ${ceil_div:${steps},${H}}."""
+    """Yield the top-level keys that values refer to, such as H in ${ceil_div:${steps},${H}}."""
     text = OmegaConf.to_yaml(cfg, resolve=False)
     return (path.strip().split(".")[0] for path in REFERENCE.findall(text))

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 @cache
 def top_level() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Its keys, and its groups."""
+    """Return the keys of conf/config.yaml, and its groups."""
     main = OmegaConf.create(files("conf").joinpath("config.yaml").read_text(encoding="utf-8"))
     assert isinstance(main, DictConfig)
     chosen = [item for item in main.defaults if not isinstance(item, str)]

@@ -1,4 +1,4 @@
-"""Finding what a `_target_` names: in a package, or in a user's file where the command is given."""
+"""Lookup of a `_target_`: in a package, or in a user's file where the command is given."""
 
 import traceback
 from difflib import get_close_matches
@@ -8,15 +8,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# Names that a refusal shows.
+# Largest number of names that a refusal lists.
 SHOWN = 8
 
 
 def located(place: str, path: str) -> Any:
-    """The callable of a dotted path.
+    """Return the callable of a dotted path.
 
     Args:
-        place: The group that names it, for the message.
+        place: Group of the configuration, for the message.
         path: For example "mine.Net".
 
     Raises:
@@ -36,7 +36,7 @@ def located(place: str, path: str) -> Any:
 
 
 def _inside(given: str, found: Any, name: str) -> Any:
-    """An attribute, or a module of a package."""
+    """Return an attribute, or a module of a package."""
     if hasattr(found, name):
         return getattr(found, name)
     module = f"{found.__name__}.{name}" if hasattr(found, "__path__") else ""
@@ -60,11 +60,11 @@ def _imported(given: str, module: str) -> ModuleType:
 
 
 def _failure(error: Exception) -> str:
-    """Where the import of a file broke off, and why."""
+    """Return the line at which the import of a file failed, and the error."""
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}: SyntaxError: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    # What imports modules stands between the file and the module that it asks for.
+    # Frames of importlib stand between the file and the module that it imports.
     own = [frame for frame in frames if "importlib" not in frame.filename]
     at = [frame for frame in own if frame.filename != __file__]
     line = f"{Path(at[-1].filename).name}, line {at[-1].lineno}: " if at else ""
@@ -74,7 +74,7 @@ def _failure(error: Exception) -> str:
 def _named(found: Any) -> str:
     name = getattr(found, "__name__", repr(found))
     file = getattr(found, "__file__", None)
-    # A package of the same name would hide a file of the user's.
+    # The file shows whether a package of the same name hides the user's own.
     return f"{name} ({file})" if file else name
 
 
@@ -85,7 +85,7 @@ def _choice(found: Any) -> str:
 
 
 def _public(found: Any) -> list[str]:
-    """Names of what is defined there, the imported left out where something is defined."""
+    """Return the public names defined in a module; if there are none, the imported ones."""
     names = [name for name in vars(found) if not name.startswith("_")] if _open(found) else []
     home = getattr(found, "__name__", None)
     own = [name for name in names if getattr(vars(found)[name], "__module__", None) == home]

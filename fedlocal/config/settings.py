@@ -133,7 +133,20 @@ def _require(key: str, value: Any, hint: Any) -> None:
     if not _suits(value, hint):
         words = dict.fromkeys(_word(kind) for kind in _kinds(hint))
         allowed = " or ".join(word for word in words if word) or "another kind of value"
-        raise ValueError(f"{key} must be {allowed}, got {value!r}")
+        raise ValueError(f"{key} must be {allowed}, got {value!r}{_as_list(key, value, hint)}")
+
+
+def _as_list(key: str, value: Any, hint: Any) -> str:
+    """How to write a list of texts, where numbers among them need quotes; "" for other keys."""
+    if not any(_item(kind) is str for kind in _kinds(hint)):
+        return ""
+    given = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not given or not all(isinstance(each, str | int | float) for each in given):
+        return f"; for example {key}=[head]"
+    if all(isinstance(each, str) for each in given):
+        return f"; for example {key}=[{','.join(given)}]"
+    quoted = ",".join(f'"{each}"' for each in given)
+    return f"; quote numbers: '{key}=[{quoted}]'"
 
 
 def _word(kind: Any) -> str:

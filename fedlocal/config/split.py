@@ -16,16 +16,16 @@ from fedlocal.data.dataset import Dataset
 
 
 class Partition(Protocol):
-    """What a partition scheme returns, as far as a run needs it."""
+    """The attributes and methods that a run needs of a partition."""
 
     chunks: tuple[tuple[IntArray, ...], ...]
 
     def credit(self) -> NDArray[np.float64]:
-        """Weight of each client in which every example counts once in all, [K]."""
+        """Return the clients' weights, [K], in which every example counts once in total."""
         ...
 
     def digest(self) -> str:
-        """Fingerprint of the split."""
+        """Return a fingerprint of the split."""
         ...
 
     def save(self, path: str, labels: NDArray[np.int64]) -> None:
@@ -34,14 +34,14 @@ class Partition(Protocol):
 
 
 def labels_of(dataset: Dataset) -> NDArray[np.int64]:
-    """Column that schemes split by, [n]: classes, or zeros where there are none."""
+    """Return the column that schemes split by, [n]: classes, or zeros without classes."""
     if dataset.num_classes is None:
         return np.zeros(len(dataset.y_train), dtype=np.int64)
     return dataset.y_train.cpu().numpy()
 
 
 def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -> Partition:
-    """The chosen scheme's split of the training examples.
+    """Split the training examples by the chosen scheme.
 
     Raises:
         ValueError: The scheme or its seed does not fit the data or the number of clients.
@@ -69,7 +69,7 @@ def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -
 
 
 def _scheme(cfg: DictConfig) -> tuple[Any, int]:
-    """The partition scheme, called as scheme(labels, K, seed=seed), and its seed.
+    """Return the partition scheme, called as scheme(labels, K, seed=seed), and its seed.
 
     Raises:
         ValueError: A base has a seed of its own, or the seed is negative.
@@ -92,7 +92,7 @@ def _scheme(cfg: DictConfig) -> tuple[Any, int]:
 
 
 def _by_client_id(scheme: "partial[Any] | Callable[..., Any]") -> bool:
-    """Whether the scheme, or the base it is built on, splits by a column of client ids."""
+    """Return whether the scheme, or the base it is built on, splits by client ids."""
     if isinstance(scheme, partial):
         base = scheme.keywords.get("base")
         return _by_client_id(base if base is not None else scheme.func)

@@ -1,4 +1,4 @@
-"""Tensors of numbers, out of any array of numbers and without loss; what is none is refused."""
+"""Lossless conversion of arrays of numbers to tensors; anything else is refused."""
 
 import logging
 from typing import Any
@@ -16,7 +16,7 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def as_inputs(values: Any, label: str) -> Tensor:
-    """Inputs [n, ...] as float32, float64 or, for token indices, int64.
+    """Return inputs [n, ...] as float32, float64 or, for token indices, int64.
 
     Raises:
         ValueError: Bytes or bools, whose meaning is not known; NaN or inf; no numbers.
@@ -35,7 +35,7 @@ def as_inputs(values: Any, label: str) -> Tensor:
 
 
 def as_targets(values: Any, label: str) -> Tensor:
-    """Targets [n, ...] as float32 or float64, and bools and integers as int64.
+    """Return targets [n, ...] as float32 or float64; bools and integers become int64.
 
     Raises:
         ValueError: NaN or inf; no numbers.
@@ -46,7 +46,7 @@ def as_targets(values: Any, label: str) -> Tensor:
 
 
 def as_tensor(values: Any, label: str) -> Tensor:
-    """A tensor of numbers of any values [n, ...], without loss; float16 becomes float32.
+    """Return values [n, ...] as a tensor of numbers, without loss; float16 becomes float32.
 
     Raises:
         ValueError: Not an array of real numbers, or one without a first dimension.
@@ -62,7 +62,7 @@ def as_tensor(values: Any, label: str) -> Tensor:
 
 
 def as_numbers(values: NDArray[Any], label: str) -> Tensor:
-    """Inputs out of a file as floating numbers: bytes are pixels, divided by 255.
+    """Return inputs of a file as floating numbers; bytes are pixels, divided by 255.
 
     Other whole numbers become float32, and floats keep their precision.
 
@@ -86,7 +86,7 @@ def as_numbers(values: NDArray[Any], label: str) -> Tensor:
 
 
 def check_finite(values: Tensor, label: str) -> None:
-    """Raise ValueError for NaN or inf, with the first row that has some."""
+    """Raise ValueError for NaN or inf; the message has the first row with one."""
     if not values.is_floating_point():
         return
     bad = ~torch.isfinite(values)
@@ -98,7 +98,7 @@ def check_finite(values: Tensor, label: str) -> None:
 
 
 def placed(values: Tensor, like: Tensor, label: str) -> Tensor:
-    """The values on the device of `like`, and in its dtype where both are floating.
+    """Return the values on the device of `like`, and in its dtype where both are floating.
 
     Raises:
         ValueError: A number that is too large for the dtype.
@@ -115,7 +115,7 @@ def placed(values: Tensor, like: Tensor, label: str) -> Tensor:
 
 
 def of_array(values: Any, label: str) -> Tensor:
-    """A tensor of a number, or of an array or nested list of numbers; float16 stays float16.
+    """Return a tensor of a number, an array or a nested list of numbers; float16 stays float16.
 
     Raises:
         ValueError: Python objects, text, complex numbers, lists of different lengths.
@@ -140,5 +140,5 @@ def of_array(values: Any, label: str) -> Tensor:
 
 
 def short(dtype: torch.dtype) -> str:
-    """Name of a dtype: float32."""
+    """Return the short name of a dtype: float32."""
     return str(dtype).removeprefix("torch.")

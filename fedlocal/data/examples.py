@@ -1,7 +1,7 @@
-"""Examples as users give them, made into tensors (x, y), and the one check of all of them.
+"""Conversion of users' examples to tensors (x, y), with the checks that all of them pass.
 
-What a client holds comes from Python or through a dataset of the configuration. Both doors lead
-here, so that both refuse the same, in one line that begins with whose examples they are.
+Examples come from Python or from a dataset of the configuration. Both are checked here, and refused
+in one line that begins with whose examples they are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ _SHOULD_BE = "a pair (x, y), a map-style Dataset of (x, y) or a list of (x, y)"
 
 
 def examples(given: Any, name: str, pixels: Pixels | None = None) -> tuple[Tensor, Tensor]:
-    """Make one set of examples into tensors and check them.
+    """Convert one set of examples to tensors and check them.
 
     A Dataset and a list are read once, item by item, and stacked: a random transform is drawn once
     for the whole run (`augment` draws anew in every step).
@@ -27,8 +27,8 @@ def examples(given: Any, name: str, pixels: Pixels | None = None) -> tuple[Tenso
     Args:
         given: A pair (x [n, ...], y [n, ...]) of tensors or numpy arrays, a TensorDataset of two
             tensors, any map-style Dataset of items (x, y), or a list of such items.
-        name: Whose they are, for messages: "client 3".
-        pixels: What uint8 inputs mean; None where inputs are numbers.
+        name: Owner of the examples, for messages: "client 3".
+        pixels: Meaning of uint8 inputs; None where inputs are numbers.
 
     Returns:
         Inputs, float32, float64, or int64 for token indices (uint8 with `pixels`); targets,
@@ -57,7 +57,7 @@ def examples(given: Any, name: str, pixels: Pixels | None = None) -> tuple[Tenso
 
 
 def one_each(clients: Any) -> list[Any]:
-    """List what each client is given.
+    """Return a list of the clients' examples.
 
     Raises:
         ValueError: A dict, a single pair or a single dataset, or nobody.
@@ -80,7 +80,7 @@ def one_each(clients: Any) -> list[Any]:
 
 
 def check_alike(pairs: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) -> None:
-    """Raise ValueError where two sets have examples of other shapes, dtypes or devices."""
+    """Raise ValueError if two sets have examples of different shapes, dtypes or devices."""
     for part, tensors in zip("xy", zip(*pairs, strict=True), strict=True):
         first = _form(tensors[0])
         for name, tensor in zip(names, tensors, strict=True):
@@ -92,14 +92,14 @@ def check_alike(pairs: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) ->
 
 
 def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y") -> None:
-    """Check that targets are classes of a model that is trained by `fedlocal.losses.cross_entropy`.
+    """Raise ValueError unless targets are classes as `fedlocal.losses.cross_entropy` takes them.
 
     Args:
         output_shape: Shape of the model's output for a batch, (batch, ..., C); C = 1 is the logit
             of class 1 against class 0.
         targets: All targets, [n, ...]; must be int64 class indices, 0..C-1 (0..1 for C = 1), of
             shape [n, *output_shape[1:-1]].
-        name: What messages call the targets.
+        name: Name of the targets in messages.
 
     Raises:
         ValueError: One-hot rows, floating labels, another shape, a label that is no class.
@@ -125,10 +125,55 @@ def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y")
             f"{name} is {short(targets.dtype)}, and cross_entropy takes class indices: "
             + (f"pass {name}.long()" if whole else "for regression pass loss=squared_error")
         )
-    _check_range(targets, outputs, classes, name)
+    skip = "pass loss=torch.nn.functional.cross_entropy, which skips labels of -100"
+    _check_range(targets, outputs, classes, name, skip)
 
 
-def _check_range(targets: Tensor, outputs: int, classes: int, name: str) -> None:
+def check_indices(
+    output_shape: Sequence[int], targets: Tensor, ignored: int = -100, name: str = "y"
+) -> None:
+    """Raise ValueError if targets do not suit torch's losses of classes (`nn.CrossEntropyLoss`).
+
+    Shapes that are neither class indices nor one-hot rows are left to the loss.
+
+    Args:
+        output_shape: Shape of the model's output for a batch, (batch, C, ...).
+        targets: All targets, [n, ...]: class indices, or probabilities of the output's shape.
+        ignored: Index that the loss leaves out.
+        name: Name of the targets in messages.
+
+    Raises:
+        ValueError: One-hot integers, floating labels, a column [n, 1], a label that is no class.
+
+    >>> check_indices((32, 10), torch.tensor([0, 9, -100]))
+    """
+    each, outputs = list(targets.shape[1:]), list(output_shape[1:])
+    if not outputs or (targets.is_floating_point() and each == outputs):
+        return
+    if each == outputs and _one_hot(targets.movedim(1, -1), outputs[0]):
+        raise ValueError(
+            f"{name} is one-hot {_rows(targets)}; the loss takes class indices: pass"
+            f" {name}.argmax(1)"
+        )
+    if each == [*outputs[1:], 1]:
+        raise ValueError(
+            f"{name} is {_rows(targets)} and the model's output [n, {_commas(outputs)}]; the loss"
+            f" takes class indices {_rows(targets, outputs[1:])}: pass {name}.squeeze(-1)"
+        )
+    if each != outputs[1:]:
+        return
+    if targets.is_floating_point():
+        raise ValueError(
+            f"{name} is {short(targets.dtype)}, and the loss takes class indices: pass"
+            f" {name}.long()"
+        )
+    counted = targets[targets != ignored]
+    if len(counted):
+        lowest = int(counted.min())
+        _check_range(counted, outputs[0], outputs[0], name, f"give the loss ignore_index={lowest}")
+
+
+def _check_range(targets: Tensor, outputs: int, classes: int, name: str, skip: str) -> None:
     low, high = int(targets.min()), int(targets.max())
     if 0 <= low and high < classes:
         return
@@ -140,8 +185,7 @@ def _check_range(targets: Tensor, outputs: int, classes: int, name: str) -> None
         raise ValueError(f"{given}pass ({name} + 1) // 2")
     if low < 0:
         raise ValueError(
-            f"{given}leave out the {int((targets < 0).sum())} examples below 0, or pass"
-            " loss=torch.nn.functional.cross_entropy, which skips labels of -100"
+            f"{given}leave out the {int((targets < 0).sum())} examples below 0, or {skip}"
         )
     raise ValueError(f"{given}make the model with {high + 1} outputs, or renumber the labels")
 

@@ -1,5 +1,6 @@
 """Data of a user's own, from what his function returns."""
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedlocal.data.arrays import short
 from fedlocal.data.dataset import Dataset, of_fields
+from fedlocal.data.labels import count_classes
+
+log = logging.getLogger(__name__)
 
 
 def as_dataset(made: Any, name: str) -> Dataset:
@@ -36,7 +41,7 @@ def as_dataset(made: Any, name: str) -> Dataset:
         )
     x_train, y_train, *rest = map(_tensor(name), made)
     x_test, y_test = rest or (None, None)
-    targets = [_targets(y) for y in (y_train, y_test) if y is not None]
+    targets = [_targets(name, y) for y in (y_train, y_test) if y is not None]
     if len({y.is_floating_point() for y in targets}) > 1:
         given = " and y_test ".join(str(y.dtype) for y in targets)
         raise ValueError(
@@ -60,15 +65,26 @@ def _tensor(name: str) -> Callable[[Any], Tensor]:
     return convert
 
 
-def _targets(y: Tensor) -> Tensor:
-    """Class indices as int64; numbers as columns, which is what a model of one output gives."""
-    if not y.is_floating_point():
-        return y.to(torch.int64)
-    return y.unsqueeze(1) if y.dim() == 1 else y
+def _targets(name: str, y: Tensor) -> Tensor:
+    """Return class indices as int64, and numbers as columns, as a model of one output has them."""
+    if y.is_floating_point():
+        if len(y) and bool((y == y.round()).all()):
+            log.warning(
+                "dataset %s: the targets are %s and are read for regression, though all are whole"
+                " numbers; class indices are integers: y.long(), of one-hot rows y.argmax(1)",
+                *(name, short(y.dtype)),
+            )
+        return y.unsqueeze(1) if y.dim() == 1 else y
+    if y.dim() != 1:
+        raise ValueError(
+            f"dataset {name}: y is {short(y.dtype)} {list(y.shape)}; classes are indices [n], of"
+            " one-hot rows y.argmax(1), and numbers to predict are floating"
+        )
+    return y.to(torch.int64)
 
 
 def _num_classes(name: str, parts: Sequence[Tensor]) -> int:
-    """The largest label plus one."""
+    """Count classes as the largest label plus one."""
     if len(parts[0]) == 0:
         raise ValueError(f"dataset {name}: the train set is empty")
-    return max(int(y.max()) for y in parts if len(y)) + 1
+    return count_classes(torch.cat([*parts]).numpy(force=True), f"dataset {name}")

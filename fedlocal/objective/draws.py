@@ -12,7 +12,7 @@ from fedlocal.objective.stream import Shape, Stream
 
 
 class UnkeyedError(ValueError):
-    """A random function that cannot be drawn from a key."""
+    """Raised where a random function cannot be drawn from a key."""
 
 
 def _dropout(k: Stream, input: Tensor, p: float = 0.5, training: bool = True, inplace=False):
@@ -26,7 +26,7 @@ def _feature_dropout(
 
 
 def _feature_dropout_of(batched_dims: int) -> Callable[..., Tensor]:
-    """Dropout of whole channels of inputs [N, C, ...] with so many dimensions, or [C, ...]."""
+    """Return dropout of whole channels, for inputs [N, C, ...] of `batched_dims` dimensions."""
 
     def draw(k: Stream, input: Tensor, p: float = 0.5, training: bool = True, inplace=False):
         shape = _per_channel(input, batched_dims)
@@ -48,7 +48,7 @@ def _dropped(k: Stream, x: Tensor, p: float, training: bool, inplace: bool, shap
     return x.mul_(scaled) if inplace else x * scaled
 
 
-# The value that SELU saturates at: -scale * alpha.
+# SELU saturates at this value: -scale * alpha.
 SATURATED = -1.7580993408473766
 
 
@@ -61,7 +61,7 @@ def _feature_alpha_dropout(k: Stream, input: Tensor, p: float = 0.5, training=Fa
 
 
 def _alpha_dropped(k: Stream, x: Tensor, p: float, training: bool, inplace: bool, shape: Shape):
-    """Dropout that keeps mean and variance of self-normalising networks.
+    """Apply the dropout that keeps mean and variance of self-normalising networks.
 
     Reference: Klambauer et al. Self-Normalizing Neural Networks. 2017.
     https://arxiv.org/abs/1706.02515
@@ -94,7 +94,7 @@ def _attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Scaled dot-product attention, written out where its weights are dropped.
+    """Compute scaled dot-product attention, written out where its weights are dropped.
 
     Reference: Vaswani et al. Attention Is All You Need. 2017. https://arxiv.org/abs/1706.03762
     """
@@ -133,7 +133,7 @@ def _randn_like(k: Stream, input: Tensor, *, dtype: torch.dtype | None = None, *
 
 
 def _asked(size: tuple[Any, ...], options: dict[str, Any]) -> tuple[Shape, torch.dtype]:
-    """Shape and dtype that a factory was asked for: sizes one by one, as a tuple, or by name."""
+    """Return the shape and dtype asked of a factory: sizes one by one, as a tuple, or by name."""
     shape = options.get("size", size[0] if len(size) == 1 and not _is_int(size[0]) else size)
     return tuple(shape), options.get("dtype") or torch.get_default_dtype()
 
@@ -184,16 +184,16 @@ def _multinomial(k: Stream, input: Tensor, num_samples: int, replacement: bool =
         ends = (input / input.sum(-1, keepdim=True)).cumsum(-1).unsqueeze(-2)
         drawn = (k.uniform(shape, input.dtype) >= ends).sum(-1)
         return drawn.clamp(max=input.shape[-1] - 1)
-    # The largest of log p + Gumbel noise are a sample without replacement.
+    # The indices of the largest log p + Gumbel noise are a sample without replacement.
     noise = -torch.log(-torch.log1p(-k.uniform(tuple(input.shape), input.dtype)))
     return (input.log() + noise).topk(num_samples, -1).indices
 
 
 def _recurrent(function: Any) -> Callable[..., Any]:
-    """A recurrent layer as it is, unless it draws dropout between its layers."""
+    """Return a recurrent function that raises UnkeyedError for dropout between its layers."""
 
     def call(k: Stream, *args: Any) -> Any:
-        # Of packed sequences, the batch sizes come second and move the others by one.
+        # Packed sequences have their batch sizes second, which moves the others by one.
         first = 5 if isinstance(args[2], list | tuple) else 6
         p, train = args[first : first + 2]
         if p and train:
@@ -207,7 +207,7 @@ def _recurrent(function: Any) -> Callable[..., Any]:
 
 
 def _in_place(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A method that fills a tensor: `draw` gives the values for its shape."""
+    """Return a method that fills a tensor with the values that `draw` gives for its shape."""
 
     def fill(k: Stream, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         dtype = t.dtype if t.is_floating_point() else torch.float32
@@ -232,7 +232,7 @@ def _batched(function: Any) -> Callable[..., Tensor]:
 
 
 T = torch.Tensor
-# Functions written in Python that draw inside.
+# Functions of torch, written in Python, that draw random numbers inside.
 COMPOSED = {F.multi_head_attention_forward, F.gumbel_softmax}
 DRAWS: dict[Any, Callable[..., Any]] = {
     F.dropout: _dropout,

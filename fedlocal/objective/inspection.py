@@ -1,7 +1,7 @@
 """A trial of a user's model and loss on one batch, before the first round.
 
-Finds what the rest of a run has to know (buffers that `forward` changes, random functions), and
-refuses in one line what no run can compute right.
+The trial finds the buffers that `forward` changes and the random functions that it calls, which the
+rest of a run has to know. It refuses in one line what no run can compute right.
 """
 
 import pickle
@@ -18,10 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fedlocal.criteria import Criterion
+from fedlocal.losses import squared_error
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
 
-# Any number will do: outcomes with the same key must be equal.
+# Beginning of torch's warning.
+BROADCAST = "Using a target size"
+# Key of the trials. Outcomes with equal keys must be equal, whatever the key is.
 KEY = 20_261_128
 
 
@@ -31,17 +35,15 @@ class Traits(NamedTuple):
     changed: Names of the buffers that `forward` changes in train mode.
     random: Whether model or loss draw random numbers in train mode, and in eval mode.
     rowwise: Whether the model in eval mode looks at each example by itself.
-    output: Shape of the model's output on the batch.
     """
 
     changed: tuple[str, ...]
     random: tuple[bool, bool]
     rowwise: bool
-    output: tuple[int, ...]
 
 
 class Drawn(TorchDispatchMode):
-    """Notes the names of the random operations that are called inside the context."""
+    """Records the names of the random operations that are called inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class Drawn(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # Nothing is compiled here; the default imports all of torch._dynamo, which takes seconds.
+        # Nothing is compiled here. The default imports all of torch._dynamo, which takes seconds.
         return False
 
     def __torch_dispatch__(
@@ -62,7 +64,7 @@ class Drawn(TorchDispatchMode):
 
 
 def _draws(operation: Any, args: Any, kwargs: dict[str, Any] | None) -> bool:
-    """Whether a call is random: attention is only with a dropout probability."""
+    """Return whether a call is random; attention is random only with a dropout probability."""
     names = [argument.name for argument in operation._schema.arguments]
     given = dict(zip(names, args, strict=False)) | (kwargs or {})
     return "dropout_p" not in names or bool(given.get("dropout_p", 0.0))
@@ -86,7 +88,7 @@ class Subject:
     targets: Tensor
 
     def parameters(self) -> list[Tensor]:
-        """The trained parameters."""
+        """Return the trained parameters."""
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def trial(self, keyed: bool = False) -> Trial:
@@ -98,9 +100,11 @@ class Subject:
             return Trial(output, self._loss(output), drawn.names)
 
     def output(self) -> Tensor:
-        """The model's output on the batch, [B, ...]."""
+        """Compute the model's output on the batch, [B, ...]."""
         about = f"a batch of shape {list(self.inputs.shape)} ({self.inputs.dtype})"
-        with _said(f"the model fails on {about}"):
+        whole = not self.inputs.is_floating_point()
+        advice = "; to a model of numbers, and not of tokens, pass x.float()" if whole else ""
+        with _said(f"the model fails on {about}", advice):
             output = self.model(self.inputs.clone())
         if not isinstance(output, Tensor):
             raise ValueError(
@@ -117,10 +121,20 @@ class Subject:
     def _loss(self, output: Tensor) -> Tensor:
         shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
         failing = _said(f"the loss fails on {shapes} ({self.targets.dtype})")
-        with failing, warnings.catch_warnings():
-            # torch only warns where [n, 1] meets [n], and computes n x n differences.
-            warnings.filterwarnings("error", message="Using a target size")
-            value = self.loss(output, self.targets.clone())
+        try:
+            with failing, warnings.catch_warnings():
+                # torch only warns where [n, 1] meets [n], and computes n x n differences.
+                warnings.filterwarnings("error", message=BROADCAST)
+                value = self.loss(output, self.targets.clone())
+        except ValueError as error:
+            cause = error.__cause__
+            if isinstance(cause, UserWarning) and str(cause).startswith(BROADCAST):
+                raise ValueError(_unequal(output, self.targets)) from error
+            ours = isinstance(self.loss, Criterion) or self.loss is squared_error
+            if isinstance(cause, ValueError) and ours:
+                # The loss's own message is complete.
+                raise cause from error
+            raise
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
             found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(
@@ -139,9 +153,9 @@ def inspect(
     """Try a model, in train and in eval mode, and a loss on one batch.
 
     Args:
-        model: In train mode; is not changed.
+        model: The model in train mode; it is not changed.
         loss: (output, targets) -> scalar.
-        inputs: As the model sees them, [B, ...].
+        inputs: Inputs of the model, [B, ...].
         targets: [B, ...].
 
     Raises:
@@ -166,12 +180,12 @@ def inspect(
         second = evaluated.trial()
         rowwise = not second.drawn and _is_rowwise(evaluated)
     random = bool(first.drawn), bool(second.drawn)
-    return Traits(changed, random, rowwise, tuple(first.output.shape))
+    return Traits(changed, random, rowwise)
 
 
 @torch.no_grad()
 def _is_rowwise(subject: Subject) -> bool:
-    """Whether outputs of a batch are those of its halves; tried at parameters that are not zero."""
+    """Return whether outputs of a batch are those of its halves, at moved parameters."""
     generator = torch.Generator().manual_seed(KEY)
     for p in subject.model.parameters():
         if p.is_floating_point():
@@ -185,7 +199,7 @@ def _is_rowwise(subject: Subject) -> bool:
 
 
 def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) -> None:
-    """Refuse a model whose outcome depends on more than its tensors and the key."""
+    """Raise ValueError if the outcome depends on more than the model's tensors and the key."""
     outcomes, attributes = [], []
     for _ in range(3):
         _restore(subject.model, before)
@@ -200,7 +214,7 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
             )
         outcomes.append(outcome)
         attributes.append(_attributes(subject.model))
-    # The first call may set attributes up.
+    # The first call may create attributes.
     for name, value in attributes[1].items():
         if attributes[2].get(name) != value:
             raise ValueError(
@@ -225,25 +239,39 @@ def _check_written(model: nn.Module, before: dict[str, Tensor]) -> None:
 
 
 def _check_pairing(loss: Callable[..., Tensor], output: Tensor, targets: Tensor) -> None:
-    """Refuse a loss that broadcasts outputs [B, 1] against targets [B] to a square [B, B]."""
+    """Raise ValueError if the loss broadcasts outputs [B, 1] and targets [B] to a square [B, B]."""
     shapes = {tuple(output.shape), tuple(targets.shape)}
     one_column = output.dim() != targets.dim() and len({s[:1] for s in shapes}) == 1
     if not one_column or not targets.is_floating_point() or output.numel() != targets.numel():
         return
-    # With distinct outputs and targets, a loss of pairs notices which belong together.
+    # With distinct outputs and targets, a loss of pairs changes when the targets are reordered.
     count = torch.arange(output.numel(), dtype=output.dtype, device=output.device)
     outputs, values = (0.1 * count).reshape(output.shape), count.square().reshape(targets.shape)
     together, shuffled = loss(outputs, values), loss(outputs, values.flip(0))
     if len(output) > 1 and torch.allclose(together, shuffled, rtol=1e-5, atol=0):
-        raise ValueError(
-            f"the loss compares every output with every target: output {list(output.shape)} and"
-            f" targets {list(targets.shape)} are broadcast to a square; give the targets the"
-            f" output's shape, for example y.unsqueeze(1)"
-        )
+        raise ValueError(_unequal(output, targets))
+
+
+def _unequal(output: Tensor, targets: Tensor) -> str:
+    """Say that a loss broadcasts outputs against targets of another shape, and what to do."""
+    shapes = f"output {list(output.shape)} and targets {list(targets.shape)}"
+    square = f"the loss compares every output with every target: {shapes} are broadcast to a square"
+    if output.shape == (*targets.shape, 1):
+        last = targets.dim()
+        return f"{square}; give both one shape: y.unsqueeze({last}) or output.squeeze({last})"
+    if targets.shape == (*output.shape, 1):
+        last = output.dim()
+        return f"{square}; give both one shape: y.squeeze({last}) or output.unsqueeze({last})"
+    advice = (
+        "give both one shape"
+        if targets.is_floating_point()
+        else "for class indices take a loss of classes, such as cross_entropy"
+    )
+    return f"the loss compares numbers one by one, and {shapes} differ in shape; {advice}"
 
 
 def _changed(model: nn.Module, before: dict[str, Tensor]) -> tuple[str, ...]:
-    """Names of the buffers that differ from before."""
+    """Return the names of the buffers that differ from before."""
     return tuple(name for name, b in model.named_buffers() if not _same(b, before[name]))
 
 
@@ -265,7 +293,7 @@ def _restore(model: nn.Module, values: dict[str, Tensor]) -> None:
 
 
 def _attributes(model: nn.Module) -> dict[str, bytes]:
-    """Python values, not tensors, that modules hold, by name."""
+    """Return the pickled Python values, not tensors, that modules hold, by name."""
     return dict(_plain_values(model))
 
 
@@ -285,7 +313,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy. Raises ValueError if there can be none."""
+    """Return a deep copy.
+
+    Raises:
+        ValueError: The model cannot be copied.
+    """
     try:
         return deepcopy(model)
     except (RuntimeError, TypeError) as error:
@@ -296,18 +328,23 @@ def copied(model: nn.Module) -> nn.Module:
 
 
 class _said:
-    """Turn what user code raises into a ValueError of one line that begins so."""
+    """Turns what user code raises into a ValueError of one line.
 
-    def __init__(self, beginning: str) -> None:
-        self._beginning = beginning
+    Args:
+        beginning: First words of the message, which name the call that failed.
+        ending: Advice at the end of the message, with a semicolon before it.
+    """
+
+    def __init__(self, beginning: str, ending: str = "") -> None:
+        self._beginning, self._ending = beginning, ending
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, UnkeyedError):
-            text = f"{self._beginning}: {type(error).__name__}: {_first_line(error)}"
-            raise ValueError(text) from error
+            said = f"{type(error).__name__}: {_first_line(error)}"
+            raise ValueError(f"{self._beginning}: {said}{self._ending}") from error
 
 
 def _first_line(error: BaseException) -> str:
@@ -315,7 +352,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class _unmoved:
-    """Refuse what moves the global random states of Python or NumPy; torch's is put back."""
+    """Refuses code that moves the global random states of Python or NumPy; torch's is restored."""
 
     def __enter__(self) -> None:
         self._before, self._torch = _global_states(), torch.get_rng_state()
@@ -332,6 +369,6 @@ class _unmoved:
 
 
 def _global_states() -> dict[str, bytes]:
-    """The global random states of Python and NumPy, by name."""
+    """Return the pickled global random states of Python and NumPy, by name."""
     states = {"Python's random": random.getstate(), "numpy.random": np.random.get_state()}
     return {name: pickle.dumps(state) for name, state in states.items()}

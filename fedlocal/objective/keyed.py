@@ -1,4 +1,4 @@
-"""Random functions inside a user's model, drawn from a key.
+"""Random functions inside a user's model, whose numbers are drawn from a key.
 
 A mini-batch gradient has a key per client, round and step. Under `Keyed(key)` dropout, `torch.rand`
 and the others are functions of (key, number of the call, element), so that a run has the same bits
@@ -49,7 +49,7 @@ class Keyed(TorchFunctionMode):
 
 @cache
 def _unchecked(function: FunctionType) -> Callable[..., Any]:
-    """A function of torch.nn.functional whose inner calls reach the mode.
+    """Return a function of torch.nn.functional whose inner calls reach the mode.
 
     Its body first asks whether somebody overrides it, and would come back here without end.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -20,14 +21,15 @@ from fedlocal.trees import Tree, leaves, like, tree_map
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-# The parameters that a gradient is taken to: shared [P], and personal [Q] or ().
+# Parameters by which a gradient is taken: shared [P], and personal [Q] or ().
 Point = tuple[Tensor, Tree]
 
 
 class Layout(NamedTuple):
-    """How the tensors of a model are split into flat vectors; the rest of them never changes.
+    """Layout of a model's tensors in flat vectors; tensors in none of them never change.
 
-    shared: Trained parameters that clients exchange. personal: Those that stay with their client.
+    shared: Trained parameters that clients exchange.
+    personal: Trained parameters that stay with their client.
     buffers: Buffers that `forward` changes.
     """
 
@@ -36,7 +38,7 @@ class Layout(NamedTuple):
     buffers: BufferSpec
 
     def named(self, x: Tensor, own: Own) -> dict[str, Tensor]:
-        """The tensors of a model by name. Buffers are copies, which `forward` may write to."""
+        """Return a model's tensors by name; buffers are copies, which `forward` may write to."""
         named = self.shared.named(x)
         if own.personal != ():
             named |= self.personal.named(own.personal)
@@ -48,21 +50,21 @@ class Objective:
     """A model and a loss over one pool of examples.
 
     Attributes:
-        model: In train mode, for local steps and full gradients. Its trained parameters and its
-            changing buffers are swapped for the vectors of each call.
+        model: The model in train mode, for local steps and full gradients. Each call replaces its
+            trained parameters and its changing buffers by the vectors that it is given.
         evaluated: The same model in eval mode, with the same tensors.
         loss: (output [B, ...], target [B, ...]) -> scalar, of a whole batch.
         x: All examples, [n, ...].
         y: All targets, [n, ...].
-        layout: Of the flat vectors.
+        layout: Layout of the flat vectors.
         l2: The gradient is that of loss + l2 / 2 |parameters|^2; reported losses leave it out.
-        scale: What makes numbers of pictures that are kept as bytes; None where x holds numbers.
+        scale: Conversion of pictures kept as bytes to numbers; None where x holds numbers.
         augment: Changes the pictures of local steps.
-        precision: Of the model's forward and backward pass in a gradient: "full" is the run's own,
-            "tf32" lets a GPU round what products multiply to 10 bits, "bf16" runs what can be in
-            bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations are always
-            full.
-        clip_norm: Longest gradient of a local step; None for any.
+        precision: Precision of the forward and backward pass in a gradient: "full" is that of the
+            run's dtype, "tf32" lets a GPU round the factors of products to 10 bits, "bf16" is
+            autocast to bfloat16. Parameters, loss and gradient keep the run's dtype; evaluations
+            are always full.
+        clip_norm: Largest length of a local step's gradient; None for no limit.
         random: Whether model or loss draw random numbers in train mode, and in eval mode.
         rowwise: Whether the model in eval mode looks at each example by itself.
     """
@@ -86,6 +88,14 @@ class Objective:
         """Layout of the shared parameters."""
         return self.layout.shared
 
+    @property
+    def constants(self) -> dict[str, Tensor]:
+        """Tensors of the model that no vector carries: frozen parameters, unchanged buffers."""
+        carried = {*self.layout.shared.names, *self.layout.personal.names}
+        carried |= {*self.layout.buffers.names}
+        named = chain(self.model.named_parameters(), self.model.named_buffers())
+        return {name: tensor.detach() for name, tensor in named if name not in carried}
+
     def check(self, dtype: torch.dtype) -> None:
         """Raise ValueError if the options do not fit the examples or the run's dtype."""
         self.augment.check(self.numbers(self.x[:1]))
@@ -98,7 +108,7 @@ class Objective:
             raise ValueError(f"l2 must be >= 0, got {self.l2}; 0 = no regularisation")
 
     def step(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
-        """Gradient of a local step's mini-batch, augmented and clipped.
+        """Compute the gradient of a local step's mini-batch, augmented and clipped.
 
         Args:
             x: The shared parameters, [P].
@@ -114,18 +124,18 @@ class Objective:
         return grad._replace(**_clipped_together(grad, self.clip_norm))
 
     def gradient(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
-        """Gradient on a batch of examples as they are, however long it is."""
+        """Compute the gradient on a batch of examples, without augmentation or clipping."""
         return self._gradient(x, own, self.numbers(self.x[batch.indices]), batch)
 
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
-        """The model's output in eval mode on a batch of examples of the pool, or kept like them."""
+        """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with _drawn_from(key):
-            # A copy: the model may write to what it is given.
+            # The model may write to its input, so it gets a copy.
             given = self.numbers(inputs).clone()
             return functional_call(self.evaluated, self.layout.named(x, own), (given,))
 
     def numbers(self, inputs: Tensor) -> Tensor:
-        """What the model sees of examples of the pool, or of any that are kept like them."""
+        """Return the model's inputs for examples of the pool, or for others kept like them."""
         return inputs if self.scale is None else numbers(inputs, self.scale)
 
     def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
@@ -139,7 +149,7 @@ class Objective:
     def _value(
         self, point: Point, buffers: Tree, inputs: Tensor, targets: Tensor, batch: Batch
     ) -> tuple[Tensor, tuple[Tensor, Tree]]:
-        """The objective [], and beside it the loss [] without the l2 term and the new buffers."""
+        """Compute the objective []; and the loss [] without the l2 term, with the new buffers."""
         x, personal = point
         named = self.layout.named(x, Own(personal, buffers))
         with _drawn_from(batch.key if self.random[0] else None):
@@ -159,7 +169,7 @@ class Objective:
     def _loss(self, output: Tensor, targets: Tensor, mask: Tree) -> Tensor:
         if mask == ():
             return self.loss(output, targets)
-        # Only where the loss was seen to be the mean of its values on batches of one.
+        # Masks are used only where a trial found the loss to be the mean over single examples.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
 
@@ -169,9 +179,9 @@ def _drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
 
 
 def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:
-    """The gradient of `value` at `point`, outside of vmap.
+    """Compute the gradient of `value` at `point`, outside of vmap.
 
-    What torch.func gives could be differentiated again, and takes backward passes apart for it.
+    Gradients of torch.func can be differentiated again, which makes their backward passes slower.
     """
     with torch.enable_grad():
         at = tree_map(lambda t: t.detach().requires_grad_(), point)
@@ -187,7 +197,7 @@ def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]
 
 
 def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
-    """Both parts of a gradient, scaled down to the length `norm` of the two together."""
+    """Return both parts of a gradient, scaled down so that their joint length is at most `norm`."""
     if grad.personal == ():
         return {"shared": clipped(grad.shared, norm)}
     whole = clipped(torch.cat([grad.shared, grad.personal]), norm)
@@ -196,7 +206,7 @@ def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
 
 
 def clipped(grad: Tensor, norm: float) -> Tensor:
-    """`grad` [P], scaled down to the length `norm` if it is longer.
+    """Return `grad` [P], scaled down to the length `norm` if it is longer.
 
     A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
     NaN: as zeros a run that diverges would look like one that stands still.

@@ -1,9 +1,10 @@
-"""Whether batches of clients that differ in size may be padded to one width.
+"""Trial of whether batches of clients that differ in size may be padded to one width.
 
 A padded batch with a mask is fast: many clients of different sizes are one call. It is right only
 for a loss that is the mean of its values on single examples, and a model that looks at each example
 by itself. Class weights, `ignore_index`, batch normalisation and many others are not of this kind.
-So it is tried on the run's own model, loss and examples, and given up where it differs.
+Padding is therefore tried on the run's own model, loss and examples, and not used where it changes
+the gradient.
 """
 
 import warnings
@@ -21,22 +22,23 @@ from fedlocal.client import Batch, Own
 from fedlocal.objective.objective import Objective
 from fedlocal.trees import Tree, leaves
 
-# Examples that are tried, and how far the parameters are moved from where the run starts: at
-# the start itself all outputs may be equal, and class weights would not show.
+# Number of examples that are tried, and standard deviations of the change of the parameters. At the
+# start itself all outputs may be equal, and class weights would have no effect.
 MOST = 24
 MOVES = (0.1, 0.5, 0.02)
-# Real examples in a batch, and its width.
+# Numbers of real examples in a batch, and widths of the padded batch.
 SHAPES = ((1, 4), (3, 8), (MOST - 1, MOST))
 KEY = 7
-# Targets that the loss is tried on: one that is rare must not be missed.
+# Largest number of targets that the loss is tried on; a rare one must not be missed.
 MOST_TARGETS = 4096
 
 
 @torch.no_grad()
 def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
-    """Whether a padded batch with a mask gives the gradient of its real examples.
+    """Return whether a padded batch with a mask gives the gradient of its real examples.
 
-    Tried in float64 where the model can: equal to 1e-9 of the largest entry; else to 1e-3.
+    Gradients are compared in float64, to 1e-9 of the largest entry. Where the model cannot run in
+    float64, they are compared in its own dtype, to 1e-3.
 
     Args:
         objective: Model, loss and examples.
@@ -47,7 +49,7 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
     in_float64 = partial(_tried_in_float64, objective, x, own, targets)
     as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, targets, 1e-3)
     with warnings.catch_warnings():
-        # Batches of one, which the run itself may never have.
+        # Batches of one may warn, and the run itself may never have them.
         warnings.simplefilter("ignore")
         for trial in (in_float64, as_it_is):
             try:
@@ -64,7 +66,7 @@ def _tried_in_float64(objective: Objective, x: Tensor, own: Own, targets: Tensor
 
 
 def varied(targets: Tensor, count: int) -> Tensor:
-    """Indices of about `count` examples in which as many different targets occur as possible.
+    """Return indices of about `count` examples with as many different targets as possible.
 
     >>> varied(torch.tensor([0, 0, 0, 5, 0, 7]), 3).tolist()
     [0, 3, 5]
@@ -96,7 +98,7 @@ def _tried(objective: Objective, x: Tensor, own: Own, targets: Tensor, tolerance
 def _loss_is_a_mean(
     objective: Objective, x: Tensor, own: Own, rows: Tensor, targets: Tensor, tolerance: float
 ) -> bool:
-    """Whether the loss is the mean of its values on single examples, for every kind of target."""
+    """Return whether the loss is the mean over single examples, for every kind of target."""
     generator = torch.Generator().manual_seed(KEY)
     moved = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     key = _key(objective, rows) if objective.random[1] else None
@@ -117,7 +119,7 @@ def _loss_is_a_mean(
 def _is_exact(
     objective: Objective, x: Tensor, own: Own, rows: Tensor, real: int, tolerance: float
 ) -> bool | None:
-    """Whether padding `real` examples with further rows changes nothing; None if all overflows."""
+    """Return whether padding `real` examples changes nothing; None if their gradient overflows."""
     key = _key(objective, rows)
     mask = torch.arange(len(rows), device=rows.device) < real
 
@@ -141,7 +143,7 @@ def _as_double(own: Own) -> Own:
 
 
 def _doubled(objective: Objective) -> Objective:
-    """The objective in float64 on a few of its examples, without what comes before the model."""
+    """Return the objective in float64 on a few examples, without augmentation or scaling."""
     rows = varied(objective.y, MOST)
     inputs, y = objective.numbers(objective.x[rows]), objective.y[rows]
     loss = objective.loss

@@ -1,4 +1,4 @@
-"""From a user's model and loss to the objective of a run, its start, and one-line refusals."""
+"""Makes a user's model and loss into the objective of a run, or refuses them in one line."""
 
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from fedlocal.accuracy import function_of, ignored_target
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.client import Own
 from fedlocal.clients import Clients, IntArray
 from fedlocal.criteria import Criterion
 from fedlocal.criteria import placed as on_device
 from fedlocal.data.arrays import placed
-from fedlocal.data.examples import check_targets
+from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
 from fedlocal.losses import cross_entropy
@@ -28,13 +30,13 @@ from fedlocal.options import Buffers, ModelOptions
 from fedlocal.precision import Precision
 from fedlocal.wire import DTYPES
 
-# Examples of the trial before the first round.
+# Number of examples in the trial before the first round.
 TRIED = 8
 
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How local steps compute: see `Objective`."""
+    """Options of local steps; see `Objective`."""
 
     augment: Augment = NoAugment()
     precision: Precision = "full"
@@ -44,7 +46,8 @@ class StepOptions:
 class Start(NamedTuple):
     """The objective of a run, and the vectors that it starts from.
 
-    shared: [P]. own: Personal parameters and changing buffers.
+    shared: Shared parameters, [P].
+    own: Personal parameters and changing buffers.
     """
 
     objective: Objective
@@ -67,14 +70,14 @@ def objective_of(
     Raises:
         ValueError: Model, loss or options cannot be computed right; the message says why.
     """
+    _check_model(model)
+    _check_dtype(dtype)
     model = _placed(model, device, dtype)
     _freeze(model, options.frozen)
     shared, personal = _split(model, options.personal)
     named = dict(model.named_parameters())
     like = named[shared.names[0]]
-    if like.dtype not in DTYPES:
-        allowed = ", ".join(str(each) for each in DTYPES)
-        raise ValueError(f"dtype must be one of {allowed}, got {like.dtype}")
+    _check_dtype(like.dtype)
     loss = on_device(loss, like)
     x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
@@ -114,7 +117,7 @@ def objective_of(
 
 
 def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
-    """The model in train mode, with these of its modules in eval mode."""
+    """Put the model into train mode, and the modules named `still` into eval mode."""
     model.train()
     for name in still:
         model.get_submodule(name).eval()
@@ -122,11 +125,20 @@ def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
 
 
 def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
-    """Hold all targets against the model's output, for the losses that are the framework's own."""
+    """Check all targets against the model's output, for losses whose targets are known."""
     if isinstance(loss, Criterion):
         loss.fit(output, targets)
     elif loss is cross_entropy:
         check_targets(output.shape, targets)
+    elif _takes_indices(loss):
+        ignored = ignored_target(loss)
+        check_indices(output.shape, targets, -100 if ignored is None else ignored)
+
+
+def _takes_indices(loss: Loss) -> bool:
+    """Return whether the loss is one of torch's for class indices."""
+    functions = (F.cross_entropy, F.nll_loss)
+    return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or function_of(loss) in functions
 
 
 def _tried(
@@ -137,7 +149,7 @@ def _tried(
     pool: Callable[[IntArray], tuple[Tensor, Tensor]],
     buffers: Buffers,
 ) -> tuple[Traits, tuple[str, ...]]:
-    """Traits of the model, and its modules that stay in eval mode."""
+    """Return the traits of the model, and the names of its modules that stay in eval mode."""
     here = range(len(clients)) if clients.here is None else clients.here
     widths = {k: sum(clients.batch_quotas(k, batch_size)) for k in here}
     largest = max(widths, key=lambda k: widths[k], default=None)
@@ -166,7 +178,7 @@ def _drawn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _check_smallest(
     model: nn.Module, loss: Loss, client: int, given: tuple[Tensor, Tensor]
 ) -> None:
-    """Refuse a client whose batch is too small for the model, by name."""
+    """Raise ValueError, with the client's number, if its batch is too small for the model."""
     try:
         Subject(deepcopy(model), loss, *given).trial()
     except ValueError as error:
@@ -174,6 +186,25 @@ def _check_smallest(
             f"client {client} has batches of {len(given[0])}: {error}; give every client more"
             " examples, or use a model without batch normalisation"
         ) from error
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, type):
+        raise ValueError(
+            f"model is the class {model.__name__}, which has not been made yet; write"
+            f" {model.__name__}(...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"model must be a torch.nn.Module, got {model!r}; put a function into a module's"
+            " forward"
+        )
+
+
+def _check_dtype(dtype: Any) -> None:
+    if dtype is not None and dtype not in DTYPES:
+        allowed = ", ".join(str(each) for each in DTYPES)
+        raise ValueError(f"dtype must be one of {allowed}, got {dtype!r}")
 
 
 def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
@@ -193,11 +224,17 @@ def _freeze(model: nn.Module, patterns: Sequence[str]) -> None:
 
 
 def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamSpec]:
-    """Layouts of the shared and of the personal parameters."""
+    """Return the layouts of the shared and of the personal parameters."""
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     if not trained:
-        raise ValueError("the model has no trained parameters; nothing can be trained")
-    own = set(matching("personal", personal, trained))
+        raise ValueError(_nothing_trained(model))
+    everything = matching("personal", personal, [name for name, _ in model.named_parameters()])
+    own = set(everything).intersection(trained)
+    if everything and not own:
+        raise ValueError(
+            f"personal={list(personal)} matches frozen parameters only ({everything[0]}, ...);"
+            " leave them out of personal, or out of frozen"
+        )
     if own == set(trained):
         raise ValueError(
             f"personal={list(personal)} matches all trained parameters, and clients would have"
@@ -206,16 +243,32 @@ def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamS
     return ParamSpec.of(model, lambda n: n not in own), ParamSpec.of(model, lambda n: n in own)
 
 
+def _nothing_trained(model: nn.Module) -> str:
+    frozen = next((name for name, _ in model.named_parameters()), None)
+    if frozen is None:
+        return "the model has no parameters; nothing would be trained"
+    return (
+        f"all parameters of the model are frozen ({frozen}, ...) and nothing would be trained;"
+        " leave some out of frozen=, or set requires_grad_(True)"
+    )
+
+
 def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Names that match one of the patterns, which may name a module too.
+    """Return the names that match one of the patterns; a module's name matches all inside of it.
 
     >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
     ['body.0.weight', 'head.bias']
 
     Raises:
-        ValueError: A pattern matches nothing.
+        ValueError: A pattern is no text, or matches nothing.
     """
     names, found = list(names), set()
+    if not isinstance(patterns, Sequence) or not all(isinstance(each, str) for each in patterns):
+        given = patterns if isinstance(patterns, Iterable) else ["head"]
+        raise ValueError(
+            f"{key} must be a list of patterns, each text, got {patterns!r}; for example"
+            f" {key}={[str(each) for each in given]}"
+        )
     for pattern in patterns:
         fitting = {n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"{pattern}.*")}
         if not fitting:
@@ -228,6 +281,6 @@ def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[st
 
 
 def _sharing(model: nn.Module) -> nn.Module:
-    """A copy of the modules with the same tensors."""
+    """Return a copy of the modules that shares their tensors."""
     tensors = chain(model.parameters(), model.buffers())
     return deepcopy(model, {id(t): t for t in tensors})

@@ -154,21 +154,15 @@ def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner | None:
 
 
 def _same_data(one: TogetherRunner, other: TogetherRunner) -> bool:
-    a, b = one.runtime.objective, other.runtime.objective
-    pairs = [(a.x, b.x), (a.y, b.y), *zip(_constants(a), _constants(b), strict=True)]
-    return all(x is y or torch.equal(x, y) for x, y in pairs)
+    """Whether both have the same examples, and models whose fixed tensors are the same.
 
-
-def _constants(objective: Objective) -> list[Tensor]:
-    """Tensors of the model that no vector carries: frozen parameters and buffers.
-
-    A random initialisation makes them differ between seeds.
+    Frozen parameters of a random initialisation differ between seeds.
     """
-    layout = objective.layout
-    carried = {*layout.shared.names, *layout.personal.names, *layout.buffers.names}
-    model = objective.model
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return [t.detach() for name, t in named if name not in carried]
+    a, b = one.runtime.objective, other.runtime.objective
+    if a.constants.keys() != b.constants.keys():
+        return False
+    pairs = [(a.x, b.x), (a.y, b.y), *((t, b.constants[name]) for name, t in a.constants.items())]
+    return all(x is y or torch.equal(x, y) for x, y in pairs)
 
 
 def _stacked(runner: Runner, cohorts: list[Cohort], values: list[list[float]]) -> list[Answered]:

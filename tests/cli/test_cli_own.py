@@ -77,14 +77,6 @@ import numpy as np
 
 def plain(labels, num_clients, seed):
     return np.array_split(np.arange(len(labels)), num_clients)[::-1]
-
-
-def masks(labels, num_clients, seed):
-    return [np.arange(len(labels)) % num_clients == k for k in range(num_clients)]
-
-
-def load(**options):
-    return {"x_train": np.zeros((4, 2))}
 """
 
 
@@ -95,12 +87,3 @@ def test_a_partition_of_plain_arrays(shell, here, mine):
     with np.load(here / "run/partition.npz") as partition:
         assert partition["sizes"].tolist() == [479, 479, 479]
         assert partition["indices"][0] == 958
-    assert shell("partition=own", "partition._target_=mine.masks", "K=3").refused == (
-        "fedlocal: partition: client 0 has a mask of bools; it must have indices:"
-        " numpy.flatnonzero(mask)"
-    )
-    assert shell("dataset._target_=mine.load").refused == (
-        "fedlocal: dataset: mine.load returned a dict without x_train, y_train, x_test, y_test,"
-        " num_classes; return fedlocal.data.Dataset(name, x_train, y_train, x_test, y_test,"
-        " num_classes)"
-    )

@@ -5,13 +5,11 @@ from time import sleep
 
 import numpy as np
 import pytest
-import torch
 
 QUICK = ("dataset=quadratic", "rounds=2")
 
 # Overrides, and what the line must say: what was given, what is allowed, the likely fix.
 CASES = [
-    ("strategy=vrlsgd", "no strategy=vrlsgd (did you mean vrl_sgd?)", "local_sgd, "),
     ("partition=foo", "no partition=foo", "dirichlet, dirichlet_prior, iid"),
     ("partition=redundant partition@partition.base=foo", "no partition=foo", "iid"),
     ("dataset=foo", "no dataset=foo", "digits, "),
@@ -27,7 +25,6 @@ CASES = [
     ("=3", "override"),
     ("strategy=local_sgd,vrl_sgd", "Ambiguous", "--multirun"),
     ("strategy._target_=foo.bar", "foo.bar cannot be imported"),
-    ("K=100000 dataset=digits", "K must be at most", "100000 clients for 1437"),
     ("K=0", "K must be a whole number >= 1, got 0", "K=8"),
     ("K=abc", "got 'abc'", "K=8"),
     ("spill=1", "spill must be text", "got 1"),
@@ -38,17 +35,13 @@ CASES = [
     ("rounds=0", "rounds must be a whole number >= 1, got 0"),
     ("steps=0", "steps must be a whole number >= 1, got 0"),
     ("steps=abc", "steps must be a whole number >= 1, got 'abc'"),
-    ("lr=0", "lr must be positive and finite, got 0", "lr=0.1"),
     ("lr=abc", "lr must be a number, got 'abc'"),
     ("strategy.lr=abc", "strategy.lr must be a number, got 'abc'"),
     ("strategy.buffers=foo", "keep, reset or average, got 'foo'"),
-    ("batch_size=-1", "batch_size must be a whole number >= 0, got -1"),
     ("participation=0", "participation must be in (0, 1], got 0"),
-    ("participation=1.5", "participation must be in (0, 1], got 1.5"),
     ("participation=abc", "participation must be a number, got 'abc'"),
     ("seed=-1", "seed must be a whole number >= 0, got -1"),
     ("dtype=int8", "float32, float64, got 'int8'"),
-    ("device=foo", "device must be auto, or cpu", "got 'foo'"),
     ("device=meta", "device must be auto, or cpu", "got 'meta'"),
     ("partition=dirichlet partition.alpha=0", "alpha must be positive", "got 0"),
     ("partition=dirichlet partition.alpha=-1", "alpha must be positive", "got -1"),
@@ -56,12 +49,10 @@ CASES = [
     ("partition=redundant partition.mu=1", "mu must be in [0, 1), got 1"),
     ("partition=redundant partition.mu=-0.1", "mu must be in [0, 1), got -0.1"),
     ("partition=similarity partition.similarity=2", "similarity must be", "got 2"),
-    ("partition=natural dataset=digits", "needs client ids", "partition=dirichlet"),
     ("K=4 dataset.num_clients=3", "K must be at most", "4 clients for 3 ids"),
     ("uplink=topk uplink.compressor.ratio=0", "uplink.compressor: ratio must be in (0, 1], got 0"),
     ("uplink=topk uplink.compressor.ratio=1.5", "(0, 1], got 1.5"),
     ("downlink=qsgd downlink.compressor.levels=0", "downlink.compressor: levels", "got 0"),
-    ("strategy=vrl_sgd participation=0.5", "takes part in every round", "participation=1"),
     ("strategy=vrl_sgd faults=dropout", "takes part in every round"),
     ("strategy=vrl_sgd downlink=topk", "receives the anchor exactly", "downlink="),
     ("dataset=mnist dataset.root=/nonexistent", "/nonexistent/MNIST/raw", "dataset.download=true"),
@@ -86,12 +77,6 @@ def test_refusal(cli, here, given, says):
     assert line.startswith("fedlocal: ")
     for part in says:
         assert part in line
-    assert list(here.iterdir()) == []
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
-def test_cuda_where_there_is_none(cli, here):
-    assert "got 'cuda'" in cli("device=cuda").refused
     assert list(here.iterdir()) == []
 
 

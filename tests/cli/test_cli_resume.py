@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import fedlocal.course
 import fedlocal.job.run
@@ -85,6 +86,31 @@ def test_a_killed_run_goes_on_to_the_same_bits(cli, here, dying, settings):
     assert (outcome.code, outcome.err) == (0, "")
     assert results(here / "cut") == results(here / "whole")
     assert not (here / "cut/checkpoint").exists()
+
+
+DROPPING = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, input_shape, num_outputs):
+        size = input_shape[0]
+        body = nn.Linear(size, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.3)
+        super().__init__(*body, nn.Linear(6, num_outputs))
+"""
+
+
+@pytest.mark.parametrize("buffers", ["average", "personal"])
+def test_dropout_and_running_statistics_go_on_to_the_same_bits(cli, here, dying, buffers):
+    (here / "dropping.py").write_text(DROPPING)
+    own = ("model=own", "model._target_=dropping.Net", f"model.buffers={buffers}")
+    overrides = (*QUICK, *own, "model.personal=['4']")
+    assert cli(*overrides, "hydra.run.dir=whole").code == 0
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*overrides, "hydra.run.dir=cut")
+    dying(-1)
+    assert cli("resume=cut").code == 0
+    assert results(here / "cut") == results(here / "whole")
 
 
 def test_one_that_was_killed_before_its_first_checkpoint_begins_again(cli, here, dying):
@@ -210,6 +236,35 @@ def test_a_file_that_has_changed_since_is_noticed(cli, here, dying, capsys):
     saved = load_checkpoint(place, torch.device("cpu"))
     save_checkpoint(place, saved._replace(digest="0"))
     assert "settings and code are the same, but not the model" in cli("resume=run").refused
+
+
+BACKBONE = """
+import torch
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, input_shape, num_outputs):
+        body, head = nn.Linear(*input_shape, 6), nn.Linear(6, num_outputs)
+        body.load_state_dict(torch.load("body.pt", weights_only=True))
+        super().__init__(body, nn.Tanh(), head)
+"""
+
+
+def test_another_frozen_backbone_is_another_run(cli, here, dying, capsys):
+    (here / "with_backbone.py").write_text(BACKBONE)
+    body = nn.Linear(60, 6)
+    torch.save(body.state_dict(), "body.pt")
+    own = ("model=own", "model._target_=with_backbone.Net", "model.frozen=['0']")
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*QUICK, *own, "hydra.run.dir=run")
+    dying(-1)
+    capsys.readouterr()
+    torch.save({name: tensor + 1 for name, tensor in body.state_dict().items()}, "body.pt")
+    assert "settings and code are the same, but not the model" in cli("resume=run").refused
+    torch.save(body.state_dict(), "body.pt")
+    assert cli("resume=run").code == 0
+    assert len(read_rows(here / "run")) == 8
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

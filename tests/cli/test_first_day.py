@@ -26,32 +26,6 @@ def simulate(strategy, **given):
     return fedlocal.simulate(problem.model(), problem.clients, strategy, **given)
 
 
-@pytest.mark.parametrize(
-    "strategy, says",
-    [
-        (
-            "fedavg",
-            "strategy must be what a function of `strategies` returns, got 'fedavg'; write"
-            " strategies.fedavg(lr=0.1) after import strategies",
-        ),
-        (
-            strategies.local_sgd,
-            "strategy is the function local_sgd, which has not been called yet; write"
-            " local_sgd(...), for example with lr=0.1",
-        ),
-        (
-            None,
-            "strategy must be what a function of `strategies` returns, got None; write"
-            " strategies.local_sgd(lr=0.1) after import strategies",
-        ),
-    ],
-)
-def test_what_is_no_strategy(strategy, says):
-    with pytest.raises(ValueError) as caught:
-        simulate(strategy)
-    assert str(caught.value) == says
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 @pytest.mark.parametrize("name", ["cuda", "cuda:1"])
 def test_a_device_that_is_not_there(name, monkeypatch):
@@ -66,16 +40,6 @@ def test_a_device_that_is_not_there(name, monkeypatch):
     assert str(caught.value) == (
         f"{says}; this torch is built without CUDA; use device=cpu or auto"
     )
-
-
-def test_sampled_clients_are_shown_the_method_that_allows_them():
-    with pytest.raises(ValueError) as caught:
-        simulate(strategies.vrl_sgd(lr=0.1, period=2), participation=0.5)
-    assert str(caught.value).endswith(
-        "a method that allows sampling: scaffold, which corrects drift too, local_sgd, fedavg,"
-        " fedprox or slowmo"
-    )
-    simulate(strategies.scaffold(lr=0.01, period=2), participation=0.5)
 
 
 def test_a_result_prints_one_line():

@@ -1,6 +1,7 @@
 """Clipping and precision of local steps, and how a run is told apart by its options."""
 
 import math
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from fedlocal.fingerprint import run_digest
 from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.models import mlp
 from fedlocal.objective import clipped
+from fedlocal.options import ModelOptions
 from fedlocal.precision import products_in
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.simulation import Order, initial_state
 from partitions import dirichlet
 from strategies import fedavg, fedprox, local_sgd, mime, scaffold
+from tests import ragged
 from tests.pictures import SIZES, simulation
 from tests.problems import RUNTIMES, constant_gradients, least_squares, mean_output, simulate
 from tests.runs import final, largest_difference
@@ -116,15 +119,6 @@ def test_gradients_of_one_and_of_many_are_the_same():
         for part, singles in zip(found, zip(*expected, strict=True), strict=True):
             assert torch.allclose(part, torch.stack(singles), rtol=1e-12, atol=1e-12)
     assert not alone[0][0].requires_grad and not alone[0][1].requires_grad
-
-
-def test_a_loss_that_ignores_the_model_is_refused():
-    x, y = torch.randn(4, 2), torch.randint(0, 2, (4,))
-    with pytest.raises(ValueError, match="the loss does not depend on the model's trained param"):
-        fedlocal.simulate(
-            nn.Linear(2, 2), [(x, y)], local_sgd(0.1, 2), rounds=1, device="cpu",
-            loss=lambda output, target: target.float().mean() + 0 * output.detach().sum(),
-        )  # fmt: skip
 
 
 def digits_run(precision, runtime="vmapped", **options):
@@ -235,6 +229,39 @@ def test_runs_with_other_options_have_other_digests():
     digests = [run_digest(sim) for sim in sims]
     assert len(set(digests)) == len(sims)
     assert digests[0] == run_digest(simulation(local_sgd(0.1, 2), dtype=torch.float32))
+
+
+def changed(model, name):
+    """A copy in which a number of one tensor is another."""
+    other = deepcopy(model)
+    with torch.no_grad():
+        other.state_dict()[name].view(-1)[0].add_(1)
+    return other
+
+
+def digest(model, **options):
+    sim = ragged.simulation(local_sgd(0.1, 2), model=model, options=ModelOptions(**options))
+    return run_digest(sim)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("0.weight", {"frozen": ["0"]}),
+        ("1.running_mean", {"buffers": "frozen"}),
+        ("1.running_mean", {"buffers": "average"}),
+        ("1.running_mean", {"buffers": "personal"}),
+        ("1.num_batches_tracked", {"buffers": "average"}),
+        ("2.weight", {"personal": ["2"]}),
+        ("2.weight", {}),
+        ("table", {}),
+    ],
+)
+def test_every_tensor_of_a_model_counts_in_the_digest(name, options):
+    model = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.Linear(6, 3))
+    model.register_buffer("table", torch.ones(2, dtype=torch.bfloat16))
+    assert digest(model, **options) == digest(deepcopy(model), **options)
+    assert digest(model, **options) != digest(changed(model, name), **options)
 
 
 def test_from_the_configuration():

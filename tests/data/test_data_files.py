@@ -21,6 +21,9 @@ GOOD = """\
 """
 
 
+NO_CLASS = "is not an integer, and classes are; for numbers set dataset.task=regression"
+
+
 def write(path, text):
     path.write_text(text)
     return path
@@ -53,8 +56,8 @@ def test_libsvm_width_and_split(tmp_path):
         ("+1 1:2:3", "expected 'index:value' but found '1:2:3'"),
         ("+1 a:2", "expected 'index:value' but found 'a:2'"),
         ("yes 1:2", "label 'yes' is not a number"),
-        ("1.5 1:2", "label '1.5' is not an integer; libsvm reads classes only"),
-        ("nan 1:2", "label 'nan' is not an integer; libsvm reads classes only"),
+        ("1.5 1:2", f"label '1.5' {NO_CLASS}"),
+        ("nan 1:2", f"label 'nan' {NO_CLASS}"),
         ("+1 0:2", "indices must begin at 1 and ascend, got [0]..."),
         ("+1 2:2 1:2", "indices must begin at 1 and ascend, got [2, 1]..."),
         ("+1 2:2 2:2", "indices must begin at 1 and ascend, got [2, 2]..."),
@@ -66,6 +69,32 @@ def test_libsvm_names_the_bad_line(tmp_path, line, reason):
     with pytest.raises(ValueError) as error:
         libsvm(path, num_features=4)
     assert str(error.value) == f"{path}, line 3: {reason}"
+
+
+def test_libsvm_targets_that_are_numbers(tmp_path):
+    path = write(tmp_path / "d", "1.5 1:1\n-2 2:3\n3e-1 1:4\n")
+    data = libsvm(path, test_fraction=0, task="regression")
+    assert data.num_classes is None and data.y_train.dtype == torch.float32
+    assert torch.equal(data.y_train, torch.tensor([[1.5], [-2.0], [0.3]]))
+    assert torch.equal(data.x_train, torch.tensor([[1.0, 0], [0, 3], [4, 0]]))
+    # Whole numbers are numbers too, all of one kind when it comes to the split.
+    whole = libsvm(
+        write(tmp_path / "w", "".join(f"{k} 1:{k}\n" for k in range(10))), task="regression"
+    )
+    assert (len(whole.y_train), len(whole.y_test)) == (8, 2)
+    assert sorted([*whole.y_train[:, 0], *whole.y_test[:, 0]]) == list(range(10))
+    with pytest.raises(ValueError, match="line 1: target 'inf' is not a finite number"):
+        libsvm(write(tmp_path / "i", "inf 1:1\n"), task="regression")
+
+
+def test_libsvm_classes_that_are_asked_for(tmp_path):
+    given = libsvm(write(tmp_path / "d", GOOD), test_fraction=0, task="classification")
+    assert given.y_train.tolist() == [1, 0, 2, 0]
+    with pytest.raises(ValueError) as error:
+        libsvm(tmp_path / "d", task="classes")
+    assert str(error.value) == (
+        "dataset.task must be classification, regression or null, got 'classes'"
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 import fedlocal
 from fedlocal import Clients
@@ -100,17 +100,10 @@ NUMBERS = (
     " numpy.unique(names, return_inverse=True)[1]"
 )
 BAD = [
-    ((NAN, Y), "client 2: x has 1 values that are NaN or inf, the first in row 1"),
     ((X, NAN), "client 2: y has 1 values that are NaN or inf, the first in row 1"),
     ((X, NAN[:, 1] / 0), "client 2: y has 3 values that are NaN or inf, the first in row 0"),
-    ((X, Y[:2]), "client 2 has 3 inputs and 2 targets; both must be equal and at least 1"),
     ((X[:0], Y[:0]), "client 2 has 0 inputs and 0 targets; both must be equal and at least 1"),
     ((X, Y[0]), "client 2: y is a single number; its first dimension must count examples"),
-    (
-        (X.byte(), Y),
-        "client 2: x is uint8; for pictures pass x / 255, or Clients(..., pixels=Pixels(mean,"
-        " std)), and x.long() for token indices",
-    ),
     ((X > 1, Y), "client 2: x is bool; pass x.float(), or x.long() for token indices"),
     ((X.to(torch.complex64), Y), "client 2: x is complex64; real numbers are needed"),
     ((X.numpy() * 1j, Y), f"client 2: x is an array of complex64; {NUMBERS}"),
@@ -125,10 +118,6 @@ BAD = [
         Stream(),
         "client 2 is a Stream; pass a pair (x, y), a map-style Dataset of (x, y) or a list of"
         " (x, y)",
-    ),
-    (
-        DataLoader(TensorDataset(X, Y)),
-        "client 2 is a DataLoader, whose batches are not used; pass its .dataset",
     ),
     (TensorDataset(X), "client 2 is a TensorDataset of 1 tensors; x and y needed"),
     ([], "client 2 has no examples, or does not say how many; at least 1 is needed"),
@@ -166,12 +155,6 @@ ALIKE = "all must have examples of one shape and dtype, on one device"
 @pytest.mark.parametrize(
     ("clients", "message"),
     [
-        ({"a": (X, Y)}, "clients is a dict; pass a list: list(clients.values())"),
-        (
-            (X, Y),
-            "clients is a list of arrays, perhaps one pair (x, y); pass one pair per client,"
-            " [(x, y)] for a single client",
-        ),
         (
             TensorDataset(X, Y),
             "clients is a TensorDataset; pass a list, for each client a pair (x, y), a map-style"
@@ -228,11 +211,6 @@ def test_datasets_train_like_their_tensors():
             f"test has x of float32 [1], and clients of float32 [2]; {ALIKE}",
         ),
         ((X, Y.float()), f"test has y of float32 [], and clients of int64 []; {ALIKE}"),
-        (
-            X,
-            "test is a Tensor; pass a pair (x, y), a map-style Dataset of (x, y) or a list of"
-            " (x, y)",
-        ),
     ],
 )
 def test_the_test_set_is_checked_as_the_clients_are(test, message):
@@ -271,11 +249,6 @@ def test_targets_that_are_classes(shape, targets):
 ONE_HOT = torch.eye(3)[[0, 2, 1, 1]]
 WRONG = [
     (
-        (8, 10),
-        torch.arange(1, 11),
-        "labels run from 1 to 10 and the model has 10 outputs, classes are 0 to 9: subtract 1",
-    ),
-    (
         (8, 1),
         torch.tensor([-1, 1, 1]),
         "labels run from -1 to 1 and the model has 1 output, classes are 0 to 1: pass (y + 1) // 2",
@@ -301,19 +274,8 @@ WRONG = [
     ),
     (
         (8, 3),
-        ONE_HOT,
-        "y is one-hot [4, 3]; cross_entropy takes class indices: pass y.argmax(1)",
-    ),
-    (
-        (8, 3),
         ONE_HOT.long(),
         "y is one-hot [4, 3]; cross_entropy takes class indices: pass y.argmax(1)",
-    ),
-    (
-        (8, 3),
-        torch.tensor([[0], [1]]),
-        "y is [2, 1] and the model's output [n, 3]; cross_entropy takes class indices [2]:"
-        " pass y.squeeze(-1)",
     ),
     (
         (8, 3),
@@ -324,11 +286,6 @@ WRONG = [
         (8, 5, 3),
         torch.tensor([0, 1]),
         "y is [2] and the model's output [n, 5, 3]; cross_entropy takes class indices [2, 5]",
-    ),
-    (
-        (8, 3),
-        torch.tensor([0.0, 2.0]),
-        "y is float32, and cross_entropy takes class indices: pass y.long()",
     ),
     (
         (8, 3),

@@ -4,9 +4,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from torch import nn
 
 from fedlocal.compress import QSGD, ErrorFeedback, TopK
 from fedlocal.course import outset, run
+from fedlocal.options import ModelOptions
 from fedlocal.pieces import Correction
 from fedlocal.runtime import Vmapped
 from fedlocal.stacked.meeting import Meeting, Together
@@ -108,6 +110,31 @@ def test_data_that_differ_are_not_mixed():
     sims[1] = replace(sims[1], objective=replace(other, x=other.x + 1))
     meeting = assert_same(sims)
     assert list(meeting.runners.values()) == [None]
+
+
+def with_frozen_body(body_seed, **options):
+    """A run whose frozen layers are drawn from one seed, and whose head is always the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(body_seed)
+        body = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6).eval(), nn.Tanh())
+        torch.manual_seed(0)
+        model = nn.Sequential(body, nn.Linear(6, 3))
+    sim = ragged.simulation(
+        local_sgd(0.1, 3), Vmapped(), model=model, options=ModelOptions(frozen=["0"], **options)
+    )
+    assert sim.objective.constants.keys() >= {"0.0.weight", "0.0.bias"}
+    return sim
+
+
+def test_frozen_layers_that_differ_are_not_mixed():
+    sims = [with_frozen_body(seed, buffers="frozen") for seed in (1, 2)]
+    assert torch.equal(sims[0].start, sims[1].start)
+    meeting = assert_same(sims)
+    assert list(meeting.runners.values()) == [None]
+    # Only the seed of the batches differs.
+    same = with_frozen_body(1, buffers="frozen")
+    meeting = assert_same([same, replace(same, seed=8)])
+    assert len(meeting.runners) == 1 and None not in meeting.runners.values()
 
 
 def test_numbers_of_a_strategy():

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 Pairs = list[tuple[Tensor, Tensor]]
 Named = dict[str, Tensor]
 
-RATE, STEPS, ROUNDS, BATCH, SIZES = 0.05, 4, 3, 16, (5, 17, 40)
+RATE, STEPS, ROUNDS, BATCH, SIZES = 0.05, 3, 2, 16, (5, 17, 40)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ class Causal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.body, self.head = nn.MultiheadAttention(4, 2, batch_first=True), nn.Linear(4, 3)
-        self.register_buffer("mask", torch.full((5, 5), -torch.inf).triu(1))
+        self.register_buffer("mask", torch.full((3, 3), -torch.inf).triu(1))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x, x, x, attn_mask=self.mask)[0].mean(1))
@@ -139,24 +139,24 @@ NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "weight_norm": (lambda: dense(parametrizations.weight_norm(nn.Linear(6, 6))), (4,)),
 }
 OTHERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "rnn": (lambda: Last(nn.RNN(4, 5, batch_first=True), 5), (5, 4)),
-    "rnn_relu": (lambda: Last(nn.RNN(4, 5, nonlinearity="relu", batch_first=True), 5), (5, 4)),
-    "gru": (lambda: Last(nn.GRU(4, 5, batch_first=True), 5), (5, 4)),
-    "lstm": (lambda: Last(nn.LSTM(4, 5, batch_first=True), 5), (5, 4)),
+    "rnn": (lambda: Last(nn.RNN(4, 5, batch_first=True), 5), (3, 4)),
+    "rnn_relu": (lambda: Last(nn.RNN(4, 5, nonlinearity="relu", batch_first=True), 5), (3, 4)),
+    "gru": (lambda: Last(nn.GRU(4, 5, batch_first=True), 5), (3, 4)),
+    "lstm": (lambda: Last(nn.LSTM(4, 5, batch_first=True), 5), (3, 4)),
     "lstm_both_ways": (
         lambda: Last(nn.LSTM(4, 5, batch_first=True, bidirectional=True), 10),
-        (5, 4),
+        (3, 4),
     ),
-    "lstm_two_layers": (lambda: Last(nn.LSTM(4, 5, num_layers=2, batch_first=True), 5), (5, 4)),
-    "lstm_projected": (lambda: Last(nn.LSTM(4, 5, proj_size=3, batch_first=True), 3), (5, 4)),
+    "lstm_two_layers": (lambda: Last(nn.LSTM(4, 5, num_layers=2, batch_first=True), 5), (3, 4)),
+    "lstm_projected": (lambda: Last(nn.LSTM(4, 5, proj_size=3, batch_first=True), 3), (3, 4)),
     "gru_all": (
         lambda: Last(nn.GRU(4, 5, num_layers=2, batch_first=True, bidirectional=True), 10),
-        (5, 4),
+        (3, 4),
     ),
-    "rnn_cell": (lambda: Cell(nn.RNNCell(4, 5)), (5, 4)),
-    "gru_cell": (lambda: Cell(nn.GRUCell(4, 5)), (5, 4)),
-    "lstm_cell": (lambda: Cell(nn.LSTMCell(4, 5)), (5, 4)),
-    "attention": (Causal, (5, 4)),
+    "rnn_cell": (lambda: Cell(nn.RNNCell(4, 5)), (3, 4)),
+    "gru_cell": (lambda: Cell(nn.GRUCell(4, 5)), (3, 4)),
+    "lstm_cell": (lambda: Cell(nn.LSTMCell(4, 5)), (3, 4)),
+    "attention": (Causal, (3, 4)),
     "adapted": (lambda: nn.Sequential(Adapted(nn.Linear(4, 6)), nn.ReLU(), nn.Linear(6, 3)), (4,)),
     "frozen_backbone": (frozen_backbone, (4,)),
     "in_place": (
@@ -182,6 +182,12 @@ def trained(model: nn.Module, pairs: plain.Pairs, runtime, **given):
 def apart(make, shape, buffers: str = "average") -> dict[str, float]:
     """How far every runtime is from plain PyTorch."""
     pairs = clients(*shape)
+    # A record is made for each width of batch; one width is enough.
+    found = distances(make, pairs, ["loop", "direct"], buffers)
+    return found | distances(make, pairs[1:], ["recorded"], buffers)
+
+
+def distances(make, pairs, runtimes, buffers) -> dict[str, float]:
     kept = [(x.clone(), y.clone()) for x, y in pairs]
     model = plain.seeded(make)
     expected = plain.local_sgd(model, kept, LOSS, buffers=buffers)
@@ -189,10 +195,10 @@ def apart(make, shape, buffers: str = "average") -> dict[str, float]:
     before = {name: t.clone() for name, t in model.state_dict().items()}
     found = {
         name: plain.largest(
-            dict(trained(model, pairs, runtime, buffers=buffers).model.state_dict()),
+            dict(trained(model, pairs, RUNTIMES[name], buffers=buffers).model.state_dict()),
             expected.tensors,
         )
-        for name, runtime in RUNTIMES.items()
+        for name in runtimes
     }
     assert plain.largest(dict(model.state_dict()), before) == 0
     assert all(torch.equal(a[0], b[0]) for a, b in zip(pairs, kept, strict=True))
@@ -206,7 +212,7 @@ def test_every_runtime_is_plain_local_sgd(name):
 
 
 @pytest.mark.parametrize("buffers", ["personal", "frozen"])
-@pytest.mark.parametrize("name", ["batch_norm", "batch_norm_cumulative", "batch_norm_2d"])
+@pytest.mark.parametrize("name", ["batch_norm_cumulative", "batch_norm_2d"])
 def test_buffers_that_stay(name, buffers):
     found = apart(*NORMS[name], buffers=buffers)
     assert max(found.values()) <= 1e-12, found

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal import simulate
+from fedlocal.result import Result
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.strategies_in_conf import CONF, NAMES, strategy_of
@@ -67,12 +68,9 @@ def stacked(expected: plain.Plain, names: list[str]) -> Tensor:
     return torch.stack([torch.cat([own[n].ravel() for n in names]) for own in expected.clients])
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(WEIGHTS)])
-def test_a_personal_head_is_fedper(runtime, loss):
-    expected = plain.local_sgd(plain.seeded(Headed), clients(), loss, personal=["head"])
-    result = simulate(
-        plain.seeded(Headed),
+def with_personal_head(make: Callable[[], nn.Module], runtime: str, loss: nn.Module) -> Result:
+    return simulate(
+        plain.seeded(make),
         clients(),
         local_sgd(plain.RATE, plain.STEPS),
         rounds=plain.ROUNDS,
@@ -82,6 +80,13 @@ def test_a_personal_head_is_fedper(runtime, loss):
         device="cpu",
         personal=["head"],
     )
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(WEIGHTS)])
+def test_a_personal_head_is_fedper(runtime, loss):
+    expected = plain.local_sgd(plain.seeded(Headed), clients(), loss, personal=["head"])
+    result = with_personal_head(Headed, runtime, loss)
     shared = torch.cat([p.detach().ravel() for p in expected.model.body.parameters()])
     own = stacked(expected, ["head.weight", "head.bias"])
     ours = result.client_states.own.personal
@@ -108,17 +113,7 @@ def test_a_personal_head_beside_averaged_buffers(runtime):
 
     loss = nn.CrossEntropyLoss()
     expected = plain.local_sgd(plain.seeded(make), clients(), loss, personal=["head"])
-    result = simulate(
-        plain.seeded(make),
-        clients(),
-        local_sgd(plain.RATE, plain.STEPS),
-        rounds=plain.ROUNDS,
-        batch_size=plain.BATCH,
-        loss=loss,
-        runtime=RUNTIMES[runtime],
-        device="cpu",
-        personal=["head"],
-    )
+    result = with_personal_head(make, runtime, loss)
     theirs = stacked(expected, ["head.weight", "head.bias"])
     assert float((result.client_states.own.personal - theirs).abs().max()) <= 1e-12
     assert plain.largest(dict(result.model.state_dict()), expected.tensors) <= 1e-12

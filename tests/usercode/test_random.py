@@ -101,7 +101,7 @@ def trained(make, runtime, seed: int = 0, rounds: int = 2):
     return simulate(
         plain.seeded(make),
         clients(),
-        local_sgd(0.05, 3),
+        local_sgd(0.05, 2),
         rounds=rounds,
         batch_size=8,
         seed=seed,
@@ -129,11 +129,9 @@ def test_draws_differ_between_seeds_with_the_same_batches():
     """With full batches a seed changes nothing but the draws."""
 
     def of(make, seed: int) -> Tensor:
-        model, pairs = plain.seeded(make), clients()
-        strategy = local_sgd(0.05, 3)
-        return simulate(
-            model, pairs, strategy, rounds=1, batch_size=None, seed=seed, device="cpu"
-        ).params
+        options = {"batch_size": None, "seed": seed, "runtime": "loop", "device": "cpu"}
+        model, pairs = plain.seeded(make), clients()[:2]
+        return simulate(model, pairs, local_sgd(0.05, 1), rounds=1, **options).params
 
     alike = [
         name for name, make in MODELS.items() if float((of(make, 0) - of(make, 1)).abs().max()) == 0
@@ -213,10 +211,10 @@ def test_whole_channels_are_dropped():
 
 
 def test_permutations_are_uniform():
-    orders = torch.stack([drawn(lambda: torch.randperm(3), key) for key in range(3000)])
+    orders = torch.stack([drawn(lambda: torch.randperm(3), key) for key in range(1200)])
     assert bool((orders.sort(1).values == torch.arange(3)).all())
     _, counts = orders.unique(dim=0, return_counts=True)
-    assert len(counts) == 6 and float((counts - 500).abs().max()) < 5 * math.sqrt(500)
+    assert len(counts) == 6 and float((counts - 200).abs().max()) < 5 * math.sqrt(200)
 
 
 def test_gumbel_softmax_draws_the_shares():
@@ -245,16 +243,15 @@ class Recurrent(nn.Module):
 
 
 GENERATOR = torch.Generator()
-APART = "two calls of the model on the same batch give different outcomes"
 REFUSED = {
     "lstm": (lambda: nn.Sequential(Recurrent(), nn.Linear(8, 3)), r"LSTM\(dropout=0.5\) draws"),
     "python": (
         lambda: dense(Noise(lambda x: x * random.random())),
-        f"draws from Python's random|{APART}",
+        "the model or the loss draws from Python's random, which a run cannot repeat",
     ),
     "numpy": (
         lambda: dense(Noise(lambda x: x * np.random.rand())),
-        f"draws from numpy.random|{APART}",
+        r"the model or the loss draws from numpy\.random, which a run cannot repeat",
     ),
     "counter": (lambda: Counting(4, 3), "forward changes the attribute calls"),
     "generator": (

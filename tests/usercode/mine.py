@@ -1,0 +1,152 @@
+"""A file as users write it, with one mistake in each of its models, losses, data, partitions."""
+
+import random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+N, CLASSES = 40, 3
+
+
+def features() -> Tensor:
+    return torch.linspace(-1, 1, 4 * N).reshape(N, 4)
+
+
+def labels() -> Tensor:
+    return torch.arange(N) % CLASSES
+
+
+def data():
+    return features(), labels(), features()[:6], labels()[:6]
+
+
+def one_hot():
+    return features(), torch.eye(CLASSES, dtype=torch.int64)[labels()]
+
+
+def missing_values():
+    x = features()
+    x[7, 2] = torch.nan
+    return x, labels()
+
+
+def short():
+    return features(), labels()[:-1]
+
+
+def named():
+    return {"x_train": features(), "y_train": labels()}
+
+
+def negative():
+    return features(), labels() - 1
+
+
+class Net(nn.Sequential):
+    def __init__(self, input_shape, num_outputs, width=5):
+        super().__init__(nn.Linear(*input_shape, width), nn.Tanh(), nn.Linear(width, num_outputs))
+
+
+class Normalised(nn.Sequential):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(nn.Linear(*input_shape, 5), nn.BatchNorm1d(5), nn.Linear(5, num_outputs))
+
+
+class Lazy(nn.Sequential):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(nn.LazyLinear(5), nn.Linear(5, num_outputs))
+
+
+class Frozen(Net):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(input_shape, num_outputs)
+        self.requires_grad_(False)
+
+
+class Several(Net):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Named(Net):
+    def forward(self, x):
+        return {"logits": super().forward(x)}
+
+
+class Draws(Net):
+    def forward(self, x):
+        return super().forward(x) * random.random()
+
+
+class Counts(Net):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) / self.calls
+
+
+class Averaged(Net):
+    def forward(self, x):
+        return super().forward(x).mean(0)
+
+
+class WithoutArguments(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 3)
+
+
+def no_model(input_shape, num_outputs):
+    return None
+
+
+class Learnt(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, output, target):
+        return self.scale * F.cross_entropy(output, target)
+
+
+def each(output, target):
+    return F.cross_entropy(output, target, reduction="none")
+
+
+def number(output, target):
+    return F.cross_entropy(output, target).item()
+
+
+def detached(output, target):
+    return (output.argmax(1) == target).double().mean()
+
+
+def one_tensor(output):
+    return output.mean()
+
+
+def beyond(labels, num_clients, seed):
+    return np.array_split(np.arange(len(labels)) + 1, num_clients)
+
+
+def repeated(labels, num_clients, seed):
+    return [np.zeros(3, int)] * num_clients
+
+
+def masks(labels, num_clients, seed):
+    return [np.arange(len(labels)) % num_clients == k for k in range(num_clients)]
+
+
+def too_few(labels, num_clients, seed):
+    return [np.arange(len(labels))]
+
+
+def alone(labels, num_clients, seed):
+    """Client 1 holds one example."""
+    return [np.arange(1, len(labels)), np.array([0])]
+
+
+def one_argument(labels):
+    return [labels]
