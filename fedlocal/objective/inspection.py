@@ -171,8 +171,14 @@ def inspect(
                 "the loss does not depend on the model's trained parameters: its output is"
                 " detached, rounded, or made by argmax; nothing would be trained"
             )
-        with _said("the gradient of the loss fails"):
+        with _said("the gradient of the loss fails"), Drawn() as later:
             torch.autograd.grad(first.loss, trained.parameters(), allow_unused=True)
+        if later.names:
+            raise ValueError(
+                f"the backward pass draws random numbers ({', '.join(sorted(later.names))}), as"
+                " activation checkpointing of dropout does, and they would not be those of the"
+                " forward pass; leave the checkpoint or the dropout out"
+            )
         _check_pairing(loss, first.output.detach(), targets)
         changed = _changed(trained.model, before)
         _check_repeatable(trained, before, bool(first.drawn))

@@ -6,6 +6,7 @@ in every runtime, for any grouping of clients, and after a resume.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import FunctionType
 from typing import Any
@@ -45,6 +46,11 @@ class Keyed(TorchFunctionMode):
                 " repeat; leave the generator out: fedlocal gives each client and step its own"
             )
         return draw(self._stream, *args, **given)
+
+
+def drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
+    """Return the context that draws from a key; without a key, one that changes nothing."""
+    return nullcontext() if key is None else Keyed(key)
 
 
 @cache

@@ -1,8 +1,8 @@
 """Loss and gradient of a model as functions of its flat vectors."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,7 +15,8 @@ from fedlocal.augment import Augment, NoAugment
 from fedlocal.client import Batch, Own, StepGradient
 from fedlocal.data.pixels import Scale, numbers
 from fedlocal.flat import BufferSpec, ParamSpec
-from fedlocal.objective.keyed import Keyed
+from fedlocal.objective.keyed import drawn_from
+from fedlocal.objective.places import Places
 from fedlocal.precision import Precision, check_precision
 from fedlocal.trees import Tree, leaves, like, tree_map
 
@@ -83,6 +84,10 @@ class Objective:
     random: tuple[bool, bool] = (False, False)
     rowwise: bool = True
 
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self.model)
+
     @property
     def spec(self) -> ParamSpec:
         """Layout of the shared parameters."""
@@ -129,7 +134,7 @@ class Objective:
 
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
-        with _drawn_from(key):
+        with drawn_from(key):
             # The model may write to its input, so it gets a copy.
             given = self.numbers(inputs).clone()
             return functional_call(self.evaluated, self.layout.named(x, own), (given,))
@@ -140,11 +145,13 @@ class Objective:
 
     def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
         point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)
-        if any(map(is_functorch_wrapped_tensor, leaves((point, rest)))):
-            aimed = grad_and_value(self._value, has_aux=True)
-            (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
-            return StepGradient(shared, personal, loss, buffers)
-        return _by_autograd(self._value, point, rest)
+        # The backward pass may read the model's tensors again.
+        with self._places.restored():
+            if any(map(is_functorch_wrapped_tensor, leaves((point, rest)))):
+                aimed = grad_and_value(self._value, has_aux=True)
+                (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
+                return StepGradient(shared, personal, loss, buffers)
+            return _by_autograd(self._value, point, rest)
 
     def _value(
         self, point: Point, buffers: Tree, inputs: Tensor, targets: Tensor, batch: Batch
@@ -152,19 +159,23 @@ class Objective:
         """Compute the objective []; and the loss [] without the l2 term, with the new buffers."""
         x, personal = point
         named = self.layout.named(x, Own(personal, buffers))
-        with _drawn_from(batch.key if self.random[0] else None):
-            output = self._output(named, inputs, x)
+        with drawn_from(batch.key if self.random[0] else None):
+            output = self._output(named, inputs, x.dtype)
             loss = self._loss(output, targets, batch.mask)
         after = () if buffers == () else self.layout.buffers.flat(named, x)
         penalty = sum(0.5 * self.l2 * (t @ t) for t in leaves(point)) if self.l2 else 0.0
         return loss + penalty, (loss.detach(), after)
 
-    def _output(self, named: dict[str, Tensor], inputs: Tensor, x: Tensor) -> Tensor:
-        if self.precision != "bf16":
-            return functional_call(self.model, named, (inputs,))
+    def _output(self, named: dict[str, Tensor], inputs: Tensor, dtype: torch.dtype) -> Tensor:
+        lowered = self.precision == "bf16"
+        self._places.put(named)
         # Each weight is read once, so a cache of lowered weights would only outlive its use.
-        with torch.autocast(x.device.type, torch.bfloat16, cache_enabled=False):
-            return functional_call(self.model, named, (inputs,)).to(x.dtype)
+        with torch.autocast(
+            inputs.device.type, torch.bfloat16, enabled=lowered, cache_enabled=False
+        ):
+            output = self.model(inputs)
+        self._places.read(named)
+        return output.to(dtype) if lowered else output
 
     def _loss(self, output: Tensor, targets: Tensor, mask: Tree) -> Tensor:
         if mask == ():
@@ -172,10 +183,6 @@ class Objective:
         # Masks are used only where a trial found the loss to be the mean over single examples.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
-
-
-def _drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
-    return nullcontext() if key is None else Keyed(key)
 
 
 def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:

@@ -24,6 +24,7 @@ from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec, ParamSpec
 from fedlocal.losses import cross_entropy
+from fedlocal.objective.agreement import check_gradient
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.options import Buffers, ModelOptions
@@ -113,7 +114,9 @@ def objective_of(
         personal.flat(named, like) if personal.names else (),
         layout.buffers.flat(named, like) if traits.changed else (),
     )
-    return Start(objective, shared.flat(named, like), own)
+    start = Start(objective, shared.flat(named, like), own)
+    check_gradient(*start, torch.arange(min(len(x), TRIED), device=x.device))
+    return start
 
 
 def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:

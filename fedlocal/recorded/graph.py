@@ -29,11 +29,15 @@ class Recorded:
 
     It must be pure. One whose operations depend on values cannot be recorded and is called anew
     each time: a record would repeat what was right for other values.
+
+    Attributes:
+        failed: Whether the function could not be recorded.
     """
 
     def __init__(self, function: Callable[..., Tree], finish: Finishing) -> None:
         self._function = function
         self._finish = finish
+        self.failed = False
         # None is ever dropped: a captured CUDA graph may read a recorded one's constants.
         self._graphs: dict[Hashable, tuple[Flat, Tree]] = {}
 
@@ -69,6 +73,7 @@ class Recorded:
             graph, result = record(self._function, trees)
         except Exception as error:
             log.info("%s is not recorded: %s", self._function, error)
+            self.failed = True
             return self._called(trees)
         return self._finish(graph, [t.detach() for t in leaves(trees)]), result
 
@@ -101,8 +106,18 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
     # Each an object of its own: one tensor in two places would be recorded as one of them.
     inputs = [t.detach() for t in leaves(trees)]
     graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    _check_sizes(graph)
     simplify(graph)
     return graph, result
+
+
+def _check_sizes(graph: GraphModule) -> None:
+    """Raise ValueError if a size depends on values, as that of `output[targets == 1]` does."""
+    for node in graph.graph.nodes:
+        value = node.meta.get("val")
+        sizes = value.shape if isinstance(value, Tensor) else (value,)
+        if any(isinstance(size, torch.SymInt) for size in sizes):
+            raise ValueError(f"the size of the outcome of {node.target} depends on values")
 
 
 def shapes(tree: Tree) -> Hashable:

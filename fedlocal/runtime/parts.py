@@ -1,6 +1,7 @@
 """The parts of a client's round, of a group of clients at once."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ Scan = Callable[[Local, Tree, Tree], Local]
 
 # Steps of one captured graph.
 CAPTURED = 100
+
+# Calls between two comparisons of recorded steps with the step itself; early on they are closer.
+COMPARED_EVERY = 32
 
 
 class Parts(NamedTuple):
@@ -51,15 +55,61 @@ def parts_of(
     if program == "direct" or (program == "auto" and steps < RECORD_FROM):
         return Parts(begin, steps_by(partial(scan, step)), end, lambda: "direct")
     finish = Finish(program, steps * groups)
-    recorded = Recorded(step, finish).scan
+    record = Recorded(step, finish)
     # The host only starts a captured graph.
-    taken = in_pieces(Replayed(recorded)) if device.type == "cuda" else recorded
+    taken = in_pieces(Replayed(record.scan)) if device.type == "cuda" else record.scan
+
+    def described() -> str:
+        return "direct" if record.failed else "compiled" if finish.compiles else "recorded"
+
     return Parts(
         Recorded(begin, as_it_is),
-        steps_by(taken),
+        steps_by(Compared(taken, record.scan, step)),
         Recorded(end, as_it_is),
-        lambda: "compiled" if finish.compiles else "recorded",
+        described,
     )
+
+
+@dataclass
+class Compared:
+    """Recorded steps that are now and then compared with the step itself.
+
+    A record keeps what Python values were when it was made. A loss that reads a value which the
+    caller changes between rounds would go on with the first one.
+
+    Attributes:
+        taken: Takes recorded steps.
+        recorded: The same by another program, for a single step.
+        step: The step itself.
+        calls: Number of rounds so far.
+    """
+
+    taken: Scan
+    recorded: Scan
+    step: Callable[[Local, Tree, Tree], Local]
+    calls: int = 0
+
+    def __call__(self, local: Local, each: Tree, shared: Tree) -> Local:
+        """Take all steps; see `LocalSteps`.
+
+        Raises:
+            RuntimeError: The step gives another loss than its record.
+        """
+        self.calls += 1
+        if self.calls % COMPARED_EVERY == 0 or self.calls & (self.calls - 1) == 0:
+            self._compare(local, each, shared)
+        return self.taken(local, each, shared)
+
+    def _compare(self, local: Local, each: Tree, shared: Tree) -> None:
+        ours = self.recorded(local, take(each, slice(1)), shared).loss_sum
+        theirs = self.step(local, take(each, 0), shared).loss_sum
+        allowed = torch.finfo(ours.dtype).eps ** 0.5 * float(theirs.abs().max())
+        if bool(((ours - theirs).abs() > allowed).any()):
+            raise RuntimeError(
+                "the loss or the model computes something else than when its local steps were"
+                " recorded: it reads a Python value that has changed since; run with runtime=loop"
+                " or runtime.program=direct"
+            )
 
 
 def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:

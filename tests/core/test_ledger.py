@@ -40,6 +40,7 @@ class Wire:
     messages: list = field(default_factory=list)
     strategy: object = None
     loop: object = None
+    about = "kept"
 
     def runner(self, client, ahead):
         return replace(self, loop=Loop().runner(client, ahead))

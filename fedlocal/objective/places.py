@@ -1,0 +1,52 @@
+"""Exchange of the tensors of a model.
+
+`torch.func.functional_call` puts the model's own tensors back when `forward` returns. Activation
+checkpointing calls parts of `forward` again in the backward pass and would meet the wrong ones, so
+here tensors stay exchanged until the gradient is known.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class Places:
+    """The attributes of a model's modules that hold its parameters and buffers.
+
+    A tensor under several names (tied weights) has one name, the first, and several places.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        named = chain(model.named_parameters(), model.named_buffers())
+        names = {id(tensor): name for name, tensor in named}
+        # A tensor's name, the dictionary that holds it, and its key there.
+        self._places: list[tuple[str, dict[str, Any], str]] = []
+        for module in model.modules():
+            for held in (module._parameters, module._buffers):
+                found = [(names[id(t)], held, key) for key, t in held.items() if t is not None]
+                self._places += found
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Put the tensors of now back at the end of the context."""
+        before = [(held, key, held[key]) for _, held, key in self._places]
+        try:
+            yield
+        finally:
+            for held, key, tensor in before:
+                held[key] = tensor
+
+    def put(self, named: Mapping[str, Tensor]) -> None:
+        """Put these tensors into the model, by name."""
+        for name, held, key in self._places:
+            if name in named:
+                held[key] = named[name]
+
+    def read(self, named: dict[str, Tensor]) -> None:
+        """Replace these tensors by those that the model has now: `forward` may assign buffers."""
+        for name, held, key in self._places:
+            if name in named:
+                named[name] = held[key]
