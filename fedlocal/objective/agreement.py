@@ -32,7 +32,7 @@ def check_gradient(objective: Objective, x: Tensor, own: Own, rows: Tensor) -> N
         rows: Examples, [B].
     """
     objective = replace(objective, precision="full", l2=0.0)
-    key = torch.tensor(KEY, device=x.device) if objective.random[0] else ()
+    key = torch.tensor(KEY, device=x.device) if objective.random[0] else None
     for move in MOVES:
         generator = torch.Generator().manual_seed(KEY)
         at = x + move * torch.randn(x.shape, generator=generator).to(x)
@@ -40,7 +40,7 @@ def check_gradient(objective: Objective, x: Tensor, own: Own, rows: Tensor) -> N
         if personal != ():
             personal = personal + move * torch.randn(personal.shape, generator=generator).to(x)
         parts = Own(personal, own.buffers)
-        ours = objective.gradient(at, parts, Batch(rows, key=key))
+        ours = objective.gradient(at, parts, Batch(rows, key=() if key is None else key))
         theirs = _by_backward(objective, at, parts, rows, key)
         found = objective.layout.shared.named(ours.shared)
         if personal != ():
@@ -60,7 +60,7 @@ def check_gradient(objective: Objective, x: Tensor, own: Own, rows: Tensor) -> N
 
 
 def _by_backward(
-    objective: Objective, x: Tensor, own: Own, rows: Tensor, key: Tensor | tuple[()]
+    objective: Objective, x: Tensor, own: Own, rows: Tensor, key: Tensor | None
 ) -> dict[str, Tensor]:
     """Gradient of each trained parameter by `backward()`."""
     model: nn.Module = copied(objective.model)
@@ -69,7 +69,7 @@ def _by_backward(
     for spec, part in ((layout.personal, own.personal), (layout.buffers, own.buffers)):
         if part != ():
             assign(model, part, spec)
-    with torch.enable_grad(), drawn_from(None if key == () else key):
+    with torch.enable_grad(), drawn_from(key):
         output = model(objective.numbers(objective.x[rows]))
         objective.loss(output, objective.y[rows]).backward()
     trained = {*layout.shared.names, *layout.personal.names}
