@@ -185,7 +185,7 @@ RAGGED = {"cross_entropy", "mse", "cross_entropy_both", "contrastive"}
 
 
 def trained(case: Case, runtime, pairs: plain.Pairs, evaluate: Evaluate | None = None):
-    return simulate(
+    result = simulate(
         network(*case.last),
         pairs,
         local_sgd(case.rate, plain.STEPS),
@@ -196,6 +196,9 @@ def trained(case: Case, runtime, pairs: plain.Pairs, evaluate: Evaluate | None =
         device="cpu",
         evaluate=evaluate,
     )
+    # Else a comparison with `loop` would be one of `loop` with itself.
+    assert "one client at a time" not in result.executor
+    return result
 
 
 @pytest.mark.parametrize("name", CASES)
