@@ -175,7 +175,11 @@ def check_lr(lr: float) -> None:
 
 def as_rate(lr: float | Rate) -> Rate:
     """A number is a constant rate."""
-    return lr if isinstance(lr, Rate) else ConstantRate(float(lr))
+    if isinstance(lr, Rate):
+        return lr
+    if isinstance(lr, str):
+        raise ValueError(f"lr must be a number or a schedule, got the text {lr!r}; write lr={lr}")
+    return ConstantRate(float(lr))
 
 
 def _inside(steps: int, by_round: bool) -> NDArray[np.float64]:

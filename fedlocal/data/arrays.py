@@ -51,6 +51,11 @@ def as_tensor(values: Any, label: str) -> Tensor:
     Raises:
         ValueError: Not an array of real numbers, or one without a first dimension.
     """
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(
+            f"{label} is a masked array, whose mask no tensor holds; pass .filled(value), or leave"
+            " the masked examples out"
+        )
     tensor = values.detach() if isinstance(values, Tensor) else of_array(values, label)
     if tensor.layout != torch.strided:
         raise ValueError(f"{label} is sparse; pass it dense: .to_dense()")

@@ -125,7 +125,10 @@ def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y")
             f"{name} is {short(targets.dtype)}, and cross_entropy takes class indices: "
             + (f"pass {name}.long()" if whole else "for regression pass loss=squared_error")
         )
-    skip = "pass loss=torch.nn.functional.cross_entropy, which skips labels of -100"
+    lowest = int(targets.min())
+    other = f"fedlocal.losses.CrossEntropy(ignore_index={lowest})"
+    loss = "torch.nn.functional.cross_entropy" if lowest == -100 else other
+    skip = f"pass loss={loss}, which skips labels of {lowest}"
     _check_range(targets, outputs, classes, name, skip)
 
 

@@ -1,11 +1,13 @@
 """Typical mistakes of users, through Python and on the command line, each with its one line."""
 
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -89,6 +91,45 @@ class Mistake(NamedTuple):
     says: str
     python: Callable[[], object] | None = None
     command: Callable[[], object] | None = None
+
+
+def diverged() -> nn.Module:
+    model = nn.Linear(4, 3)
+    with torch.no_grad():
+        model.weight[0, 0] = float("nan")
+    return model
+
+
+def hooked() -> nn.Module:
+    model = nn.Linear(4, 3)
+    model.weight.register_hook(lambda grad: grad * 0)
+    return model
+
+
+def scripted() -> nn.Module:
+    with warnings.catch_warnings():
+        # torch is about to drop it.
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Linear(4, 3))
+
+
+class Warming:
+    """A loss that counts its calls."""
+
+    calls = 0
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(output, target) * self.calls
+
+
+class Squeezing(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(x).squeeze()
 
 
 MISTAKES = {
@@ -622,6 +663,83 @@ MISTAKES = {
         "device must be auto, or cpu, cuda, cuda:1 or mps if the machine has it, got 'gpu'",
         python=python(device="gpu"),
         command=command("device=gpu"),
+    ),
+    "model: wrapped in DataParallel": Mistake(
+        "the model is wrapped in DataParallel, and fedlocal itself places clients on devices; give"
+        " the model inside: model.module",
+        python=python(nn.DataParallel(mine.Net((4,), 3))),
+    ),
+    "model: TorchScript": Mistake(
+        "the model is a TorchScript module, whose parameters cannot be exchanged; give the module"
+        " that it was scripted or traced from",
+        python=lambda: python(scripted())(),
+    ),
+    "model: sparse gradients": Mistake(
+        "Embedding(sparse=True) has sparse gradients, and messages are dense vectors; leave sparse"
+        " out",
+        python=python(nn.Sequential(nn.Embedding(3, 4, sparse=True), nn.Linear(4, 3))),
+    ),
+    "model: without values": Mistake(
+        "the parameter weight is on the device meta and has no values; make the model on a real"
+        " device, or call model.to_empty(device='cpu') and initialise it",
+        python=python(nn.Linear(4, 3, device="meta")),
+    ),
+    "model: NaN in a parameter": Mistake(
+        "the parameter weight holds NaN or inf before the first round; initialise it anew",
+        python=python(diverged()),
+    ),
+    "model: a complex parameter": Mistake(
+        "the parameter weight is torch.complex64, and parameters must be real; keep real and"
+        " imaginary part in a parameter [..., 2] and use torch.view_as_complex",
+        python=python(nn.Linear(4, 3, dtype=torch.complex64)),
+    ),
+    "model: bfloat16": Mistake(
+        "the model's parameters are torch.bfloat16 (first: weight), and models are averaged in"
+        " float32 or float64; give dtype=torch.float32, and precision='bf16' for products in"
+        " bfloat16",
+        python=python(nn.Linear(4, 3, dtype=torch.bfloat16)),
+    ),
+    "model: a hook on a gradient": Mistake(
+        "the parameter weight has a hook on its gradient, which a copy of the model does not keep;"
+        " write the change into forward, for example self.weight * mask",
+        python=python(hooked()),
+    ),
+    "model: a loss that keeps state": Mistake(
+        "two calls of the model and the loss on the same batch give different outcomes with the"
+        " same parameters and buffers: one of them keeps state; a model may keep it in a buffer,"
+        " and a loss must keep none",
+        python=lambda: python(loss=Warming())(),
+    ),
+    "model: squeezes a batch of one": Mistake(
+        "client 1 has batches of 1: the model's output for 1 examples has the shape [3]; its first"
+        " dimension must be that of the batch; give every client more examples, or use a model that"
+        " takes so few examples",
+        python=lambda: python(Squeezing(), clients=split(at=39))(),
+    ),
+    "data: labels from -1 in Python": Mistake(
+        "labels run from -1 to 1 and the model has 3 outputs, classes are 0 to 2: leave out the 14"
+        " examples below 0, or pass loss=fedlocal.losses.CrossEntropy(ignore_index=-1), which skips"
+        " labels of -1",
+        python=python(y=Y - 1),
+    ),
+    "data: test labels that no output has": Mistake(
+        "test: labels run from 0 to 5 and the model has 3 outputs, classes are 0 to 2: make the"
+        " model with 6 outputs, or renumber the labels",
+        python=python(test=(X, torch.where(torch.arange(mine.N) == 20, 5, Y))),
+    ),
+    "data: test labels of another form": Mistake(
+        "test has y of int64 [3], and clients of int64 []; all must have examples of one shape and"
+        " dtype, on one device",
+        python=python(y=Y, test=(X, ONE_HOT.long())),
+    ),
+    "data: a masked array": Mistake(
+        "client 0: x is a masked array, whose mask no tensor holds; pass .filled(value), or leave"
+        " the masked examples out",
+        python=python(clients=[(np.ma.masked_greater(X.numpy(), 1), Y.numpy())]),
+    ),
+    "strategy: a step size in quotes": Mistake(
+        "lr must be a number or a schedule, got the text '0.1'; write lr=0.1",
+        python=lambda: python(strategy=local_sgd("0.1", 2))(),
     ),
     "run: no CUDA": Mistake(
         NO_CUDA,
