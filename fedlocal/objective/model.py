@@ -1,6 +1,5 @@
 """Preparation of a user's model: its copy on the device, its frozen and personal parameters."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
@@ -9,14 +8,11 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fedlocal.flat import ParamSpec
 from fedlocal.objective.inspection import copied
 from fedlocal.wire import DTYPES
-
-# Complex dtype of each real one.
-COMPLEX = {torch.float32: torch.complex64, torch.float64: torch.complex128}
 
 
 def check_model(model: Any) -> None:
@@ -66,12 +62,14 @@ def _check_parameter(name: str, parameter: nn.Parameter) -> None:
             f"the parameter {name} is on the device meta and has no values; make the model on a"
             " real device, or call model.to_empty(device='cpu') and initialise it"
         )
-    if parameter.is_complex():
+    if parameter.requires_grad and parameter.is_complex():
         raise ValueError(
-            f"the parameter {name} is {parameter.dtype}, and parameters must be real; keep real"
-            " and imaginary part in a parameter [..., 2] and use torch.view_as_complex"
+            f"the parameter {name} is {parameter.dtype}, and trained parameters must be real; keep"
+            " real and imaginary part in a parameter [..., 2] and use torch.view_as_complex"
         )
-    if not bool(torch.isfinite(parameter).all()):
+    # A frozen parameter may be a mask of -inf.
+    infinite = parameter.requires_grad and not bool(parameter.isfinite().all())
+    if infinite or bool(parameter.isnan().any()):
         raise ValueError(
             f"the parameter {name} holds NaN or inf before the first round; initialise it anew"
         )
@@ -98,17 +96,24 @@ def check_dtype(dtype: Any, model: nn.Module | None = None) -> None:
 
 def placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """Return a copy of the model on a device, in a dtype; complex buffers stay complex."""
-    copy = copied(model)
-    complexes = {name: buffer for name, buffer in copy.named_buffers() if buffer.is_complex()}
-    with warnings.catch_warnings():
-        # Imaginary parts are put back below.
-        warnings.filterwarnings("ignore", message="Casting complex values to real")
-        copy = copy.to(device, dtype)
-    for name, buffer in complexes.items():
-        owner, _, key = name.rpartition(".")
-        wanted = buffer.dtype if dtype is None else COMPLEX[dtype]
-        setattr(copy.get_submodule(owner), key, buffer.to(device, wanted))
-    return copy
+    return cast(copied(model), dtype).to(device)
+
+
+def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """Put a model's floating tensors into a dtype, and its complex ones into that precision.
+
+    `model.to(dtype)` would drop imaginary parts.
+    """
+    tensors = chain(model.parameters(), model.buffers())
+    if dtype is None or not any(tensor.is_complex() for tensor in tensors):
+        return model.to(dtype)
+
+    def converted(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return model._apply(converted)
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:

@@ -689,8 +689,8 @@ MISTAKES = {
         python=python(diverged()),
     ),
     "model: a complex parameter": Mistake(
-        "the parameter weight is torch.complex64, and parameters must be real; keep real and"
-        " imaginary part in a parameter [..., 2] and use torch.view_as_complex",
+        "the parameter weight is torch.complex64, and trained parameters must be real; keep real"
+        " and imaginary part in a parameter [..., 2] and use torch.view_as_complex",
         python=python(nn.Linear(4, 3, dtype=torch.complex64)),
     ),
     "model: bfloat16": Mistake(

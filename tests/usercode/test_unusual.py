@@ -143,6 +143,31 @@ def test_complex_buffers_stay_complex(runtime, dtype):
     assert apart <= (1e-6 if dtype is torch.float32 else 1e-12)
 
 
+class Masked(nn.Module):
+    """A mask of -inf, a frozen parameter or a buffer."""
+
+    def __init__(self, parameter: bool) -> None:
+        super().__init__()
+        self.score = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 3)
+        mask = torch.full((4,), 0.0)
+        mask[1] = -torch.inf
+        if parameter:
+            self.mask = nn.Parameter(mask, requires_grad=False)
+        else:
+            self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last((self.score(x) + self.mask).softmax(1) * x)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_frozen_mask_may_be_infinite(runtime):
+    assert close_to_plain(lambda: Masked(False), runtime)
+    ends = [run(lambda p=p: Masked(p), RUNTIMES[runtime]).params for p in (False, True)]
+    assert torch.equal(*ends)
+
+
 @pytest.mark.parametrize("pattern", ["out", "out.weight", "into.weight"])
 def test_a_pattern_may_be_any_name_of_a_tied_parameter(pattern):
     result = run(Tied, "loop", personal=[pattern])
