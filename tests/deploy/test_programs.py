@@ -21,7 +21,9 @@ def flags(program):
     """The arguments of a Flower program, which stands behind host.py and the gate's flag."""
     command = list(program.command)
     first = next(
-        i for i, word in enumerate(command) if os.path.basename(word)[:7] in ("flower-", "flower_")
+        i
+        for i, word in enumerate(command)
+        if os.path.basename(word).startswith("flower-") or word.endswith("flower/supernode.py")
     )
     return command[:first], command[first + 1 :]
 
