@@ -137,7 +137,7 @@ def _require(key: str, value: Any, hint: Any) -> None:
 
 
 def _as_list(key: str, value: Any, hint: Any) -> str:
-    """How to write a list of texts, where numbers among them need quotes; "" for other keys."""
+    """Return advice on quotes for a key that takes a list of texts; "" for other keys."""
     if not any(_item(kind) is str for kind in _kinds(hint)):
         return ""
     given = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]

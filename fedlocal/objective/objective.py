@@ -162,7 +162,7 @@ class Objective:
         with drawn_from(batch.key if self.random[0] else None):
             output = self._output(named, inputs, x.dtype)
             loss = self._loss(output, targets, batch.mask)
-        after = () if buffers == () else self.layout.buffers.flat(named, x)
+        after = () if buffers == () else self.layout.buffers.flat(self._places.now(), x)
         penalty = sum(0.5 * self.l2 * (t @ t) for t in leaves(point)) if self.l2 else 0.0
         return loss + penalty, (loss.detach(), after)
 
@@ -174,7 +174,6 @@ class Objective:
             inputs.device.type, torch.bfloat16, enabled=lowered, cache_enabled=False
         ):
             output = self.model(inputs)
-        self._places.read(named)
         return output.to(dtype) if lowered else output
 
     def _loss(self, output: Tensor, targets: Tensor, mask: Tree) -> Tensor:

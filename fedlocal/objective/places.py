@@ -45,8 +45,6 @@ class Places:
             if name in named:
                 held[key] = named[name]
 
-    def read(self, named: dict[str, Tensor]) -> None:
-        """Replace these tensors by those that the model has now: `forward` may assign buffers."""
-        for name, held, key in self._places:
-            if name in named:
-                named[name] = held[key]
+    def now(self) -> dict[str, Tensor]:
+        """Return the tensors that the model has now, by name: `forward` may assign buffers."""
+        return {name: held[key] for name, held, key in self._places}

@@ -69,6 +69,10 @@ class AdaComm(Period):
     def reads_clock(self) -> bool:
         return self.unit == "seconds"
 
+    @property
+    def column(self) -> str:
+        return self.loss
+
     def init(self) -> Block:
         return Block(self.initial_period)
 

@@ -19,6 +19,11 @@ class Period(Piece):
         """Whether that depends on the simulated seconds."""
         return False
 
+    @property
+    def column(self) -> str | None:
+        """Column of the rows that `observe` waits for; None where it needs none."""
+        return None
+
     def init(self) -> Tree:
         """State before the first round."""
         return ()

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from fedlocal.client import Own
 from fedlocal.evaluate import Examples, Score, score
-from fedlocal.period import AdaComm
 from fedlocal.rng import Purpose, generator
 from fedlocal.simulation import RunState, Simulation, client_models, consensus
 from fedlocal.trees import take
@@ -32,8 +31,9 @@ def check_measured(sim: Simulation, away: bool) -> None:
             f"goal.metric={sim.goal.metric} {why}; use goal.metric=local_loss, the loss while"
             " clients train"
         )
-    if isinstance(period, AdaComm) and period.loss in absent:
-        raise ValueError(f"AdaComm with loss={period.loss} {why}; use loss=local_loss")
+    if period.column in absent:
+        name = type(period).__name__
+        raise ValueError(f"{name} with loss={period.column} {why}; use loss=local_loss")
 
 
 def empty_columns(sim: Simulation, away: bool) -> tuple[str, ...]:

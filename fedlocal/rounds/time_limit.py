@@ -30,7 +30,7 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
     compute = sim.clock.compute_seconds(who, steps, t, sim.seed)
     needs = together(travel, compute, overlapped)
     patience = 2 * end if sim.deadline.late == "next_round" else end
-    # Who has not come to the shared parameters has nothing to send.
+    # A client that is stopped before its shared steps has nothing to send.
     kept = (steps > sim.personal_steps) & (needs <= patience * ALLOWANCE)
     # Who was stopped had been at work until then.
     busy = together(travel, room, overlapped)[kept & (steps < order.steps)]

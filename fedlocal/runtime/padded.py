@@ -66,7 +66,7 @@ def _keys(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
 
 
 def _shared(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
-    """Whether each step trains the shared parameters, [max steps, G]."""
+    """Return a mask of the steps that train the shared parameters, [max steps, G]."""
     return shared_steps(plan, int(plan.steps[rows].max()), like).repeat(len(rows), 1).T.contiguous()
 
 

@@ -126,7 +126,7 @@ class Runtime(Protocol):
 
 
 def shared_steps(plan: Plan, steps: int, like: Tensor) -> Tensor:
-    """Whether each of so many steps trains the shared parameters, [steps]."""
+    """Return a mask of the steps that train the shared parameters, [steps]."""
     return torch.arange(steps, device=like.device) >= plan.personal_steps
 
 

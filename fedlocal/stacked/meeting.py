@@ -154,7 +154,7 @@ def _runner(cohorts: list[Cohort], paths: tuple[Any, ...]) -> Runner | None:
 
 
 def _same_data(one: TogetherRunner, other: TogetherRunner) -> bool:
-    """Whether both have the same examples, and models whose fixed tensors are the same.
+    """Return whether both have the same examples, and models with the same fixed tensors.
 
     Frozen parameters of a random initialisation differ between seeds.
     """

@@ -139,7 +139,7 @@ EMPTY = ("train_loss", "test_loss", "test_accuracy")
         {"buffers": "frozen"},
         {"buffers": "personal"},
         {"personal": ["head"]},
-        # Of inputs, which are zeros where they are not held.
+        # Statistics of inputs, which are zeros where they are not held.
         {"layers": ["inputs"]},
         {"layers": ["dropout"], "frozen": ["body.1"], "l2": 0.1},
     ],

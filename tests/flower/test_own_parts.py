@@ -80,7 +80,7 @@ def over_nodes(rig: Rig):
 
 
 def kept(rig: Rig, remote) -> ClientState:
-    """What the nodes keep of every client after its last round that was counted."""
+    """Return every client's state on its node after the last round that was counted."""
     found = []
     for partition, node in enumerate(rig.grid._nodes.values()):
         clients = clients_of(len(SIZES), partition, rig.num_nodes)

@@ -194,7 +194,7 @@ def test_a_folder_of_another_run_is_left_alone(tmp_path):
 
 
 def test_warnings_say_that_they_are_some(monkeypatch, capsys):
-    # As in a process of Flower's, where nobody has set handlers.
+    # A process of Flower has no log handlers.
     ours = logging.getLogger("fedlocal")
     monkeypatch.setattr(ours, "handlers", [])
     monkeypatch.setattr(ours, "propagate", False)
