@@ -63,8 +63,8 @@ class Result:
             ValueError: The client's personal parts are on another machine.
         """
         count = len(self.client_params)
-        if not 0 <= client < count:
-            raise IndexError(f"there is no client {client}; clients are 0 to {count - 1}")
+        if not isinstance(client, int | np.integer) or not 0 <= client < count:
+            raise IndexError(f"there is no client {client!r}; clients are 0 to {count - 1}")
         kept = self._kept(np.array([client]))
         model = deepcopy(self.model)
         assign(model, self.client_params[client], self.layout.shared)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedlocal.augment import Augment, NoAugment
 from fedlocal.clients import Clients
@@ -23,7 +23,7 @@ from fedlocal.in_process import InProcess
 from fedlocal.ledger import Ledger
 from fedlocal.links import check_links
 from fedlocal.losses import cross_entropy
-from fedlocal.objective import Loss, StepOptions, objective_of
+from fedlocal.objective import Loss, Start, StepOptions, check_test, objective_of
 from fedlocal.options import Buffers, ModelOptions
 from fedlocal.participation import DropOut, check_participation
 from fedlocal.precision import Precision
@@ -172,9 +172,8 @@ def prepare(
     pool = clients if isinstance(clients, Clients) else Clients.of(clients)
     options = options or ModelOptions()
     steps = StepOptions(augment or NoAugment(), precision, clip_norm)
-    objective, start, own = objective_of(
-        model, loss, pool, batch_size or None, options, steps, where, dtype
-    )
+    begun = objective_of(model, loss, pool, batch_size or None, options, steps, where, dtype)
+    objective, start, own = begun
     # Some mixings refuse some numbers of clients; they look at the number, not at the model.
     strategy.mixing.init(start[:1], len(pool))
     x, y = objective.x, objective.y
@@ -201,7 +200,7 @@ def prepare(
         deadline=deadline,
         evaluate=measured,
         train=measured.subset(x, y, pool.held, seed),
-        test=None if test is None else _test(test, pool, x, y),
+        test=None if test is None else _test(test, pool, begun),
         diagnostics=names_of(diagnostics),
         goal=goal,
         own=own,
@@ -254,10 +253,11 @@ def _folder(spill: str | None) -> str | None:
     return str(Path(spill).absolute())
 
 
-def _test(given: Any, pool: Clients, x: Tensor, y: Tensor) -> Examples:
-    pair = examples(given, "test", pool.pixels)
+def _test(given: Any, pool: Clients, begun: Start) -> Examples:
+    pair, (x, y) = examples(given, "test", pool.pixels), (begun.objective.x, begun.objective.y)
     inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
     check_alike([(x, y), (inputs, targets)], ["clients", "test"])
+    check_test(begun, inputs, targets)
     return Examples(inputs, targets)
 
 

@@ -118,8 +118,14 @@ def of_array(values: Any, label: str) -> Tensor:
     """Return a tensor of a number, an array or a nested list of numbers; float16 stays float16.
 
     Raises:
-        ValueError: Python objects, text, complex numbers, lists of different lengths.
+        ValueError: Python objects, text, complex numbers, masks, lists of different lengths.
     """
+    rows = values if isinstance(values, list | tuple) else (values,)
+    if any(isinstance(each, np.ma.MaskedArray) for each in rows):
+        raise ValueError(
+            f"{label} is a masked array, and its mask would be ignored; pass .filled(value), or"
+            " leave the masked examples out"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:

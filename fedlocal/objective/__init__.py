@@ -2,13 +2,15 @@
 
 from fedlocal.objective.objective import Layout, Loss, Objective, clipped
 from fedlocal.objective.padding import padding_is_exact
-from fedlocal.objective.setup import StepOptions, objective_of
+from fedlocal.objective.setup import Start, StepOptions, check_test, objective_of
 
 __all__ = [
     "Layout",
     "Loss",
     "Objective",
+    "Start",
     "StepOptions",
+    "check_test",
     "clipped",
     "objective_of",
     "padding_is_exact",

@@ -230,8 +230,9 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
     for other in outcomes[1:]:
         if not _same(outcomes[0].output, other.output) or not _same(outcomes[0].loss, other.loss):
             raise ValueError(
-                "two calls of the model on the same batch give different outcomes, though its"
-                " parameters and buffers are the same: it keeps state outside of its buffers"
+                "two calls of the model and the loss on the same batch give different outcomes with"
+                " the same parameters and buffers: one of them keeps state; a model may keep it in"
+                " a buffer, and a loss must keep none"
             )
 
 

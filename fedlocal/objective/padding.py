@@ -19,6 +19,7 @@ from torch.func import grad_and_value
 
 from fedlocal.augment import NoAugment
 from fedlocal.client import Batch, Own
+from fedlocal.objective.model import cast
 from fedlocal.objective.objective import Objective
 from fedlocal.trees import Tree, leaves
 
@@ -149,8 +150,8 @@ def _doubled(objective: Objective) -> Objective:
     loss = objective.loss
     return replace(
         objective,
-        model=deepcopy(objective.model).double(),
-        evaluated=deepcopy(objective.evaluated).double(),
+        model=cast(deepcopy(objective.model), torch.float64),
+        evaluated=cast(deepcopy(objective.evaluated), torch.float64),
         loss=deepcopy(loss).double() if isinstance(loss, torch.nn.Module) else loss,
         x=inputs.double() if inputs.is_floating_point() else inputs,
         y=y.double() if y.is_floating_point() else y,

@@ -1,12 +1,9 @@
 """Makes a user's model and loss into the objective of a run, or refuses them in one line."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,14 +19,27 @@ from fedlocal.criteria import placed as on_device
 from fedlocal.data.arrays import placed
 from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
-from fedlocal.flat import BufferSpec, ParamSpec
+from fedlocal.flat import BufferSpec
 from fedlocal.losses import cross_entropy
 from fedlocal.objective.agreement import check_gradient
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
+from fedlocal.objective.model import (
+    check_dtype,
+    check_kept,
+    check_model,
+    check_parameters,
+    freeze,
+    in_train_mode,
+    sharing,
+    split,
+)
+from fedlocal.objective.model import (
+    placed as placed_model,
+)
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.options import Buffers, ModelOptions
 from fedlocal.precision import Precision
-from fedlocal.wire import DTYPES
+from fedlocal.whole import check_number
 
 # Number of examples in the trial before the first round.
 TRIED = 8
@@ -42,6 +52,11 @@ class StepOptions:
     augment: Augment = NoAugment()
     precision: Precision = "full"
     clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a bound that is no number."""
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm)
 
 
 class Start(NamedTuple):
@@ -71,14 +86,15 @@ def objective_of(
     Raises:
         ValueError: Model, loss or options cannot be computed right; the message says why.
     """
-    _check_model(model)
-    _check_dtype(dtype)
-    model = _placed(model, device, dtype)
-    _freeze(model, options.frozen)
-    shared, personal = _split(model, options.personal)
+    check_model(model)
+    check_dtype(dtype)
+    model = placed_model(model, device, dtype)
+    freeze(model, options.frozen)
+    check_parameters(model)
+    shared, personal = split(model, options.personal)
     named = dict(model.named_parameters())
     like = named[shared.names[0]]
-    _check_dtype(like.dtype)
+    check_kept(like.dtype)
     loss = on_device(loss, like)
     x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
@@ -92,10 +108,11 @@ def objective_of(
     with torch.no_grad():
         _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
+    _check_real(traits.changed, model)
     layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
     objective = Objective(
         model=in_train_mode(model, still),
-        evaluated=_sharing(model).eval(),
+        evaluated=sharing(model).eval(),
         loss=loss,
         x=x,
         y=y,
@@ -119,12 +136,37 @@ def objective_of(
     return start
 
 
-def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
-    """Put the model into train mode, and the modules named `still` into eval mode."""
-    model.train()
-    for name in still:
-        model.get_submodule(name).eval()
-    return model
+def _check_real(changed: tuple[str, ...], model: nn.Module) -> None:
+    for name in changed:
+        if model.get_buffer(name).is_complex():
+            raise ValueError(
+                f"forward changes the buffer {name}, which is complex, and vectors are real; keep"
+                " it as [..., 2] and use torch.view_as_complex, or take buffers='frozen'"
+            )
+
+
+def check_test(start: Start, x: Tensor, y: Tensor) -> None:
+    """Hold all test targets against the model's output, and try the loss on the first examples.
+
+    Args:
+        start: The run.
+        x: Test inputs, kept like those of the run, [n, ...].
+        y: Test targets, [n, ...].
+
+    Raises:
+        ValueError: Model or loss cannot take them.
+    """
+    objective, loss = start.objective, start.objective.loss
+    model, few = copied(objective.evaluated), objective.numbers(x[:TRIED])
+    subject = Subject(model, loss, few, y[:TRIED])
+    try:
+        with torch.no_grad():
+            output = subject.output()
+            # A copy: balanced weights are those of the training examples.
+            _check_targets(deepcopy(loss) if isinstance(loss, Criterion) else loss, output, y)
+        subject.trial(keyed=objective.random[1])
+    except ValueError as error:
+        raise ValueError(f"test: {error}") from error
 
 
 def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
@@ -186,104 +228,14 @@ def _check_smallest(
         Subject(deepcopy(model), loss, *given).trial()
     except ValueError as error:
         raise ValueError(
-            f"client {client} has batches of {len(given[0])}: {error}; give every client more"
-            " examples, or use a model without batch normalisation"
+            f"client {client} has batches of {len(given[0])}: {error}; {_advice(str(error))}"
         ) from error
 
 
-def _check_model(model: Any) -> None:
-    if isinstance(model, type):
-        raise ValueError(
-            f"model is the class {model.__name__}, which has not been made yet; write"
-            f" {model.__name__}(...)"
-        )
-    if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"model must be a torch.nn.Module, got {model!r}; put a function into a module's"
-            " forward"
-        )
-
-
-def _check_dtype(dtype: Any) -> None:
-    if dtype is not None and dtype not in DTYPES:
-        allowed = ", ".join(str(each) for each in DTYPES)
-        raise ValueError(f"dtype must be one of {allowed}, got {dtype!r}")
-
-
-def _placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
-    for name, parameter in model.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise ValueError(
-                f"the parameter {name} is lazy and has no shape yet; call the model once on a"
-                " batch before it is given to fedlocal"
-            )
-    return copied(model).to(device, dtype)
-
-
-def _freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    named = dict(model.named_parameters())
-    for name in matching("frozen", patterns, named):
-        named[name].requires_grad_(False)
-
-
-def _split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamSpec]:
-    """Return the layouts of the shared and of the personal parameters."""
-    trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    if not trained:
-        raise ValueError(_nothing_trained(model))
-    everything = matching("personal", personal, [name for name, _ in model.named_parameters()])
-    own = set(everything).intersection(trained)
-    if everything and not own:
-        raise ValueError(
-            f"personal={list(personal)} matches frozen parameters only ({everything[0]}, ...);"
-            " leave them out of personal, or out of frozen"
-        )
-    if own == set(trained):
-        raise ValueError(
-            f"personal={list(personal)} matches all trained parameters, and clients would have"
-            " nothing to exchange; leave some of them out"
-        )
-    return ParamSpec.of(model, lambda n: n not in own), ParamSpec.of(model, lambda n: n in own)
-
-
-def _nothing_trained(model: nn.Module) -> str:
-    frozen = next((name for name, _ in model.named_parameters()), None)
-    if frozen is None:
-        return "the model has no parameters; nothing would be trained"
-    return (
-        f"all parameters of the model are frozen ({frozen}, ...) and nothing would be trained;"
-        " leave some out of frozen=, or set requires_grad_(True)"
-    )
-
-
-def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Return the names that match one of the patterns; a module's name matches all inside of it.
-
-    >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
-    ['body.0.weight', 'head.bias']
-
-    Raises:
-        ValueError: A pattern is no text, or matches nothing.
-    """
-    names, found = list(names), set()
-    if not isinstance(patterns, Sequence) or not all(isinstance(each, str) for each in patterns):
-        given = patterns if isinstance(patterns, Iterable) else ["head"]
-        raise ValueError(
-            f"{key} must be a list of patterns, each text, got {patterns!r}; for example"
-            f" {key}={[str(each) for each in given]}"
-        )
-    for pattern in patterns:
-        fitting = {n for n in names if fnmatchcase(n, pattern) or fnmatchcase(n, f"{pattern}.*")}
-        if not fitting:
-            near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
-            raise ValueError(
-                f"{key}: no parameter matches {pattern!r}; there are {', '.join(near)}, ..."
-            )
-        found |= fitting
-    return [name for name in names if name in found]
-
-
-def _sharing(model: nn.Module) -> nn.Module:
-    """Return a copy of the modules that shares their tensors."""
-    tensors = chain(model.parameters(), model.buffers())
-    return deepcopy(model, {id(t): t for t in tensors})
+def _advice(reason: str) -> str:
+    """Return what to do about a batch that is too small, by what was said of it."""
+    if "more than 1 value per channel" in reason:
+        return "give every client more examples, or use a model without batch normalisation"
+    if "its first dimension must be that of the batch" in reason:
+        return "squeeze() drops that dimension of a single example: use squeeze(1)"
+    return "give every client more examples, or use a model and a loss that take so few"

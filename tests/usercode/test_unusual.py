@@ -85,8 +85,9 @@ def clients() -> plain.Pairs:
 
 
 def run(make, runtime, loss=F.cross_entropy, rounds=3, **given):
+    model = make() if isinstance(make(), Rotary) else plain.seeded(make)
     return simulate(
-        plain.seeded(make), clients(), local_sgd(plain.RATE, plain.STEPS), rounds=rounds,
+        model, clients(), local_sgd(plain.RATE, plain.STEPS), rounds=rounds,
         batch_size=plain.BATCH, loss=loss, runtime=runtime, device="cpu", **given,
     )  # fmt: skip
 
@@ -110,6 +111,50 @@ def test_a_checkpoint_changes_nothing(runtime):
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_tied_weights_and_replaced_buffers(runtime, make):
     assert close_to_plain(make, runtime)
+
+
+class Rotary(nn.Module):
+    """A complex buffer, as rotary position embeddings have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        angles = torch.tensor([0.3, 1.1], dtype=torch.float64)
+        self.register_buffer("turn", torch.polar(torch.ones_like(angles), angles))
+        self.last = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = torch.view_as_complex(x.reshape(-1, 2, 2).contiguous())
+        return self.last(torch.view_as_real(pairs * self.turn).reshape(-1, 4))
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_complex_buffers_stay_complex(runtime, dtype):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        # Not `.double()`, which would drop the imaginary part before fedlocal sees it.
+        model = Rotary()
+    model.last.double()
+    expected = plain.local_sgd(model, clients(), F.cross_entropy, rounds=3)
+    result = run(lambda: model, RUNTIMES[runtime], dtype=dtype)
+    weight = result.model.last.weight
+    assert weight.dtype == dtype or dtype is None
+    apart = float((weight.detach().double() - expected.model.last.weight).abs().max())
+    assert apart <= (1e-6 if dtype is torch.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("pattern", ["out", "out.weight", "into.weight"])
+def test_a_pattern_may_be_any_name_of_a_tied_parameter(pattern):
+    result = run(Tied, "loop", personal=[pattern])
+    names = set(result.personal_tensors())
+    assert names == {"into.weight"} | ({"out.bias"} if pattern == "out" else set())
+    frozen = run(Tied, "loop", frozen=[pattern])
+    assert not set(frozen.layout.shared.names) & names
+    weight = dict(plain.seeded(Tied).named_parameters())["into.weight"]
+    assert (
+        torch.equal(frozen.model.out.weight, weight)
+        and frozen.model.out.weight is frozen.model.into.weight
+    )
 
 
 def ranked(output: Tensor, target: Tensor) -> Tensor:
