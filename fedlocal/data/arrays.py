@@ -85,6 +85,16 @@ def as_numbers(values: NDArray[Any], label: str) -> Tensor:
     return x if x.is_floating_point() else x.float()
 
 
+def check_unmasked(values: Any, label: str) -> None:
+    """Raise ValueError for masked arrays of numpy, also for a list of them."""
+    rows = values if isinstance(values, list | tuple) else (values,)
+    if any(isinstance(each, np.ma.MaskedArray) for each in rows):
+        raise ValueError(
+            f"{label} is a masked array, and its mask would be ignored; pass .filled(value), or"
+            " leave the masked examples out"
+        )
+
+
 def check_finite(values: Tensor, label: str) -> None:
     """Raise ValueError for NaN or inf; the message has the first row with one."""
     if not values.is_floating_point():
@@ -120,12 +130,7 @@ def of_array(values: Any, label: str) -> Tensor:
     Raises:
         ValueError: Python objects, text, complex numbers, masks, lists of different lengths.
     """
-    rows = values if isinstance(values, list | tuple) else (values,)
-    if any(isinstance(each, np.ma.MaskedArray) for each in rows):
-        raise ValueError(
-            f"{label} is a masked array, and its mask would be ignored; pass .filled(value), or"
-            " leave the masked examples out"
-        )
+    check_unmasked(values, label)
     try:
         array = np.asarray(values)
     except ValueError as error:

@@ -825,7 +825,10 @@ MISTAKES = {
     "data: test labels that a loss by hand fails on": Mistake(
         "test: the loss fails on output [8, 3] and targets [8] (torch.int64): IndexError: Target 5"
         " is out of bounds.",
-        python=python(test=(X, Y + 3), loss=lambda o, t: F.cross_entropy(o, t)),
+        python=python(
+            test=(X, torch.where(torch.arange(mine.N) == 0, 5, Y)),
+            loss=lambda o, t: F.cross_entropy(o, t),
+        ),
         command=command(
             f"dataset._target_={FILE}.unseen_first model=own model._target_={FILE}.Three"
             f" loss=own loss._target_={FILE}.by_hand"
@@ -840,6 +843,10 @@ MISTAKES = {
         "client 0: x is a masked array, and its mask would be ignored; pass .filled(value), or"
         " leave the masked examples out",
         python=python(clients=[(np.ma.masked_greater(X.numpy(), 0.5), Y.numpy())]),
+    ),
+    "data: a masked array in a file": Mistake(
+        "dataset masked: x_train is a masked array, and its mask would be ignored; pass"
+        " .filled(value), or leave the masked examples out",
         command=data("masked"),
     ),
     "data: masked labels": Mistake(
