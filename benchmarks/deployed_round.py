@@ -20,10 +20,10 @@ from unittest.mock import patch
 
 from fedlocal.deploy import programs
 from fedlocal.deploy.local import LocalDeployment
+from fedlocal.flower import supernode
+from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.runtime import CLIENT_APP, SERVER_APP
 from fedlocal.report.runs import read_rows
-from fedlocal.runtime import flower_supernode
-from fedlocal.runtime.flower_bundle import write_app
-from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def seconds(variant: Variant, rounds: int) -> list[float]:
         # Those of SuperNodes that are killed stay behind, so here.
         environment = {"TMPDIR": place}
         if variant.stock:
-            environment[flower_supernode.POLL] = "1.0"
+            environment[supernode.POLL] = "1.0"
         nodes = workers if variant.worker else ()
         with LocalDeployment(folder / "d", 2, nodes, environment=environment) as deployment:
             for _ in deployment.run(app):

@@ -5,6 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from fedlocal.lazy import lazy
+from fedlocal.moved import Forwarding
 
 if TYPE_CHECKING:
     from fedlocal.clients import Clients
@@ -54,3 +55,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+sys.meta_path.append(Forwarding())

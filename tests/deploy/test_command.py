@@ -73,7 +73,7 @@ def test_flags_go_before_the_folder(capsys, deployment, monkeypatch):
         file.write('data = "d.csv"\ngpu = "a"\n')
     code, output = called(capsys, "supernode", "nodes/0", "--dry-run", "--set", "worker=w")
     assert code == 0
-    assert words(output, "flower_supernode.py")[-1] == (
+    assert words(output, "supernode.py")[-1] == (
         f"partition-id=0 num-partitions=2 data='{deployment}/nodes/0/d.csv' gpu='a'"
         f" worker='{deployment}/w' state='{deployment}/nodes/0/state'"
     )

@@ -8,16 +8,16 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedlocal.fingerprint import run_digest
+from fedlocal.flower.handlers import answer_as
+from fedlocal.flower.inprocess import InProcessGrid, faultless
+from fedlocal.flower.node import FRESH, Node, clients_of
+from fedlocal.flower.question import Question
+from fedlocal.flower.records import Pact
+from fedlocal.flower.remote_population import FlowerNodes, Remote
+from fedlocal.flower.transport import meet
 from fedlocal.ledger import Ledger
-from fedlocal.node import FRESH, Node, clients_of
 from fedlocal.payload import formats
 from fedlocal.rounds.advance import advance
-from fedlocal.runtime.flower_answers import answer_as
-from fedlocal.runtime.flower_codec import Pact
-from fedlocal.runtime.flower_exchange import meet
-from fedlocal.runtime.flower_inprocess import InProcessGrid, faultless
-from fedlocal.runtime.flower_nodes import FlowerNodes, Remote
-from fedlocal.runtime.flower_question import Question
 from fedlocal.simulation import RunState, Simulation, initial_state
 
 Carry = Callable[[Message], Iterable[Message]]

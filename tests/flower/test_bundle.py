@@ -8,7 +8,7 @@ from flwr.common.config import get_fused_config_from_dir, validate_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlocal.runtime.flower_bundle import MARK, announced, toml_table, write_app
+from fedlocal.flower.app_bundle import MARK, announced, toml_table, write_app
 
 NASTY = [
     'say "yes"',

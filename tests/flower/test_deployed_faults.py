@@ -6,10 +6,10 @@ from safetensors.torch import load_file
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
 from fedlocal.deploy.local import LocalDeployment
+from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.runtime import CLIENT_APP, SERVER_APP
 from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
-from fedlocal.runtime.flower_bundle import write_app
-from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
 
 # Drift correction: a round that is counted twice, or half, would show in the sum of drifts.
 OVERRIDES = (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fedlocal.runtime import flower_engine
-from fedlocal.runtime.flower_bundle import write_app
-from fedlocal.runtime.flower_engine import Engine, EngineError, run_app
-from fedlocal.runtime.flower_home import free_port, new_home, private_environment
+from fedlocal.flower import engine
+from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.engine import Engine, EngineError, run_app
+from fedlocal.flower.home import free_port, new_home, private_environment
 
 # Found only because the app's processes get this process' sys.path.
 APP = r"""
@@ -128,7 +128,7 @@ def test_an_app_runs_to_its_end(here, monkeypatch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = [free_port(), taken.getsockname()[1]]
-        monkeypatch.setattr(flower_engine, "free_port", ports.pop)
+        monkeypatch.setattr(engine, "free_port", ports.pop)
         run_app(app_of(here, config=config), Engine(supernodes=2), on_line)
     assert not ports, "the port that was taken is no reason to fail"
     found = json.loads((here / "found.json").read_text())
@@ -189,7 +189,7 @@ def test_an_interrupted_run_leaves_nothing(here):
     ],
 )
 def test_what_flower_is_told_of_the_nodes(engine, cores, config, monkeypatch):
-    monkeypatch.setattr(flower_engine, "_cores", lambda: cores)
+    monkeypatch.setattr(engine, "_cores", lambda: cores)
     keys = "num-supernodes", "client-resources-num-cpus", "client-resources-num-gpus"
     pairs = zip((*keys, "init-args-num-cpus"), config, strict=True)
     assert engine.federation_config() == " ".join(f"{key}={value}" for key, value in pairs)
@@ -211,7 +211,7 @@ def test_an_engine_that_cannot_run_is_refused(given, hint):
 
 def test_a_superlink_that_does_not_start_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        flower_engine, "_superlink", lambda port: ["sh", "-c", "echo no such luck; exit 3"]
+        engine, "_superlink", lambda port: ["sh", "-c", "echo no such luck; exit 3"]
     )
     with pytest.raises(EngineError, match="has not started:\nno such luck"):
         run_app(write_app(tmp_path, "tiny", "a:b", "c:d"))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedlocal.runtime import flower_group
-from fedlocal.runtime.flower_group import process_group
+from fedlocal.flower import processes
+from fedlocal.flower.processes import process_group
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 
@@ -67,7 +67,7 @@ KILLED = """
 import subprocess, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-from flower_group import process_group
+from processes import process_group
 with process_group(Path({home!r})) as start:
     program = start({sleepers}, stdout=subprocess.PIPE)
     print(program.pid, program.stdout.readline().strip(), flush=True)
@@ -79,7 +79,7 @@ with process_group(Path({home!r})) as start:
 def test_nothing_outlives_the_starting_process(tmp_path, sign):
     home = tmp_path / "home"
     home.mkdir()
-    folder = str(Path(flower_group.__file__).parent)
+    folder = str(Path(processes.__file__).parent)
     code = KILLED.format(folder=folder, home=str(home), sleepers=SLEEPERS)
     command = [sys.executable, "-S", "-c", code]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)

@@ -9,8 +9,8 @@ from flwr.app import DEFAULT_TTL, Array, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import ServerApp
 
-import fedlocal.runtime.flower_inprocess_mailbox as mailbox
-from fedlocal.runtime.flower_inprocess import InProcessGrid, run_in_process
+import fedlocal.flower.inprocess_mailbox as mailbox
+from fedlocal.flower.inprocess import InProcessGrid, run_in_process
 from tests.flower.inprocess_counting import app_of, counted, counts, query, records
 
 UNAVAILABLE, REPLY_UNAVAILABLE, RAISED, CRASHED = 3, 4, 2, 8

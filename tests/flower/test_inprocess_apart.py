@@ -10,7 +10,7 @@ from flwr.app import Message, MetricRecord, RecordDict
 from flwr.serverapp import ServerApp
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedlocal.runtime.flower_inprocess import InProcessGrid, run_in_process
+from fedlocal.flower.inprocess import InProcessGrid, run_in_process
 from tests.flower.inprocess_counting import app_of, counted, counts, query
 
 

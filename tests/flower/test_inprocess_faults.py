@@ -2,7 +2,7 @@
 
 from flwr.app import Message, RecordDict
 
-from fedlocal.runtime.flower_inprocess import InProcessGrid
+from fedlocal.flower.inprocess import InProcessGrid
 from tests.flower.inprocess_counting import app_of, counted, counts, query, records
 
 UNAVAILABLE = 3

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from fedlocal.runtime.flower_inprocess import run_in_process
+from fedlocal.flower.inprocess import run_in_process
 
 IMAGES, LABELS = load_digits(return_X_y=True)
 FEATURES, TARGETS = torch.tensor(IMAGES / 16, dtype=torch.float32), torch.tensor(LABELS)

@@ -24,7 +24,7 @@ from flwr.serverapp.strategy import (
     QFedAvg,
 )
 
-from fedlocal.runtime.flower_inprocess import run_in_process
+from fedlocal.flower.inprocess import run_in_process
 
 NODES, DIM, ROUNDS = 7, 6, 3
 RNG = np.random.default_rng(0)

@@ -11,11 +11,11 @@ import fedlocal
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
+from fedlocal.flower.client_app import app as client_app
+from fedlocal.flower.inprocess import run_in_process
+from fedlocal.flower.server_app import app as server_app
 from fedlocal.losses import CrossEntropy
 from fedlocal.report.runs import read_rows
-from fedlocal.runtime.flower_client import app as client_app
-from fedlocal.runtime.flower_inprocess import run_in_process
-from fedlocal.runtime.flower_server import app as server_app
 
 COMMON = (
     "dataset=on_nodes dataset.input_shape=[4] dataset.num_classes=3 K=3 H=2 rounds=3"

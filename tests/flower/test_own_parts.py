@@ -13,14 +13,14 @@ from fedlocal.course import outset, run
 from fedlocal.deadline import Deadline
 from fedlocal.evaluate import Evaluate
 from fedlocal.fingerprint import run_digest
+from fedlocal.flower.node import Node, clients_of
+from fedlocal.flower.records import read_state
 from fedlocal.losses import CrossEntropy
-from fedlocal.node import Node, clients_of
 from fedlocal.options import ModelOptions
 from fedlocal.participation import DropOut
 from fedlocal.payload import Formats, formats
 from fedlocal.rounds.diagnostics import OF_GRADIENTS
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.runtime.flower_codec import read_state
 from fedlocal.simulate import finish, prepare
 from fedlocal.simulation import Simulation
 from fedlocal.trees import concatenate, leaves, take

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
 from fedlocal.deploy.local import LocalDeployment
+from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.engine import Engine, run_app
+from fedlocal.flower.runtime import CLIENT_APP, SERVER_APP
 from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
-from fedlocal.runtime.flower_bundle import write_app
-from fedlocal.runtime.flower_engine import Engine, run_app
-from fedlocal.runtime.flower_settings import CLIENT_APP, SERVER_APP
 from tests.strategies_in_conf import NAMES
 
 COMMON = "K=3 H=3 rounds=3 partition=label_blocks device=cpu evaluate.every=3"

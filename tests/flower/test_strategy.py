@@ -15,13 +15,13 @@ from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.course import outset, run
+from fedlocal.flower.client_app import app as client_app
+from fedlocal.flower.inprocess import run_in_process
+from fedlocal.flower.server_app import _show_warnings
+from fedlocal.flower.server_app import app as server_app
+from fedlocal.flower.strategy import FedLocal
 from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
-from fedlocal.runtime.flower_client import app as client_app
-from fedlocal.runtime.flower_inprocess import run_in_process
-from fedlocal.runtime.flower_server import _show_warnings
-from fedlocal.runtime.flower_server import app as server_app
-from fedlocal.runtime.flower_strategy import FedLocal
 from fedlocal.simulate import finish
 from fedlocal.simulation import consensus
 

@@ -18,9 +18,9 @@ import pytest
 
 from fedlocal.deploy.local import LocalDeployment
 from fedlocal.deploy.processes import marked
-from fedlocal.runtime import flower_supernode
-from fedlocal.runtime.flower_supernode import Clock, shorten_sleep, warm_apps
-from fedlocal.runtime.flower_worker_node import PROC, process
+from fedlocal.flower import supernode
+from fedlocal.flower.supernode import Clock, shorten_sleep, warm_apps
+from fedlocal.flower.worker_node import PROC, process
 
 linux = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc it is the stock program")
 
@@ -28,12 +28,12 @@ linux = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc it is the st
 NODE = """
 import sys, sysconfig
 from pathlib import Path
-from fedlocal.runtime import flower_supernode, flower_worker_node
+from fedlocal.flower import supernode, worker_node
 scripts = sys.argv[1]
 sysconfig.get_path = lambda name: scripts
-flower_supernode.PROC = Path(sys.argv[2])
+supernode.PROC = Path(sys.argv[2])
 sys.argv[1:] = sys.argv[3:]
-flower_supernode.main()
+supernode.main()
 """
 # In place of Flower's: say what is found, then start an app for every argument.
 SUPERNODE = """
@@ -50,7 +50,7 @@ import numpy as np
 from threading import Thread
 from time import sleep
 known = set(sys.modules)
-from fedlocal.runtime.flower_worker_node import node_process
+from fedlocal.flower.worker_node import node_process
 
 def say(name, **what):
     with open(name, "a") as file:
@@ -78,7 +78,7 @@ def place(monkeypatch) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="fsn"))
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.delenv(flower_supernode.POLL, raising=False)
+    monkeypatch.delenv(supernode.POLL, raising=False)
     bin = folder / "bin"
     bin.mkdir()
     for name, text in (("flower-supernode", SUPERNODE), ("flwr-clientapp", CLIENTAPP)):
@@ -147,7 +147,7 @@ def test_programs_find_the_quick_clientapp_and_nothing_is_left(place, monkeypatc
 
 @linux
 def test_own_interval_wins(place, monkeypatch):
-    monkeypatch.setenv(flower_supernode.POLL, "0.7")
+    monkeypatch.setenv(supernode.POLL, "0.7")
     assert run_node(place)[0][1] == "0.7"
 
 
@@ -173,7 +173,7 @@ def test_apps_are_forked_from_one_process(place, monkeypatch):
     # Imports and nothing else are the worker's.
     assert one["flwr"] and not one["fedlocal"] and one["files"] == []
     # Flower's programs add to it, and a shell may correct its PWD.
-    expected = {"PATH": f"{place}/bin:/usr/bin:/bin", flower_supernode.POLL: "0.2"}
+    expected = {"PATH": f"{place}/bin:/usr/bin:/bin", supernode.POLL: "0.2"}
     expected = {**os.environ, **expected, "PWD": one["environment"].get("PWD")}
     assert {name: one["environment"].get(name) for name in expected} == expected
     assert ("PYTHONPATH" in one["environment"]) == ("PYTHONPATH" in os.environ)
@@ -312,7 +312,7 @@ import json, os, sys
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
-from fedlocal.runtime.flower_worker_node import node_process
+from fedlocal.flower.worker_node import node_process
 
 app = ClientApp()
 
@@ -340,7 +340,7 @@ def test_a_deployed_run_whose_messages_are_answered_by_forks_of_one_process(plac
         answers = [line.removeprefix("answer ") for line in lines if line.startswith("answer ")]
         (pid, parent, node, random), second = map(json.loads, answers)
         assert second[0] != pid and second[1:3] == [parent, node] and second[3] != random
-        assert node in with_word("flower_supernode.py") and parent != node
+        assert node in with_word("supernode.py") and parent != node
         log = deployment.logs(0)
         assert len(re.findall("Start `flwr-clientapp` process", log)) == 2
         assert "WARNING : " not in log

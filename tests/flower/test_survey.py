@@ -5,7 +5,7 @@ import pytest
 import torch
 from flwr.app import ArrayRecord
 
-from fedlocal.runtime.flower_codec import answer_array, bytes_array
+from fedlocal.flower.records import answer_array, bytes_array
 from fedlocal.wire import Header, dense_layout, pack
 from strategies import mime, scaffold
 from tests.flower.rig import Rig, in_process

@@ -17,8 +17,8 @@ from time import monotonic, sleep
 
 import pytest
 
-from fedlocal.runtime.flower_worker import WorkerError, call
-from fedlocal.runtime.flower_worker_node import PROC, SUPERNODES, Process, alive, process
+from fedlocal.flower.worker import WorkerError, call
+from fedlocal.flower.worker_node import PROC, SUPERNODES, Process, alive, process
 
 pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="without /proc there are no workers")
 
@@ -52,8 +52,8 @@ def meet(folder, name):
 CALLER = """
 import signal, sys
 from pathlib import Path
-from fedlocal.runtime.flower_worker import call
-from fedlocal.runtime.flower_worker_node import process
+from fedlocal.flower.worker import call
+from fedlocal.flower.worker_node import process
 print(call(Path(sys.argv[1]), "os:getpid", node=process(int(sys.argv[2]))), flush=True)
 signal.pause() if sys.argv[3:] else None
 """
@@ -278,7 +278,7 @@ def test_folders_that_do_not_do(tmp_path):
 
 def test_caller_imports_the_standard_library_alone():
     script = (
-        "import sys; import fedlocal.runtime.flower_worker;"
+        "import sys; import fedlocal.flower.worker;"
         " print({'torch', 'numpy', 'flwr'} & set(sys.modules))"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
@@ -287,7 +287,7 @@ def test_caller_imports_the_standard_library_alone():
 
 @pytest.mark.parametrize("name", [*SUPERNODES, "flower-superexec"])
 def test_node_process_is_found_above_the_caller(tmp_path, name):
-    inner = "from fedlocal.runtime.flower_worker_node import node_process as n; print(*n())"
+    inner = "from fedlocal.flower.worker_node import node_process as n; print(*n())"
     between = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     program = tmp_path / name
     program.write_text(
@@ -301,12 +301,12 @@ def test_node_process_is_found_above_the_caller(tmp_path, name):
 
 def test_node_process_of_a_worker_is_its_node(node):
     of = node.start()
-    found = call(node.folder, "fedlocal.runtime.flower_worker_node:node_process", node=of)
+    found = call(node.folder, "fedlocal.flower.worker_node:node_process", node=of)
     assert found == of
 
 
 def test_node_process_is_the_parent_where_there_is_no_flower():
-    script = "from fedlocal.runtime.flower_worker_node import node_process as n; print(*n())"
+    script = "from fedlocal.flower.worker_node import node_process as n; print(*n())"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert int(ran.stdout.split()[0]) == os.getpid()
 

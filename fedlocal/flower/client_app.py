@@ -3,13 +3,13 @@
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedlocal.runtime.flower_question import question, worker_folder
-from fedlocal.runtime.flower_worker import call
+from fedlocal.flower.question import question, worker_folder
+from fedlocal.flower.worker import call
 
 app = ClientApp()
 
 # Imported where it runs: here, or in a worker that lives longer than this process.
-ANSWER = "fedlocal.runtime.flower_answers:answer"
+ANSWER = "fedlocal.flower.handlers:answer"
 
 
 @app.query()

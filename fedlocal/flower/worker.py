@@ -21,7 +21,7 @@ from pkgutil import resolve_name
 from secrets import token_bytes
 from typing import Any
 
-from fedlocal.runtime.flower_worker_node import PROC, Process, node_process
+from fedlocal.flower.worker_node import PROC, Process, node_process
 
 SOCKET, KEY, LOG = "socket", "key", "log"
 LONGEST = 103  # bytes that every system takes as the address of a socket in the file system
@@ -144,7 +144,7 @@ def _started(folder: Path, worker: Worker) -> Connection:
 
 def _launch(folder: Path, worker: Worker) -> None:
     """Start the process and wait until it listens, or has ended."""
-    module = "fedlocal.runtime.flower_worker_process"
+    module = "fedlocal.flower.worker_process"
     ready, tell = os.pipe()
     with open(ready, "rb") as answer:
         try:

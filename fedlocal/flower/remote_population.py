@@ -16,14 +16,9 @@ from torch import Tensor
 from fedlocal.client import Own, Upload, broadcast_rows
 from fedlocal.clients import IntArray
 from fedlocal.fingerprint import run_digest
-from fedlocal.node import FRESH, Mail, clients_of
-from fedlocal.noise import link_noise
-from fedlocal.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
-from fedlocal.rng import Purpose
-from fedlocal.rounds.evaluation import check_measured, empty_columns
-from fedlocal.runtime.flower_codec import Letter, Pact, array_bytes, write_letter
-from fedlocal.runtime.flower_exchange import Machine, exchange, introduce, meet
-from fedlocal.runtime.flower_replies import (
+from fedlocal.flower.node import FRESH, Mail, clients_of
+from fedlocal.flower.records import Letter, Pact, array_bytes, write_letter
+from fedlocal.flower.replies import (
     Read,
     Request,
     check_hope,
@@ -31,6 +26,11 @@ from fedlocal.runtime.flower_replies import (
     settle,
     upload_reader,
 )
+from fedlocal.flower.transport import Machine, exchange, introduce, meet
+from fedlocal.noise import link_noise
+from fedlocal.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
+from fedlocal.rng import Purpose
+from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.simulation import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.trees import expand, stack
 

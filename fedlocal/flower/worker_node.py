@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 # What a SuperNode is called: Flower's program, and ours around it, as a module and as a file.
-SUPERNODES = ("flower-supernode", "fedlocal.runtime.flower_supernode", "flower_supernode.py")
-WORKER = "fedlocal.runtime.flower_worker_process"
+SUPERNODES = ("flower-supernode", "fedlocal.flower.supernode", "supernode.py")
+WORKER = "fedlocal.flower.worker_process"
 
 
 class Process(NamedTuple):

@@ -3,7 +3,7 @@
     strategy = FedLocal("strategy=vrl_sgd K=4 H=10")
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=20)
 
-The ClientApp is that of `fedlocal.runtime.flower_client`. Fedlocal's own ServerApp does without
+The ClientApp is that of `fedlocal.flower.client_app`. Fedlocal's own ServerApp does without
 this: it looks for replies more often, asks again where a method needs every client, and writes a
 run folder.
 """
@@ -22,10 +22,10 @@ from torch import Tensor
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
+from fedlocal.flower.remote_population import FlowerNodes, counted, population
+from fedlocal.flower.replies import Request, settle, upload_reader
 from fedlocal.pieces import Timing
 from fedlocal.rounds.barrier import Row, conclude, order_of
-from fedlocal.runtime.flower_nodes import FlowerNodes, counted, population
-from fedlocal.runtime.flower_replies import Request, settle, upload_reader
 from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
 from fedlocal.strategy import Strategy as FilledSlots
 from fedlocal.trees import Tree

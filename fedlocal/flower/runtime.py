@@ -7,16 +7,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fedlocal.config.build import Job
+from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.engine import Engine, run_app
 from fedlocal.job.run import CHECKPOINT
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.barrier import Row
 from fedlocal.runtime import Runtime, Vmapped
-from fedlocal.runtime.flower_bundle import write_app
-from fedlocal.runtime.flower_engine import Engine, run_app
 from fedlocal.tracking.echo import ROUND
 
-SERVER_APP = "fedlocal.runtime.flower_server:app"
-CLIENT_APP = "fedlocal.runtime.flower_client:app"
+SERVER_APP = "fedlocal.flower.server_app:app"
+CLIENT_APP = "fedlocal.flower.client_app:app"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 from fedlocal.clients import IntArray
-from fedlocal.node import Mail, NodeState
+from fedlocal.flower.node import Mail, NodeState
 from fedlocal.payload import Formats
 from fedlocal.simulation import Order
 from fedlocal.trees import leaves, tree_map

@@ -1,8 +1,8 @@
-"""A SuperNode without its waits: `python -m fedlocal.runtime.flower_supernode ARGUMENTS`.
+"""A SuperNode without its waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
 
 Takes the arguments of flower-supernode and is that program, run in this process. Three waits make
 a round of a small model last five seconds and more, and are cut: the SuperExec looks for work once
-a second (an option of Flower), flwr-clientapp imports for more than a second (`flower_warm` stands
+a second (an option of Flower), flwr-clientapp imports for more than a second (`fork_server` stands
 before it on the PATH), and the SuperNode sleeps up to three seconds when it has no message (no
 option: that module's clock is replaced). Each can fail alone, which costs its seconds only. Without
 /proc it is the stock program.
@@ -23,7 +23,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from fedlocal.runtime.flower_worker_node import PROC, Process, alive, process
+from fedlocal.flower.worker_node import PROC, Process, alive, process
 
 # An idle node asks its SuperLink so often, instead of every three seconds.
 LONGEST_SLEEP = 0.2
@@ -39,7 +39,7 @@ CODE = """\
 import sys
 path = list(sys.path)
 sys.path.append({root!r})
-from fedlocal.runtime.flower_warm import main
+from fedlocal.flower.fork_server import main
 main({folder!r}, path)
 """
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
-from fedlocal.runtime.flower_bundle import MARK, toml_table
-from fedlocal.runtime.flower_group import process_group
-from fedlocal.runtime.flower_home import free_port, new_home, private_environment
+from fedlocal.flower.app_bundle import MARK, toml_table
+from fedlocal.flower.home import free_port, new_home, private_environment
+from fedlocal.flower.processes import process_group
 
 # Lines of a failed run's log that its error shows.
 TAIL = 40

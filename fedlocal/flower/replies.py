@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fedlocal.client import Upload
 from fedlocal.clients import IntArray
+from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.payload import Formats, unpack_model, unpack_upload
-from fedlocal.runtime.flower_codec import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.simulation import Order, Simulation
 from fedlocal.trees import leaves
 

@@ -21,10 +21,10 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.supercore import log
 from flwr.supercore.run import Run
 
-from fedlocal.runtime.flower_inprocess_copy import copied_message
-from fedlocal.runtime.flower_inprocess_mailbox import Mailbox
-from fedlocal.runtime.flower_inprocess_node import new_context, nodes
-from fedlocal.runtime.flower_inprocess_process import own_randomness, server_identity
+from fedlocal.flower.inprocess_copy import copied_message
+from fedlocal.flower.inprocess_mailbox import Mailbox
+from fedlocal.flower.inprocess_node import new_context, nodes
+from fedlocal.flower.inprocess_process import own_randomness, server_identity
 
 # A message on its way, in either direction -> those that arrive now.
 Carry = Callable[[Message], Iterable[Message]]

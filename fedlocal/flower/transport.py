@@ -9,7 +9,7 @@ from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from fedlocal.runtime.flower_codec import BROKEN, Pact, read_refusal, write_pact, write_refusal
+from fedlocal.flower.records import BROKEN, Pact, read_refusal, write_pact, write_refusal
 
 log = logging.getLogger(__name__)
 

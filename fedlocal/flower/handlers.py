@@ -12,9 +12,10 @@ from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.fingerprint import run_digest
-from fedlocal.node import LostError, Node, NodeState, StaleError, clients_of
-from fedlocal.payload import formats, pack_model, pack_upload
-from fedlocal.runtime.flower_codec import (
+from fedlocal.flower.disk import load_records, save_records
+from fedlocal.flower.node import LostError, Node, NodeState, StaleError, clients_of
+from fedlocal.flower.question import Question
+from fedlocal.flower.records import (
     BROKEN,
     DIFFERENT,
     LOST,
@@ -27,8 +28,7 @@ from fedlocal.runtime.flower_codec import (
     write_refusal,
     write_state,
 )
-from fedlocal.runtime.flower_disk import load_records, save_records
-from fedlocal.runtime.flower_question import Question
+from fedlocal.payload import formats, pack_model, pack_upload
 from fedlocal.simulation import Simulation
 from fedlocal.trees import take
 from fedlocal.wire import Header

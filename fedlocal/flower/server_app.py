@@ -11,10 +11,10 @@ from omegaconf import DictConfig, open_dict
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
+from fedlocal.flower.remote_population import population
+from fedlocal.flower.runtime import FlowerEngine
+from fedlocal.flower.transport import Machine
 from fedlocal.job.run import run_job
-from fedlocal.runtime.flower_exchange import Machine
-from fedlocal.runtime.flower_nodes import population
-from fedlocal.runtime.flower_settings import FlowerEngine
 from fedlocal.tracking.echo import Echo
 
 app = ServerApp()

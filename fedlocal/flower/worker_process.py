@@ -1,4 +1,4 @@
-"""The worker itself: `python -m fedlocal.runtime.flower_worker_process FOLDER TICKET READY`."""
+"""The worker itself: `python -m fedlocal.flower.worker_process FOLDER TICKET READY`."""
 
 import faulthandler
 import json
@@ -16,8 +16,8 @@ from threading import Event, Thread
 from time import monotonic
 from traceback import format_exc
 
-from fedlocal.runtime.flower_worker import GONE, KEY, SOCKET
-from fedlocal.runtime.flower_worker_node import Process, alive
+from fedlocal.flower.worker import GONE, KEY, SOCKET
+from fedlocal.flower.worker_node import Process, alive
 
 WATCH_SECONDS = 0.5
 

@@ -1,7 +1,7 @@
 """flwr-clientapp without its imports: forked from a process of the node that has done them.
 
 A SuperExec finds the command flwr-clientapp on its PATH. `main` is what it finds there first (see
-`flower_supernode`): each message then costs a fork in place of more than a second of imports. When
+`supernode`): each message then costs a fork in place of more than a second of imports. When
 anything is wrong with that, it becomes the real flwr-clientapp: no message is lost for speed.
 """
 
@@ -18,10 +18,10 @@ from pathlib import Path
 from socket import AF_UNIX, recv_fds, send_fds, socket
 from typing import Any, NamedTuple, NoReturn
 
-from fedlocal.runtime.flower_worker import call
-from fedlocal.runtime.flower_worker_node import PROC
+from fedlocal.flower.worker import call
+from fedlocal.flower.worker_node import PROC
 
-START = "fedlocal.runtime.flower_warm:start"
+START = "fedlocal.flower.fork_server:start"
 STREAMS = (0, 1, 2)
 
 

@@ -9,8 +9,8 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import NUM_PARTITIONS_KEY, PARTITION_ID_KEY, ErrorCode
 from flwr.supercore import log
 
-from fedlocal.runtime.flower_inprocess_copy import copied_context
-from fedlocal.runtime.flower_inprocess_process import own_randomness
+from fedlocal.flower.inprocess_copy import copied_context
+from fedlocal.flower.inprocess_process import own_randomness
 
 # Above 32 bits, as the ids of a real run are, and never equal to a partition id.
 FIRST_NODE_ID = 10_000_000_000

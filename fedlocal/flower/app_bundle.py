@@ -45,7 +45,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid, context):
-    from fedlocal.runtime.flower_bundle import announced
+    from fedlocal.flower.app_bundle import announced
 
     with announced():
         from {module} import {attribute}

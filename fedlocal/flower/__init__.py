@@ -1,0 +1,20 @@
+"""Runs on Flower: the server app, the client app, Flower's simulation engine and SuperNodes.
+
+`FlowerEngine` is `runtime=flower`, `FedLocal` a strategy for apps of one's own, `run_in_process`
+runs any app without the engine.
+"""
+
+from typing import TYPE_CHECKING
+
+from fedlocal.lazy import lazy
+
+if TYPE_CHECKING:
+    from fedlocal.flower.inprocess import run_in_process
+    from fedlocal.flower.runtime import FlowerEngine
+    from fedlocal.flower.strategy import FedLocal
+
+__all__ = ["FedLocal", "FlowerEngine", "run_in_process"]
+
+HOMES = {"FedLocal": "strategy", "FlowerEngine": "runtime", "run_in_process": "inprocess"}
+
+__getattr__ = lazy(__name__, HOMES)
