@@ -130,6 +130,19 @@ def Hooked(input_shape, num_outputs):
     return model
 
 
+class Tied(nn.Module):
+    """Two layers with one matrix."""
+
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        self.into, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.out.weight = self.into.weight
+        self.last = nn.Linear(4, num_outputs)
+
+    def forward(self, x):
+        return self.last(self.out(torch.tanh(self.into(x))))
+
+
 class Rotary(nn.Module):
     """Turns pairs of inputs by angles in a complex buffer, as rotary embeddings do."""
 
