@@ -214,6 +214,31 @@ def test_complex_buffers_on_the_command_line(dtype):
     assert float((ours.double() - theirs).detach().abs().max()) <= allowed
 
 
+class Masked(nn.Module):
+    """A mask of -inf, a frozen parameter or a buffer."""
+
+    def __init__(self, parameter: bool) -> None:
+        super().__init__()
+        self.score = nn.Linear(4, 4)
+        self.last = nn.Linear(4, 3)
+        mask = torch.full((4,), 0.0)
+        mask[1] = -torch.inf
+        if parameter:
+            self.mask = nn.Parameter(mask, requires_grad=False)
+        else:
+            self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last((self.score(x) + self.mask).softmax(1) * x)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_frozen_mask_may_be_infinite(runtime):
+    assert close_to_plain(lambda: Masked(False), runtime)
+    ends = [run(lambda p=p: Masked(p), RUNTIMES[runtime]).params for p in (False, True)]
+    assert torch.equal(*ends)
+
+
 def test_clients_are_numbers():
     result = run(Tied, "loop", rounds=1)
     for wrong in ("a", 1.0, -1, 3):
