@@ -11,6 +11,7 @@ from torch import Tensor
 from fedlocal.flat import ParamSpec
 from fedlocal.pieces import Guarantee, InnerOptimiser, Round
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 
 class IterateState(NamedTuple):
@@ -44,6 +45,7 @@ class WeightedIterate(InnerOptimiser):
 
     def __post_init__(self) -> None:
         """Refuse weights that do not grow."""
+        check_number("average_shift", self.shift)
         if not 0 <= self.shift < float("inf"):
             raise ValueError(
                 f"shift of the averaged iterate must be >= 0, got {self.shift}; the theorem asks"

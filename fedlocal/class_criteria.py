@@ -88,6 +88,8 @@ class Classes(Criterion):
             low, high = int(counted.min()), int(counted.max())
             from_one = (low, high) == (1, classes)
             fix = "subtract 1" if from_one else "give the model more outputs, or ignore_index"
+            if low < 0:
+                fix = f"leave out those below 0, or skip them with ignore_index={low}"
             raise self.refused(
                 f"has targets {low} to {high}, and the model's {classes} outputs are for 0 to"
                 f" {classes - 1}; {fix}"

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fedlocal.pieces import Correction, Guarantee, View
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Proximal(Correction):
 
     def __post_init__(self) -> None:
         """Refuse a term that pushes away."""
+        check_number("mu", self.mu)
         if not self.mu >= 0:
             raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
 

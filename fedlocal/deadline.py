@@ -11,6 +11,7 @@ from torch import Tensor
 from fedlocal.pieces import Guarantee, Period, Timing
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 Lateness = Literal["partial", "drop", "next_round"]
 
@@ -106,6 +107,8 @@ class FixedTime(Period):
 
     def __post_init__(self) -> None:
         """Refuse a round without a step."""
+        check_number("seconds", self.seconds)
+        check_number("most", self.most)
         if not (self.seconds > 0 and self.most >= 1):
             raise ValueError(
                 "the seconds of computing must be positive and the most steps >= 1, got"

@@ -15,6 +15,7 @@ from torch import Tensor
 from fedlocal.pieces import Guarantee, InnerOptimiser, Rate, Round
 from fedlocal.rates import as_rate
 from fedlocal.trees import Tree, tree_map, weighted_mean
+from fedlocal.whole import check_number
 
 Buffers = Literal["keep", "reset", "average"]
 # What a piece can no longer rely on, by what becomes of buffers at a synchronisation.
@@ -178,6 +179,8 @@ class AdamW(Buffered):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         super().__post_init__()
+        check_number("eps", self.eps)
+        check_number("weight_decay", self.weight_decay)
         for beta in self.betas:
             check_momentum("each of betas", beta)
 
@@ -209,12 +212,14 @@ def check_without(method: str, reason: str, **options: float) -> None:
 
 def check_momentum(name: str, value: float) -> None:
     """Raise ValueError unless 0 <= value < 1."""
+    check_number(name, value)
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}")
 
 
 def check_weight_decay(value: float) -> None:
     """Raise ValueError unless value >= 0."""
+    check_number("weight_decay", value)
     if not value >= 0:
         raise ValueError(f"weight_decay must be >= 0, got {value}")
 

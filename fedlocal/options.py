@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from fedlocal.whole import check_number
+
 Buffers = Literal["average", "personal", "frozen"]
 
 
@@ -37,6 +39,7 @@ class ModelOptions:
         if self.buffers not in get_args(Buffers):
             allowed = ", ".join(get_args(Buffers))
             raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
+        check_number("l2", self.l2)
         steps = self.personal_steps
         if not isinstance(steps, int) or steps < 0:
             raise ValueError(f"personal_steps must be a whole number >= 0, got {steps!r}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedlocal.inner import check_momentum
 from fedlocal.pieces import Guarantee, OuterOptimiser, Round
+from fedlocal.whole import check_number
 
 
 class OuterState(NamedTuple):
@@ -30,6 +31,7 @@ class OuterSGD(OuterOptimiser):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("outer momentum", self.momentum)
+        check_number("outer lr", self.lr)
         if not self.lr > 0:
             raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
 
@@ -78,6 +80,7 @@ class SlowMomentum(OuterOptimiser):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("slow_momentum", self.slow_momentum)
+        check_number("slow_lr", self.slow_lr)
         if not self.slow_lr > 0:
             raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from fedlocal.clients import IntArray
 from fedlocal.rng import Purpose, generators
+from fedlocal.whole import check_number
 
 
 def check_participation(participation: float) -> None:
     """Raise ValueError unless 0 < participation <= 1."""
+    check_number("participation", participation)
     if not 0 < participation <= 1:
         raise ValueError(
             f"participation must be in (0, 1], got {participation}; 0.1 samples one client in ten"

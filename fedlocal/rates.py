@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedlocal.pieces import Rate
+from fedlocal.whole import check_number
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class ExponentialRate(Rate):
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
         check_lr(self.lr)
+        check_number("factor", self.factor)
         if not 0 < self.factor <= 1:
             raise ValueError(f"factor must be in (0, 1], got {self.factor}; for example 0.99")
 
@@ -87,6 +89,8 @@ class CosineRate(Rate):
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
         check_lr(self.lr)
+        check_number("rounds", self.rounds)
+        check_number("last", self.last)
         if self.rounds < 1:
             raise ValueError(f"rounds of the cosine must be >= 1, got {self.rounds}")
         if not 0 <= self.last <= self.lr:
@@ -114,6 +118,7 @@ class InverseTimeRate(Rate):
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
         check_lr(self.lr)
+        check_number("shift", self.shift)
         if not self.shift > 0:
             raise ValueError(f"shift must be positive, got {self.shift}")
 
@@ -154,6 +159,8 @@ class WarmupRate(Rate):
 
     def __post_init__(self) -> None:
         """Refuse what does not warm up."""
+        check_number("steps", self.steps)
+        check_number("first", self.first)
         if self.steps < 1:
             raise ValueError(f"steps of the warm-up must be >= 1, got {self.steps}")
         if not 0 <= self.first <= 1:
@@ -169,6 +176,7 @@ class WarmupRate(Rate):
 
 def check_lr(lr: float) -> None:
     """Raise ValueError unless lr is positive and finite."""
+    check_number("lr", lr)
     if not 0 < lr < float("inf"):
         raise ValueError(f"lr must be positive and finite, got {lr}; for example lr=0.1")
 
@@ -177,8 +185,7 @@ def as_rate(lr: float | Rate) -> Rate:
     """A number is a constant rate."""
     if isinstance(lr, Rate):
         return lr
-    if isinstance(lr, str):
-        raise ValueError(f"lr must be a number or a schedule, got the text {lr!r}; write lr={lr}")
+    check_number("lr", lr)
     return ConstantRate(float(lr))
 
 

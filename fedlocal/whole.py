@@ -1,4 +1,4 @@
-"""Checks of arguments that take a whole number, or an object of one class."""
+"""Checks of arguments that take a number, a whole number, or an object of one class."""
 
 from inspect import isabstract
 from numbers import Integral
@@ -16,6 +16,18 @@ def check_whole(key: str, value: Any, least: int | None = None, advice: str = ""
     if not whole or (least is not None and value < least):
         bound = "" if least is None else f" >= {least}"
         raise ValueError(f"{key} must be a whole number{bound}, got {value!r}{advice}")
+
+
+def check_number(key: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a number; a number in quotes is none.
+
+    >>> check_number("lr", "0.1")
+    Traceback (most recent call last):
+    ValueError: lr must be a number, got '0.1'; leave the quotes out
+    """
+    if isinstance(value, str) or not hasattr(value, "__float__"):
+        advice = "; leave the quotes out" if isinstance(value, str) else ""
+        raise ValueError(f"{key} must be a number, got {value!r}{advice}")
 
 
 def check_made(**given: tuple[Any, type]) -> None:

@@ -26,6 +26,7 @@ from fedlocal.inner import SGD, check_weight_decay, check_without
 from fedlocal.pieces import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree, weighted_mean
+from fedlocal.whole import check_number
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class DualAveraging(OuterOptimiser):
 
     def __post_init__(self) -> None:
         """Refuse a step size that grows."""
+        check_number("expected_examples", self.expected_examples)
         if not self.expected_examples > 0:
             raise ValueError(
                 f"expected_examples must be positive, got {self.expected_examples}; inf"

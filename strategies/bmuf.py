@@ -24,6 +24,7 @@ from fedlocal.mixing import WeightedMean, Weights
 from fedlocal.period import period_of
 from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_number
 
 
 class BlockState(NamedTuple):
@@ -43,6 +44,7 @@ class BlockMomentum(OuterOptimiser):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("block_momentum", self.block_momentum)
+        check_number("block_lr", self.block_lr)
         if not self.block_lr > 0:
             raise ValueError(f"block_lr must be positive, got {self.block_lr}; 1 is usual")
 

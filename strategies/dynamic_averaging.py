@@ -29,6 +29,7 @@ from fedlocal.mixing import OwnModels
 from fedlocal.period import period_of
 from fedlocal.pieces import Guarantee, Legs, Period, Rate, Round
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_number
 
 
 class DynamicState(NamedTuple):
@@ -52,6 +53,7 @@ class AverageOnAlarm(OwnModels):
 
     def __post_init__(self) -> None:
         """Refuse what is no bound."""
+        check_number("threshold", self.threshold)
         if not self.threshold >= 0:
             raise ValueError(
                 f"threshold must be >= 0, got {self.threshold}; 0 averages always, inf never"

@@ -25,6 +25,7 @@ from fedlocal.inner import sgd
 from fedlocal.period import period_of
 from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round, Timing
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_number
 
 
 class OwnModel(NamedTuple):
@@ -48,6 +49,7 @@ class ElasticAveraging(Mixing):
 
     def __post_init__(self) -> None:
         """Refuse what does not pull."""
+        check_number("alpha", self.alpha)
         if not self.alpha > 0:
             raise ValueError(f"alpha must be positive, got {self.alpha}; 2 / (K + 2) mixes fastest")
 

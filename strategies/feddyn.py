@@ -25,6 +25,7 @@ from fedlocal.period import period_of
 from fedlocal.pieces import Correction, Guarantee, OuterOptimiser, Period, Rate, Round, View
 from fedlocal.strategy import Strategy
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 
 class Own(NamedTuple):
@@ -47,6 +48,7 @@ class DynamicRegulariser(Correction):
 
     def __post_init__(self) -> None:
         """Refuse a term that pushes away, or none, which h / alpha has no limit for."""
+        check_number("alpha", self.alpha)
         if not 0 < self.alpha < float("inf"):
             raise ValueError(
                 f"alpha must be positive and finite, got {self.alpha}; the paper tries 0.001 to 0.1"

@@ -25,6 +25,7 @@ from fedlocal.outer import OuterSGD
 from fedlocal.period import period_of
 from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_number
 
 Rule = Literal["adam", "yogi", "adagrad"]
 
@@ -57,6 +58,8 @@ class Adaptive(OuterOptimiser):
             raise ValueError(f"optimiser must be sgd, adam, yogi or adagrad, got {self.rule!r}")
         check_momentum("beta1", self.beta1)
         check_momentum("beta2", self.beta2)
+        check_number("server_lr", self.server_lr)
+        check_number("initial_accumulator", self.initial_accumulator)
         if not (self.tau > 0 and self.server_lr > 0 and self.initial_accumulator >= 0):
             raise ValueError(
                 "tau and server_lr must be positive and initial_accumulator >= 0, got"
@@ -107,6 +110,7 @@ def fedopt(
     server_lr = SERVER_LR.get(optimiser, 1.0) if server_lr is None else server_lr
     if beta1 is None:
         beta1 = 0.0 if optimiser == "adagrad" else 0.9
+    check_number("tau", tau)
     accumulator = tau**2 if initial_accumulator is None else initial_accumulator
     outer = (
         OuterSGD(server_lr, beta1)

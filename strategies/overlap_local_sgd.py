@@ -31,6 +31,7 @@ from fedlocal.mixing.gossip import gossip_link
 from fedlocal.period import period_of
 from fedlocal.pieces import Compressor, Period, Rate, Round, Timing
 from fedlocal.strategy import Strategy
+from fedlocal.whole import check_number
 
 
 class OwnAndBelief(NamedTuple):
@@ -57,6 +58,7 @@ class LateAnchor(OwnModels):
     def __post_init__(self) -> None:
         """Refuse what pulls beyond the anchor or diverges."""
         check_momentum("momentum (of the anchor)", self.momentum)
+        check_number("alpha", self.alpha)
         if not 0 <= self.alpha <= 1:
             raise ValueError(
                 f"alpha must be in [0, 1], got {self.alpha}; the paper uses 0.6, 0 never meets and"

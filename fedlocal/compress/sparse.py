@@ -11,6 +11,7 @@ from fedlocal.compress.blocks import is_long
 from fedlocal.compress.largest import largest
 from fedlocal.pieces import Compressor, Field
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Sparsifier(Compressor):
 
     def __post_init__(self) -> None:
         """Refuse a ratio that keeps nothing or more than everything."""
+        check_number("ratio", self.ratio)
         if not 0 < self.ratio <= 1:
             raise ValueError(
                 f"ratio must be in (0, 1], got {self.ratio}; 0.01 keeps one coordinate in 100"

@@ -10,6 +10,7 @@ from fedlocal.compress.contractive import remembers
 from fedlocal.flat import ParamSpec
 from fedlocal.pieces import Compressor, Field, Optional
 from fedlocal.trees import Tree, select, tree_map
+from fedlocal.whole import check_number
 
 
 class TriggerState(NamedTuple):
@@ -41,6 +42,8 @@ class Triggered(Compressor):
 
     def __post_init__(self) -> None:
         """Refuse thresholds that the analysis excludes, and what would be lost in silence."""
+        check_number("threshold", self.threshold)
+        check_number("exponent", self.exponent)
         if not self.threshold >= 0:
             raise ValueError(f"threshold must be >= 0, got {self.threshold}; 0 sends always")
         if not 0 <= self.exponent < 1:

@@ -51,11 +51,6 @@ def as_tensor(values: Any, label: str) -> Tensor:
     Raises:
         ValueError: Not an array of real numbers, or one without a first dimension.
     """
-    if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(
-            f"{label} is a masked array, whose mask no tensor holds; pass .filled(value), or leave"
-            " the masked examples out"
-        )
     tensor = values.detach() if isinstance(values, Tensor) else of_array(values, label)
     if tensor.layout != torch.strided:
         raise ValueError(f"{label} is sparse; pass it dense: .to_dense()")
@@ -88,6 +83,16 @@ def as_numbers(values: NDArray[Any], label: str) -> Tensor:
             " hold; scale them, or save them as float64"
         )
     return x if x.is_floating_point() else x.float()
+
+
+def check_unmasked(values: Any, label: str) -> None:
+    """Raise ValueError for masked arrays of numpy, also for a list of them."""
+    rows = values if isinstance(values, list | tuple) else (values,)
+    if any(isinstance(each, np.ma.MaskedArray) for each in rows):
+        raise ValueError(
+            f"{label} is a masked array, and its mask would be ignored; pass .filled(value), or"
+            " leave the masked examples out"
+        )
 
 
 def check_finite(values: Tensor, label: str) -> None:
@@ -123,8 +128,9 @@ def of_array(values: Any, label: str) -> Tensor:
     """Return a tensor of a number, an array or a nested list of numbers; float16 stays float16.
 
     Raises:
-        ValueError: Python objects, text, complex numbers, lists of different lengths.
+        ValueError: Python objects, text, complex numbers, masks, lists of different lengths.
     """
+    check_unmasked(values, label)
     try:
         array = np.asarray(values)
     except ValueError as error:

@@ -125,10 +125,7 @@ def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y")
             f"{name} is {short(targets.dtype)}, and cross_entropy takes class indices: "
             + (f"pass {name}.long()" if whole else "for regression pass loss=squared_error")
         )
-    lowest = int(targets.min())
-    other = f"fedlocal.losses.CrossEntropy(ignore_index={lowest})"
-    loss = "torch.nn.functional.cross_entropy" if lowest == -100 else other
-    skip = f"pass loss={loss}, which skips labels of {lowest}"
+    skip = "pass loss=fedlocal.losses.CrossEntropy(ignore_index={})"
     _check_range(targets, outputs, classes, name, skip)
 
 
@@ -172,8 +169,7 @@ def check_indices(
         )
     counted = targets[targets != ignored]
     if len(counted):
-        lowest = int(counted.min())
-        _check_range(counted, outputs[0], outputs[0], name, f"give the loss ignore_index={lowest}")
+        _check_range(counted, outputs[0], outputs[0], name, "give the loss ignore_index={}")
 
 
 def _check_range(targets: Tensor, outputs: int, classes: int, name: str, skip: str) -> None:
@@ -187,9 +183,11 @@ def _check_range(targets: Tensor, outputs: int, classes: int, name: str, skip: s
     if low == -1 and set(targets.unique().tolist()) == {-1, 1}:
         raise ValueError(f"{given}pass ({name} + 1) // 2")
     if low < 0:
-        raise ValueError(
-            f"{given}leave out the {int((targets < 0).sum())} examples below 0, or {skip}"
-        )
+        below = targets[targets < 0]
+        advice = f"leave out the {len(below)} labels below 0"
+        if bool((below == low).all()):
+            advice += f", or {skip.format(low)} to skip them"
+        raise ValueError(given + advice)
     raise ValueError(f"{given}make the model with {high + 1} outputs, or renumber the labels")
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.arrays import short
+from fedlocal.data.arrays import check_unmasked, short
 from fedlocal.data.dataset import Dataset, of_fields
 from fedlocal.data.labels import count_classes
 
 log = logging.getLogger(__name__)
+
+# What a loader returns.
+PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def as_dataset(made: Any, name: str) -> Dataset:
@@ -39,6 +42,8 @@ def as_dataset(made: Any, name: str) -> Dataset:
             f"dataset {name}: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or"
             f" (x_train, y_train, x_test, y_test), got {len(made)} parts"
         )
+    for key, part in zip(PARTS, made, strict=False):
+        check_unmasked(part, f"dataset {name}: {key}")
     x_train, y_train, *rest = map(_tensor(name), made)
     x_test, y_test = rest or (None, None)
     targets = [_targets(name, y) for y in (y_train, y_test) if y is not None]

@@ -1,6 +1,7 @@
 """What a finished run leaves in its folder: model, ledger, curves, and at last its summary."""
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from math import isfinite
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,6 +24,8 @@ from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import FinishedRun
 from fedlocal.rounds.barrier import Row
 from fedlocal.simulate import Result
+
+log = logging.getLogger(__name__)
 
 SUMMARY = "summary.json"
 
@@ -48,7 +52,19 @@ def write_outcome(
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    """Write tensors by name, tied ones under each of theirs, and complex128 as complex64."""
+    kept, places = dict[str, Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        values = tensor.detach()
+        if values.dtype == torch.complex128:
+            # The format has no complex128.
+            values = values.to(torch.complex64)
+            if not torch.equal(values.to(tensor), tensor):
+                log.warning("%s: %s is complex128 and is saved as complex64", path.name, name)
+        # The format has no two names for one place in memory.
+        kept[name] = values.clone() if values.data_ptr() in places else values.contiguous()
+        places.add(values.data_ptr())
+    save_file(kept, path)
 
 
 def last(history: list[Row], key: str) -> Any:

@@ -20,6 +20,7 @@ from fedlocal.mixing.kinds import Graph
 from fedlocal.mixing.own import OwnModels
 from fedlocal.mixing.topology import Matrix
 from fedlocal.pieces import Guarantee, Round
+from fedlocal.whole import check_number
 
 CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]
 
@@ -55,6 +56,7 @@ class Cooperative(OwnModels):
             raise ValueError(
                 f"order must be {' or '.join(get_args(CombineOrder))}, got {self.order!r}"
             )
+        check_number("auxiliary", self.auxiliary)
         if self.auxiliary < 0:
             raise ValueError(f"auxiliary must be >= 0, got {self.auxiliary}")
 

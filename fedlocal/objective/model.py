@@ -5,107 +5,134 @@ from copy import deepcopy
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from itertools import chain
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fedlocal.data.arrays import short
 from fedlocal.flat import ParamSpec
 from fedlocal.objective.inspection import copied
 from fedlocal.wire import DTYPES
 
 
 def check_model(model: Any) -> None:
-    """Raise ValueError unless this is a model whose parameters can be exchanged and averaged."""
+    """Raise ValueError unless this is a model that can be copied with all that it does."""
     if isinstance(model, type):
         raise ValueError(
             f"model is the class {model.__name__}, which has not been made yet; write"
             f" {model.__name__}(...)"
+        )
+    if isinstance(model, FunctionType):
+        raise ValueError(
+            f"model is the function {model.__name__}, and must be a torch.nn.Module; give what it"
+            " returns if it makes a model, or put it into a module's forward"
         )
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"model must be a torch.nn.Module, got {model!r}; put a function into a module's"
             " forward"
         )
-    for module in model.modules():
-        _check_module(module)
+    for name, module in model.named_modules():
+        _check_wrapper(f"the module {name} of the model" if name else "the model", module)
     for name, parameter in model.named_parameters():
-        _check_parameter(name, parameter)
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ValueError(
+                f"the parameter {name} is lazy and has no shape yet; call the model once on a"
+                " batch before it is given to fedlocal"
+            )
+        if parameter.requires_grad:
+            _check_hooks(name, parameter)
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name} of the model is on the device meta and has no values; make the model on a"
+                " real device, or call model.to_empty(device='cpu') and initialise it"
+            )
 
 
-def _check_module(module: nn.Module) -> None:
+def _check_wrapper(name: str, module: nn.Module) -> None:
     if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ValueError(
-            f"the model is wrapped in {type(module).__name__}, and fedlocal itself places clients"
-            " on devices; give the model inside: model.module"
+            f"{name} is wrapped in {type(module).__name__}, and a run places its clients on the"
+            " device itself; give what is inside: model.module"
         )
     if isinstance(module, torch.jit.ScriptModule):
         raise ValueError(
-            "the model is a TorchScript module, whose parameters cannot be exchanged; give the"
-            " module that it was scripted or traced from"
-        )
-    if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse:
-        raise ValueError(
-            f"{type(module).__name__}(sparse=True) has sparse gradients, and messages are dense"
-            " vectors; leave sparse out"
+            f"{name} is compiled by torch.jit, and takes no parameters of a client; give the eager"
+            " module that was scripted or traced"
         )
 
 
-def _check_parameter(name: str, parameter: nn.Parameter) -> None:
-    if isinstance(parameter, nn.parameter.UninitializedParameter):
-        raise ValueError(
-            f"the parameter {name} is lazy and has no shape yet; call the model once on a"
-            " batch before it is given to fedlocal"
-        )
-    if parameter.is_meta:
-        raise ValueError(
-            f"the parameter {name} is on the device meta and has no values; make the model on a"
-            " real device, or call model.to_empty(device='cpu') and initialise it"
-        )
-    if parameter.requires_grad and parameter.is_complex():
-        raise ValueError(
-            f"the parameter {name} is {parameter.dtype}, and trained parameters must be real; keep"
-            " real and imaginary part in a parameter [..., 2] and use torch.view_as_complex"
-        )
-    # A frozen parameter may be a mask of -inf.
-    infinite = parameter.requires_grad and not bool(parameter.isfinite().all())
-    if infinite or bool(parameter.isnan().any()):
-        raise ValueError(
-            f"the parameter {name} holds NaN or inf before the first round; initialise it anew"
-        )
-    if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+def _check_hooks(name: str, parameter: nn.Parameter) -> None:
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    if any(getattr(parameter, each, None) for each in hooks):
         raise ValueError(
             f"the parameter {name} has a hook on its gradient, which a copy of the model does not"
-            " keep; write the change into forward, for example self.weight * mask"
+            " keep; write it into forward: torch.where(mask, w, w.detach()) masks the gradient of w"
         )
 
 
-def check_dtype(dtype: Any, model: nn.Module | None = None) -> None:
-    """Raise ValueError for a dtype, or without one a model, that clients' models cannot have."""
-    for name, parameter in () if dtype is not None or model is None else model.named_parameters():
-        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
+def check_parameters(model: nn.Module) -> None:
+    """Raise ValueError unless all parameters, some frozen, can start a run and be averaged."""
+    for name, p in model.named_parameters():
+        if p.requires_grad and p.is_complex():
             raise ValueError(
-                f"the model's parameters are {parameter.dtype} (first: {name}), and models are"
-                " averaged in float32 or float64; give dtype=torch.float32, and precision='bf16'"
-                " for products in bfloat16"
+                f"the parameter {name} is {short(p.dtype)}, and trained parameters must be real;"
+                " keep real and imaginary part as [..., 2] and use torch.view_as_complex in forward"
             )
-    if dtype is not None and dtype not in DTYPES:
-        allowed = ", ".join(str(each) for each in DTYPES)
-        raise ValueError(f"dtype must be one of {allowed}, got {dtype!r}")
+        # A frozen parameter may be a mask of -inf; NaN computes nothing.
+        if bool(p.isnan().any()) or (p.requires_grad and not bool(p.isfinite().all())):
+            raise ValueError(
+                f"the parameter {name} holds NaN or inf before the first round; initialise it, or"
+                " load the weights of a run that did not diverge"
+            )
+    for name, module in model.named_modules():
+        sparse = isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
+        if sparse and module.weight.requires_grad:
+            raise ValueError(
+                f"the module {name or 'model'} has sparse gradients, and clients exchange dense"
+                f" vectors; make it without sparse=True: {type(module).__name__}(...)"
+            )
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raise ValueError if the dtype is given and is none that a run can have."""
+    if dtype is None or dtype in DTYPES:
+        return
+    allowed = ", ".join(str(each) for each in DTYPES)
+    advice = ""
+    if isinstance(dtype, str) and isinstance(getattr(torch, dtype, None), torch.dtype):
+        advice = f"; without quotes: dtype=torch.{dtype}"
+    if dtype is torch.bfloat16:
+        advice = "; precision='bf16' computes in bfloat16 and keeps float32 parameters"
+    raise ValueError(f"dtype must be one of {allowed}, got {dtype!r}{advice}")
+
+
+def check_kept(dtype: torch.dtype) -> None:
+    """Raise ValueError if the trained parameters have a dtype that no run can have."""
+    if dtype not in DTYPES:
+        allowed = ", ".join(short(each) for each in DTYPES)
+        raise ValueError(
+            f"the model's parameters are {short(dtype)}, and a run has {allowed}; give"
+            " dtype=torch.float32, and precision='bf16' to compute in bfloat16"
+        )
 
 
 def placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
-    """Return a copy of the model on a device, in a dtype; complex buffers stay complex."""
+    """Return a copy of the model on a device and in a dtype; see `cast`."""
     return cast(copied(model), dtype).to(device)
 
 
 def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     """Put a model's floating tensors into a dtype, and its complex ones into that precision.
 
-    `model.to(dtype)` would drop imaginary parts.
+    `model.to(dtype)` would drop the imaginary parts.
     """
-    tensors = chain(model.parameters(), model.buffers())
-    if dtype is None or not any(tensor.is_complex() for tensor in tensors):
+    if dtype is None:
+        return model
+    if not any(tensor.is_complex() for tensor in chain(model.parameters(), model.buffers())):
         return model.to(dtype)
 
     def converted(tensor: Tensor) -> Tensor:
@@ -117,7 +144,7 @@ def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Freeze the parameters that match; those of other names of the same tensors with them."""
+    """Freeze the parameters that match by any of their names."""
     named, names = dict(model.named_parameters()), _first_names(model)
     for name in matching("frozen", patterns, names):
         named[names[name]].requires_grad_(False)

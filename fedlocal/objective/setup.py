@@ -22,11 +22,12 @@ from fedlocal.data.pixels import numbers
 from fedlocal.flat import BufferSpec
 from fedlocal.losses import cross_entropy
 from fedlocal.objective.agreement import check_gradient
-from fedlocal.objective.inspection import KEY, Subject, Traits, copied, inspect
-from fedlocal.objective.keyed import drawn_from
+from fedlocal.objective.inspection import Subject, Traits, copied, inspect
 from fedlocal.objective.model import (
     check_dtype,
+    check_kept,
     check_model,
+    check_parameters,
     freeze,
     in_train_mode,
     sharing,
@@ -38,6 +39,7 @@ from fedlocal.objective.model import (
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.options import Buffers, ModelOptions
 from fedlocal.precision import Precision
+from fedlocal.whole import check_number
 
 # Number of examples in the trial before the first round.
 TRIED = 8
@@ -50,6 +52,11 @@ class StepOptions:
     augment: Augment = NoAugment()
     precision: Precision = "full"
     clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a bound that is no number."""
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm)
 
 
 class Start(NamedTuple):
@@ -80,13 +87,14 @@ def objective_of(
         ValueError: Model, loss or options cannot be computed right; the message says why.
     """
     check_model(model)
-    check_dtype(dtype, model)
+    check_dtype(dtype)
     model = placed_model(model, device, dtype)
     freeze(model, options.frozen)
+    check_parameters(model)
     shared, personal = split(model, options.personal)
     named = dict(model.named_parameters())
     like = named[shared.names[0]]
-    check_dtype(like.dtype)
+    check_kept(like.dtype)
     loss = on_device(loss, like)
     x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
@@ -100,6 +108,7 @@ def objective_of(
     with torch.no_grad():
         _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
+    _check_real(traits.changed, model)
     layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
     objective = Objective(
         model=in_train_mode(model, still),
@@ -127,20 +136,37 @@ def objective_of(
     return start
 
 
-@torch.no_grad()
+def _check_real(changed: tuple[str, ...], model: nn.Module) -> None:
+    for name in changed:
+        if model.get_buffer(name).is_complex():
+            raise ValueError(
+                f"forward changes the buffer {name}, which is complex, and vectors are real; keep"
+                " it as [..., 2] and use torch.view_as_complex, or take buffers='frozen'"
+            )
+
+
 def check_test(start: Start, x: Tensor, y: Tensor) -> None:
-    """Raise ValueError if test examples (x, y) do not suit the model and the loss."""
-    objective, shared, own = start
-    loss, key = objective.loss, torch.tensor(KEY, device=x.device)
+    """Hold all test targets against the model's output, and try the loss on the first examples.
+
+    Args:
+        start: The run.
+        x: Test inputs, kept like those of the run, [n, ...].
+        y: Test targets, [n, ...].
+
+    Raises:
+        ValueError: Model or loss cannot take them.
+    """
+    objective, loss = start.objective, start.objective.loss
+    model, few = copied(objective.evaluated), objective.numbers(x[:TRIED])
+    subject = Subject(model, loss, few, y[:TRIED])
     try:
-        output = objective.output(shared, own, x[:TRIED], key if objective.random[1] else None)
-        # A copy: balanced weights are those of the training examples.
-        _check_targets(deepcopy(loss), output, y)
-        with drawn_from(key if objective.random[1] else None):
-            loss(output, y[:TRIED].clone())
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"test: {reason}") from error
+        with torch.no_grad():
+            output = subject.output()
+            # A copy: balanced weights are those of the training examples.
+            _check_targets(deepcopy(loss) if isinstance(loss, Criterion) else loss, output, y)
+        subject.trial(keyed=objective.random[1])
+    except ValueError as error:
+        raise ValueError(f"test: {error}") from error
 
 
 def _check_targets(loss: Loss, output: Tensor, targets: Tensor) -> None:
@@ -201,9 +227,15 @@ def _check_smallest(
     try:
         Subject(deepcopy(model), loss, *given).trial()
     except ValueError as error:
-        normalised = "more than 1 value per channel" in str(error)
-        other = "without batch normalisation" if normalised else "that takes so few examples"
         raise ValueError(
-            f"client {client} has batches of {len(given[0])}: {error}; give every client more"
-            f" examples, or use a model {other}"
+            f"client {client} has batches of {len(given[0])}: {error}; {_advice(str(error))}"
         ) from error
+
+
+def _advice(reason: str) -> str:
+    """Return what to do about a batch that is too small, by what was said of it."""
+    if "more than 1 value per channel" in reason:
+        return "give every client more examples, or use a model without batch normalisation"
+    if "its first dimension must be that of the batch" in reason:
+        return "squeeze() drops that dimension of a single example: use squeeze(1)"
+    return "give every client more examples, or use a model and a loss that take so few"

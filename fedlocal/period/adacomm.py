@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedlocal.period.schedules import check_period
 from fedlocal.pieces import Period
+from fedlocal.whole import check_number
 
 
 class Block(NamedTuple):
@@ -54,6 +55,8 @@ class AdaComm(Period):
     def __post_init__(self) -> None:
         """Refuse rules that the paper does not have."""
         check_period("initial_period", self.initial_period)
+        check_number("gamma", self.gamma)
+        check_number("block", self.block)
         if not 0 < self.gamma < 1:
             raise ValueError(f"gamma must be in (0, 1), got {self.gamma}; the paper uses 0.5")
         if self.exponent not in (0, 1, 3):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fedlocal.pieces import Guarantee, Period
 from fedlocal.trees import Tree
+from fedlocal.whole import check_number
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class SwitchPeriod(Period):
         """Refuse a round without a step."""
         check_period("period before the switch", self.before)
         check_period("period (H)", self.after)
+        check_number("the switch round", self.at)
         if self.at < 0:
             raise ValueError(f"the switch round must be >= 0, got {self.at}")
 
@@ -51,6 +53,7 @@ class Epochs(Period):
 
     def __post_init__(self) -> None:
         """Refuse a round without a step."""
+        check_number("epochs", self.epochs)
         if not 0 < self.epochs < float("inf"):
             raise ValueError(f"epochs must be positive, got {self.epochs}; for example epochs=1")
 
@@ -127,6 +130,7 @@ class GapSet(Period):
 
 def check_period(name: str, value: int) -> None:
     """Raise ValueError unless value is a whole number >= 1."""
+    check_number(name, value)
     if isinstance(value, bool) or value != int(value) or value < 1:
         raise ValueError(f"{name} must be a whole number of local steps >= 1, got {value}")
 

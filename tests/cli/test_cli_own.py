@@ -7,7 +7,9 @@ from textwrap import dedent
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]
 CHOSEN = (
@@ -87,3 +89,19 @@ def test_a_partition_of_plain_arrays(shell, here, mine):
     with np.load(here / "run/partition.npz") as partition:
         assert partition["sizes"].tolist() == [479, 479, 479]
         assert partition["indices"][0] == 958
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_complex_buffers_and_tied_parameters_are_saved(shell, here, dtype):
+    (here / "mine.py").write_text((ROOT / "tests/usercode/mine.py").read_text())
+    given = "K=2 H=2 rounds=1 partition=iid dataset=own dataset._target_=mine.data model=own"
+    saved = {}
+    for name in ("Rotary", "Tied"):
+        chosen = [f"model._target_=mine.{name}", f"dtype={dtype}", f"hydra.run.dir={name}"]
+        outcome = shell(*given.split(), *chosen)
+        assert (outcome.code, outcome.err) == (0, "")
+        saved |= load_file(here / name / "model.safetensors")
+    expected = torch.polar(torch.ones(2), torch.tensor([0.3, 1.1]))
+    assert torch.equal(saved["turn"], expected)
+    assert torch.equal(saved["into.weight"], saved["out.weight"])
+    assert saved["into.weight"].dtype == getattr(torch, dtype)

@@ -44,6 +44,21 @@ def negative():
     return features(), labels() - 1
 
 
+def masked():
+    return np.ma.masked_greater(features().numpy(), 0.5), labels().numpy()
+
+
+def unseen(late=20):
+    """A label that no training example has, in one test example."""
+    tested = labels()
+    tested[late] = 5
+    return features(), labels(), features(), tested
+
+
+def unseen_first():
+    return unseen(late=0)
+
+
 class Net(nn.Sequential):
     def __init__(self, input_shape, num_outputs, width=5):
         super().__init__(nn.Linear(*input_shape, width), nn.Tanh(), nn.Linear(width, num_outputs))
@@ -93,6 +108,74 @@ class Averaged(Net):
         return super().forward(x).mean(0)
 
 
+class Squeezed(Net):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+class Three(Net):
+    """Has three outputs, however many are asked for."""
+
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(input_shape, 3)
+
+
+def Wrapped(input_shape, num_outputs):
+    return nn.DataParallel(Net(input_shape, num_outputs))
+
+
+def Hooked(input_shape, num_outputs):
+    model = nn.Linear(*input_shape, num_outputs)
+    model.weight.register_hook(lambda grad: grad * 0)
+    return model
+
+
+class Tied(nn.Module):
+    """Two layers with one matrix."""
+
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        self.into, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.out.weight = self.into.weight
+        self.last = nn.Linear(4, num_outputs)
+
+    def forward(self, x):
+        return self.last(self.out(torch.tanh(self.into(x))))
+
+
+class Rotary(nn.Module):
+    """Turns pairs of inputs by angles in a complex buffer, as rotary embeddings do."""
+
+    def __init__(self, input_shape, num_outputs):
+        super().__init__()
+        self.register_buffer("turn", torch.polar(torch.ones(2), torch.tensor([0.3, 1.1])))
+        self.last = nn.Linear(*input_shape, num_outputs)
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(x.reshape(-1, 2, 2))
+        return self.last(torch.view_as_real(pairs * self.turn).flatten(1))
+
+
+class Turned(Rotary):
+    """Trains the angles."""
+
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(input_shape, num_outputs)
+        turn = self.turn
+        del self.turn
+        self.turn = nn.Parameter(turn)
+
+
+class Turning(Rotary):
+    """Changes the angles."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        if self.training:
+            self.turn.mul_(self.turn)
+        return out
+
+
 class WithoutArguments(nn.Linear):
     def __init__(self):
         super().__init__(4, 3)
@@ -121,6 +204,31 @@ def number(output, target):
 
 def detached(output, target):
     return (output.argmax(1) == target).double().mean()
+
+
+class Warmed(nn.Module):
+    """Counts its calls in a buffer."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, output, target):
+        self.calls += 1
+        return F.cross_entropy(output, target) * self.calls
+
+
+CALLS = [0]
+
+
+def warm(output, target):
+    """Counts its calls in a global."""
+    CALLS[0] += 1
+    return F.cross_entropy(output, target) * CALLS[0]
+
+
+def by_hand(output, target):
+    return F.cross_entropy(output, target)
 
 
 def one_tensor(output):

@@ -93,24 +93,25 @@ class Mistake(NamedTuple):
     command: Callable[[], object] | None = None
 
 
-def diverged() -> nn.Module:
+def filled(value: float) -> nn.Module:
+    """A model with one such value in its weight."""
     model = nn.Linear(4, 3)
     with torch.no_grad():
-        model.weight[0, 0] = float("nan")
+        model.weight[0, 0] = value
     return model
 
 
-def hooked() -> nn.Module:
+def hooked(by: str) -> nn.Module:
     model = nn.Linear(4, 3)
-    model.weight.register_hook(lambda grad: grad * 0)
+    getattr(model.weight, by)(lambda _: None)
     return model
 
 
-def scripted() -> nn.Module:
+def compiled(by: Callable[[nn.Module], nn.Module]) -> nn.Module:
     with warnings.catch_warnings():
         # torch is about to drop it.
         warnings.simplefilter("ignore")
-        return torch.jit.script(nn.Linear(4, 3))
+        return by(nn.Linear(4, 3))
 
 
 class Warming:
@@ -123,14 +124,13 @@ class Warming:
         return F.cross_entropy(output, target) * self.calls
 
 
-class Squeezing(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(x).squeeze()
-
+# The one label that no output has is not among the first examples.
+LATE = torch.where(torch.arange(mine.N) == 20, 5, Y)
+STATEFUL = (
+    "two calls of the model and the loss on the same batch give different outcomes with the same"
+    " parameters and buffers: one of them keeps state; a model may keep it in a buffer, and a loss"
+    " must keep none"
+)
 
 MISTAKES = {
     "data: one-hot labels": Mistake(
@@ -186,7 +186,7 @@ MISTAKES = {
     ),
     "data: negative labels for torch": Mistake(
         "labels run from -1 to 1 and the model has 3 outputs, classes are 0 to 2: leave out"
-        " the 14 examples below 0, or give the loss ignore_index=-1",
+        " the 14 labels below 0, or give the loss ignore_index=-1 to skip them",
         python=python(y=Y - 1, loss=nn.CrossEntropyLoss()),
     ),
     "data: negative labels": Mistake(
@@ -641,7 +641,8 @@ MISTAKES = {
         python=python(dtype=torch.int64),
     ),
     "run: dtype as text": Mistake(
-        "dtype must be one of torch.float32, torch.float64, torch.float16, got 'float64'",
+        "dtype must be one of torch.float32, torch.float64, torch.float16, got 'float64'; without"
+        " quotes: dtype=torch.float64",
         python=python(dtype="float64"),
     ),
     "run: a number in place of Evaluate": Mistake(
@@ -665,81 +666,219 @@ MISTAKES = {
         command=command("device=gpu"),
     ),
     "model: wrapped in DataParallel": Mistake(
-        "the model is wrapped in DataParallel, and fedlocal itself places clients on devices; give"
-        " the model inside: model.module",
+        "the model is wrapped in DataParallel, and a run places its clients on the device itself;"
+        " give what is inside: model.module",
         python=python(nn.DataParallel(mine.Net((4,), 3))),
+        command=own("model", "Wrapped"),
     ),
-    "model: TorchScript": Mistake(
-        "the model is a TorchScript module, whose parameters cannot be exchanged; give the module"
-        " that it was scripted or traced from",
-        python=lambda: python(scripted())(),
+    "model: DataParallel inside": Mistake(
+        "the module 0 of the model is wrapped in DataParallel, and a run places its clients on the"
+        " device itself; give what is inside: model.module",
+        python=python(nn.Sequential(nn.DataParallel(nn.Linear(4, 3)))),
+    ),
+    "model: torch.jit.script": Mistake(
+        "the model is compiled by torch.jit, and takes no parameters of a client; give the eager"
+        " module that was scripted or traced",
+        python=lambda: python(compiled(torch.jit.script))(),
+    ),
+    "model: torch.jit.trace": Mistake(
+        "the model is compiled by torch.jit, and takes no parameters of a client; give the eager"
+        " module that was scripted or traced",
+        python=lambda: python(compiled(lambda m: torch.jit.trace(m, X)))(),
+    ),
+    "model: torch.jit.script inside": Mistake(
+        "the module 0 of the model is compiled by torch.jit, and takes no parameters of a client;"
+        " give the eager module that was scripted or traced",
+        python=lambda: python(nn.Sequential(compiled(torch.jit.script), nn.Tanh()))(),
+    ),
+    "model: a function": Mistake(
+        "model is the function data, and must be a torch.nn.Module; give what it returns if it"
+        " makes a model, or put it into a module's forward",
+        python=python(mine.data),
+    ),
+    "model: None": Mistake(
+        "model must be a torch.nn.Module, got None; put a function into a module's forward",
+        python=lambda: fedlocal.simulate(None, split(), local_sgd(0.1, 2)),
     ),
     "model: sparse gradients": Mistake(
-        "Embedding(sparse=True) has sparse gradients, and messages are dense vectors; leave sparse"
-        " out",
+        "the module 0 has sparse gradients, and clients exchange dense vectors; make it without"
+        " sparse=True: Embedding(...)",
         python=python(nn.Sequential(nn.Embedding(3, 4, sparse=True), nn.Linear(4, 3))),
     ),
     "model: without values": Mistake(
-        "the parameter weight is on the device meta and has no values; make the model on a real"
+        "weight of the model is on the device meta and has no values; make the model on a real"
         " device, or call model.to_empty(device='cpu') and initialise it",
         python=python(nn.Linear(4, 3, device="meta")),
     ),
     "model: NaN in a parameter": Mistake(
-        "the parameter weight holds NaN or inf before the first round; initialise it anew",
-        python=python(diverged()),
+        "the parameter weight holds NaN or inf before the first round; initialise it, or load the"
+        " weights of a run that did not diverge",
+        python=python(filled(float("nan"))),
+    ),
+    "model: inf in a parameter": Mistake(
+        "the parameter weight holds NaN or inf before the first round; initialise it, or load the"
+        " weights of a run that did not diverge",
+        python=python(filled(float("inf"))),
     ),
     "model: a complex parameter": Mistake(
-        "the parameter weight is torch.complex64, and trained parameters must be real; keep real"
-        " and imaginary part in a parameter [..., 2] and use torch.view_as_complex",
+        "the parameter weight is complex64, and trained parameters must be real; keep real and"
+        " imaginary part as [..., 2] and use torch.view_as_complex in forward",
         python=python(nn.Linear(4, 3, dtype=torch.complex64)),
     ),
+    "model: a complex parameter, on the command line": Mistake(
+        "the parameter turn is complex64, and trained parameters must be real; keep real and"
+        " imaginary part as [..., 2] and use torch.view_as_complex in forward",
+        command=own("model", "Turned"),
+    ),
+    "model: a complex buffer that changes": Mistake(
+        "forward changes the buffer turn, which is complex, and vectors are real; keep it as"
+        " [..., 2] and use torch.view_as_complex, or take buffers='frozen'",
+        python=python(mine.Turning((4,), 3)),
+        command=own("model", "Turning"),
+    ),
     "model: bfloat16": Mistake(
-        "the model's parameters are torch.bfloat16 (first: weight), and models are averaged in"
-        " float32 or float64; give dtype=torch.float32, and precision='bf16' for products in"
-        " bfloat16",
+        "the model's parameters are bfloat16, and a run has float32, float64, float16; give"
+        " dtype=torch.float32, and precision='bf16' to compute in bfloat16",
         python=python(nn.Linear(4, 3, dtype=torch.bfloat16)),
     ),
     "model: a hook on a gradient": Mistake(
         "the parameter weight has a hook on its gradient, which a copy of the model does not keep;"
-        " write the change into forward, for example self.weight * mask",
-        python=python(hooked()),
+        " write it into forward: torch.where(mask, w, w.detach()) masks the gradient of w",
+        python=lambda: python(hooked("register_hook"))(),
+        command=own("model", "Hooked"),
     ),
-    "model: a loss that keeps state": Mistake(
-        "two calls of the model and the loss on the same batch give different outcomes with the"
-        " same parameters and buffers: one of them keeps state; a model may keep it in a buffer,"
-        " and a loss must keep none",
-        python=lambda: python(loss=Warming())(),
+    "model: a hook after a gradient": Mistake(
+        "the parameter weight has a hook on its gradient, which a copy of the model does not keep;"
+        " write it into forward: torch.where(mask, w, w.detach()) masks the gradient of w",
+        python=lambda: python(hooked("register_post_accumulate_grad_hook"))(),
+    ),
+    "model: one parameter, personal and frozen": Mistake(
+        "personal=['weight'] matches frozen parameters only (weight, ...); leave them out of"
+        " personal, or out of frozen",
+        python=python(nn.Linear(4, 3), frozen=["weight"], personal=["weight"]),
     ),
     "model: squeezes a batch of one": Mistake(
         "client 1 has batches of 1: the model's output for 1 examples has the shape [3]; its first"
-        " dimension must be that of the batch; give every client more examples, or use a model that"
-        " takes so few examples",
-        python=lambda: python(Squeezing(), clients=split(at=39))(),
+        " dimension must be that of the batch; squeeze() drops that dimension of a single example:"
+        " use squeeze(1)",
+        python=python(mine.Squeezed((4,), 3), clients=split(at=39)),
+        command=command(
+            f"model=own model._target_={FILE}.Squeezed"
+            f" partition=own partition._target_={FILE}.alone"
+        ),
     ),
-    "data: labels from -1 in Python": Mistake(
+    "loss: of pairs, a batch of one": Mistake(
+        "client 1 has batches of 1: the loss fails on output [1, 3] and targets [1] (torch.int64):"
+        " IndexError: index 1 is out of bounds for dimension 0 with size 1; give every client more"
+        " examples, or use a model and a loss that take so few",
+        python=python(loss=lambda o, t: (o[0] - o[1]).square().sum(), clients=split(at=39)),
+    ),
+    "loss: counts its calls in an attribute": Mistake(
+        STATEFUL,
+        python=lambda: python(loss=Warming())(),
+    ),
+    "loss: counts its calls in a buffer": Mistake(
+        STATEFUL,
+        python=lambda: python(loss=mine.Warmed())(),
+        command=own("loss", "Warmed"),
+    ),
+    "loss: counts its calls in a global": Mistake(
+        STATEFUL,
+        python=python(loss=mine.warm),
+        command=own("loss", "warm"),
+    ),
+    "data: labels from -1": Mistake(
         "labels run from -1 to 1 and the model has 3 outputs, classes are 0 to 2: leave out the 14"
-        " examples below 0, or pass loss=fedlocal.losses.CrossEntropy(ignore_index=-1), which skips"
-        " labels of -1",
+        " labels below 0, or pass loss=fedlocal.losses.CrossEntropy(ignore_index=-1) to skip them",
         python=python(y=Y - 1),
+    ),
+    "data: labels from -1 for CrossEntropy": Mistake(
+        "loss CrossEntropy has targets -1 to 1, and the model's 3 outputs are for 0 to 2; leave out"
+        " those below 0, or skip them with ignore_index=-1",
+        python=python(y=Y - 1, loss=CrossEntropy()),
+    ),
+    "data: labels from -2": Mistake(
+        "labels run from -2 to 0 and the model has 3 outputs, classes are 0 to 2: leave out the 27"
+        " labels below 0",
+        python=python(y=Y - 2),
     ),
     "data: test labels that no output has": Mistake(
         "test: labels run from 0 to 5 and the model has 3 outputs, classes are 0 to 2: make the"
         " model with 6 outputs, or renumber the labels",
-        python=python(test=(X, torch.where(torch.arange(mine.N) == 20, 5, Y))),
+        python=python(test=(X, LATE)),
+        command=command(f"dataset._target_={FILE}.unseen model=own model._target_={FILE}.Three"),
     ),
-    "data: test labels of another form": Mistake(
+    "data: test labels that no output has, for torch": Mistake(
+        "test: labels run from 0 to 5 and the model has 3 outputs, classes are 0 to 2: make the"
+        " model with 6 outputs, or renumber the labels",
+        python=python(test=(X, LATE), loss=nn.CrossEntropyLoss()),
+    ),
+    "data: test labels that no output has, for CrossEntropy": Mistake(
+        "test: loss CrossEntropy has targets 0 to 5, and the model's 3 outputs are for 0 to 2; give"
+        " the model more outputs, or ignore_index",
+        python=python(test=(X, LATE), loss=CrossEntropy(class_weights="balanced")),
+        command=command(
+            f"dataset._target_={FILE}.unseen model=own model._target_={FILE}.Three"
+            " loss=cross_entropy"
+        ),
+    ),
+    "data: test labels that a loss by hand fails on": Mistake(
+        "test: the loss fails on output [8, 3] and targets [8] (torch.int64): IndexError: Target 5"
+        " is out of bounds.",
+        python=python(
+            test=(X, torch.where(torch.arange(mine.N) == 0, 5, Y)),
+            loss=lambda o, t: F.cross_entropy(o, t),
+        ),
+        command=command(
+            f"dataset._target_={FILE}.unseen_first model=own model._target_={FILE}.Three"
+            f" loss=own loss._target_={FILE}.by_hand"
+        ),
+    ),
+    "data: test labels in another form": Mistake(
         "test has y of int64 [3], and clients of int64 []; all must have examples of one shape and"
         " dtype, on one device",
-        python=python(y=Y, test=(X, ONE_HOT.long())),
+        python=python(test=(X, ONE_HOT.long())),
     ),
     "data: a masked array": Mistake(
-        "client 0: x is a masked array, whose mask no tensor holds; pass .filled(value), or leave"
-        " the masked examples out",
-        python=python(clients=[(np.ma.masked_greater(X.numpy(), 1), Y.numpy())]),
+        "client 0: x is a masked array, and its mask would be ignored; pass .filled(value), or"
+        " leave the masked examples out",
+        python=python(clients=[(np.ma.masked_greater(X.numpy(), 0.5), Y.numpy())]),
+    ),
+    "data: a masked array in a file": Mistake(
+        "dataset masked: x_train is a masked array, and its mask would be ignored; pass"
+        " .filled(value), or leave the masked examples out",
+        command=data("masked"),
+    ),
+    "data: masked labels": Mistake(
+        "client 0: y is a masked array, and its mask would be ignored; pass .filled(value), or"
+        " leave the masked examples out",
+        python=python(clients=[(X.numpy(), np.ma.masked_equal(Y.numpy(), 2))]),
+    ),
+    "data: a masked example of a list": Mistake(
+        "client 0: x of example 0 is a masked array, and its mask would be ignored; pass"
+        " .filled(value), or leave the masked examples out",
+        python=python(clients=[[(np.ma.masked_less(X[0].numpy(), 0), 1)]]),
     ),
     "strategy: a step size in quotes": Mistake(
-        "lr must be a number or a schedule, got the text '0.1'; write lr=0.1",
-        python=lambda: python(strategy=local_sgd("0.1", 2))(),
+        "lr must be a number, got '0.1'; leave the quotes out",
+        python=lambda: local_sgd("0.1", 2),
+    ),
+    "run: l2 in quotes": Mistake(
+        "l2 must be a number, got '0.1'; leave the quotes out",
+        python=python(l2="0.1"),
+    ),
+    "run: clip_norm in quotes": Mistake(
+        "clip_norm must be a number, got '1'; leave the quotes out",
+        python=python(clip_norm="1"),
+    ),
+    "run: participation in quotes": Mistake(
+        "participation must be a number, got '0.5'; leave the quotes out",
+        python=python(participation="0.5"),
+    ),
+    "run: dtype bfloat16": Mistake(
+        "dtype must be one of torch.float32, torch.float64, torch.float16, got torch.bfloat16;"
+        " precision='bf16' computes in bfloat16 and keeps float32 parameters",
+        python=python(dtype=torch.bfloat16),
     ),
     "run: no CUDA": Mistake(
         NO_CUDA,

@@ -1,15 +1,21 @@
 """Models and losses that reach tensors or values by unusual ways."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from fedlocal import simulate
+from fedlocal import course, simulate
+from fedlocal.config.build import build
+from fedlocal.config.compose import compose
+from fedlocal.losses import CrossEntropy
 from fedlocal.runtime import Vmapped
+from fedlocal.simulate import finish
 from strategies import local_sgd
-from tests.usercode import plain
+from tests.usercode import mine, plain
 
 RUNTIMES = {
     "loop": "loop",
@@ -85,9 +91,8 @@ def clients() -> plain.Pairs:
 
 
 def run(make, runtime, loss=F.cross_entropy, rounds=3, **given):
-    model = make() if isinstance(make(), Rotary) else plain.seeded(make)
     return simulate(
-        model, clients(), local_sgd(plain.RATE, plain.STEPS), rounds=rounds,
+        plain.seeded(make), clients(), local_sgd(plain.RATE, plain.STEPS), rounds=rounds,
         batch_size=plain.BATCH, loss=loss, runtime=runtime, device="cpu", **given,
     )  # fmt: skip
 
@@ -113,34 +118,100 @@ def test_tied_weights_and_replaced_buffers(runtime, make):
     assert close_to_plain(make, runtime)
 
 
-class Rotary(nn.Module):
-    """A complex buffer, as rotary position embeddings have."""
+# The tensors that a pattern selects by any name of the tied one.
+TIED = {
+    "out": ["into.weight", "out.bias"],
+    "out.w*": ["into.weight"],
+    "into.weight": ["into.weight"],
+}
 
-    def __init__(self) -> None:
+
+@pytest.mark.parametrize("pattern", TIED)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_any_name_of_a_tied_parameter_makes_it_personal(runtime, pattern):
+    model, loss = plain.seeded(Tied), F.cross_entropy
+    expected = plain.local_sgd(model, clients(), loss, rounds=3, personal=TIED[pattern])
+    result = run(Tied, RUNTIMES[runtime], personal=[pattern])
+    ours = result.personal_tensors()
+    assert set(ours) == set(TIED[pattern])
+    for name, rows in ours.items():
+        theirs = torch.stack([kept[name] for kept in expected.clients])
+        assert float((rows - theirs).abs().max()) <= 1e-12
+        assert float((rows[0] - rows[1]).abs().max()) > 1e-3
+    one = result.client_model(1)
+    assert one.out.weight is one.into.weight
+    assert torch.equal(one.out.weight, ours["into.weight"][1])
+
+
+@pytest.mark.parametrize("pattern", TIED)
+def test_any_name_of_a_tied_parameter_freezes_it(pattern):
+    result, before = run(Tied, "loop", frozen=[pattern]), plain.seeded(Tied)
+    assert not set(TIED[pattern]) & set(result.layout.shared.names)
+    assert torch.equal(result.model.out.weight, before.into.weight)
+    assert result.model.out.weight is result.model.into.weight
+    assert not torch.equal(result.model.last.weight, before.last.weight)
+
+
+class Turning(nn.Module):
+    """`mine.Rotary` with real numbers: each pair of inputs times a rotation."""
+
+    def __init__(self, like: mine.Rotary) -> None:
         super().__init__()
-        angles = torch.tensor([0.3, 1.1], dtype=torch.float64)
-        self.register_buffer("turn", torch.polar(torch.ones_like(angles), angles), False)
-        self.last = nn.Linear(4, 3)
+        self.last = deepcopy(like.last)
+        self.register_buffer("cos", like.turn.real.clone())
+        self.register_buffer("sin", like.turn.imag.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        pairs = torch.view_as_complex(x.reshape(-1, 2, 2).contiguous())
-        return self.last(torch.view_as_real(pairs * self.turn).reshape(-1, 4))
+        a, b = x.reshape(-1, 2, 2).unbind(-1)
+        turned = [a * self.cos - b * self.sin, a * self.sin + b * self.cos]
+        return self.last(torch.stack(turned, -1).flatten(1))
 
 
-@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float64])
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_complex_buffers_stay_complex(runtime, dtype):
+def rotary() -> mine.Rotary:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        # Not `.double()`, which would drop the imaginary part before fedlocal sees it.
-        model = Rotary()
-    model.last.double()
-    expected = plain.local_sgd(model, clients(), F.cross_entropy, rounds=3)
-    result = run(lambda: model, RUNTIMES[runtime], dtype=dtype)
-    weight = result.model.last.weight
-    assert weight.dtype == dtype or dtype is None
-    apart = float((weight.detach().double() - expected.model.last.weight.detach()).abs().max())
-    assert apart <= (1e-6 if dtype is torch.float32 else 1e-12)
+        return mine.Rotary((4,), 3)
+
+
+# The complex dtype of each real one, and what rounding allows.
+PRECISIONS = {torch.float32: (torch.complex64, 1e-6), torch.float64: (torch.complex128, 1e-12)}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_complex_buffers_keep_their_imaginary_part(runtime, dtype):
+    of_buffer, allowed = PRECISIONS[dtype]
+    real = Turning(rotary()).double()
+    expected = plain.local_sgd(real, clients(), F.cross_entropy, rounds=3)
+    result = simulate(
+        rotary(), clients(), local_sgd(plain.RATE, plain.STEPS), rounds=3,
+        batch_size=plain.BATCH, runtime=RUNTIMES[runtime], device="cpu", dtype=dtype,
+    )  # fmt: skip
+    assert result.model.turn.dtype == of_buffer and result.model.last.weight.dtype == dtype
+    assert torch.equal(result.model.turn.to(torch.complex64), rotary().turn)
+    for ours, theirs in ((result.model.last.weight, expected.model.last.weight),):
+        assert float((ours.double() - theirs).detach().abs().max()) <= allowed
+    assert expected.moved > 0.01
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_complex_buffers_on_the_command_line(dtype):
+    file, name = "tests.usercode.mine", str(dtype).removeprefix("torch.")
+    given = f"K=2 H=2 rounds=2 partition=iid dataset=own dataset._target_={file}.data lr=0.1"
+    chosen = f"model=own model._target_={file}.Rotary dtype={name} device=cpu"
+    sim = build(compose(f"{given} {chosen}").cfg).simulation
+    result = finish(sim, course.run(sim, course.outset(sim), lambda _: None))
+    of_buffer, allowed = PRECISIONS[dtype]
+    assert result.model.turn.dtype == of_buffer and result.model.turn.imag.abs().min() > 0.2
+    x, y = sim.objective.x.double(), sim.objective.y
+    pairs = [(x[rows], y[rows]) for rows in map(sim.clients.examples, range(2))]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        real = Turning(mine.Rotary((4,), 3)).double()
+    expected = plain.local_sgd(real, pairs, F.cross_entropy, rounds=2, steps=2, size=32, rate=0.1)
+    assert expected.moved > 0.01
+    ours, theirs = result.model.last.weight, expected.model.last.weight
+    assert float((ours.double() - theirs).detach().abs().max()) <= allowed
 
 
 class Masked(nn.Module):
@@ -168,18 +239,41 @@ def test_a_frozen_mask_may_be_infinite(runtime):
     assert torch.equal(*ends)
 
 
-@pytest.mark.parametrize("pattern", ["out", "out.weight", "into.weight"])
-def test_a_pattern_may_be_any_name_of_a_tied_parameter(pattern):
-    result = run(Tied, "loop", personal=[pattern])
-    names = set(result.personal_tensors())
-    assert names == {"into.weight"} | ({"out.bias"} if pattern == "out" else set())
-    frozen = run(Tied, "loop", frozen=[pattern])
-    assert not set(frozen.layout.shared.names) & names
-    weight = dict(plain.seeded(Tied).named_parameters())["into.weight"]
-    assert (
-        torch.equal(frozen.model.out.weight, weight)
-        and frozen.model.out.weight is frozen.model.into.weight
+def test_clients_are_numbers():
+    result = run(Tied, "loop", rounds=1)
+    for wrong in ("a", 1.0, -1, 3):
+        with pytest.raises(IndexError, match=f"there is no client {wrong!r}; clients are 0 to 2"):
+            result.client_model(wrong)
+
+
+class Words(nn.Module):
+    """Looks vectors up and never trains them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectors = nn.Embedding(5, 4, sparse=True)
+        self.last = nn.Linear(4, 3)
+        self.mask = nn.Parameter(torch.tensor([0.0, -torch.inf, 0.0]), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.vectors((x.abs() * 10).long() % 5).mean(1)) + 0 * self.mask.exp()
+
+
+def test_what_is_frozen_may_be_sparse_or_infinite():
+    assert run(Words, "loop", frozen=["vectors"]).history[-1]["train_loss"] > 0
+    with pytest.raises(ValueError, match="the module vectors has sparse gradients"):
+        run(Words, "loop")
+
+
+@pytest.mark.parametrize(
+    "loss", [CrossEntropy(ignore_index=-1), nn.CrossEntropyLoss(ignore_index=-1)]
+)
+def test_labels_below_0_are_skipped_as_the_refusal_says(loss):
+    pairs = [(x, y - 1) for x, y in clients()]
+    result = simulate(
+        plain.seeded(lambda: nn.Linear(4, 3)), pairs, local_sgd(0.1, 2), 1, loss=loss, test=pairs[0]
     )
+    assert result.history[-1]["test_loss"] > 0
 
 
 def ranked(output: Tensor, target: Tensor) -> Tensor:
