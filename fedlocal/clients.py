@@ -116,25 +116,22 @@ class Clients:
         proportion to its size, so that redundancy costs compute as in RI-SGD. A chunk that would
         give less than one example is drawn from together with the one before. None: everything.
         """
-        pools = self._pools(client, batch_size)
-        own = len(self.chunks[client][0])
-        if batch_size is None or batch_size >= own:
-            return [len(pool) for pool in pools]
-        share = batch_size / own
-        return [min(len(pool), int(share * len(pool) + 0.5)) for pool in pools]
+        return [quota for _, quota in self._pools(client, batch_size)]
 
-    def _pools(self, client: int, batch_size: int | None) -> list[IntArray]:
-        """The client's chunks, those that give less than one example joined to the one before."""
+    def _pools(self, client: int, batch_size: int | None) -> list[tuple[IntArray, int]]:
+        """The pools of a client's chunks, and how many examples of each go into a mini-batch."""
         own, *others = self.chunks[client]
         if batch_size is None or batch_size >= len(own):
-            return [own, *others]
+            return [(chunk, len(chunk)) for chunk in (own, *others)]
         pools = [[own]]
         for chunk in others:
             if batch_size * len(chunk) < len(own):
                 pools[-1].append(chunk)
             else:
                 pools.append([chunk])
-        return [pool[0] if len(pool) == 1 else np.concatenate(pool) for pool in pools]
+        share = batch_size / len(own)
+        joined = [pool[0] if len(pool) == 1 else np.concatenate(pool) for pool in pools]
+        return [(pool, min(len(pool), int(share * len(pool) + 0.5))) for pool in joined]
 
     def epoch(self, client: int, batch_size: int | None) -> float:
         """Examples held / examples in a batch: the local steps of one pass."""
@@ -176,10 +173,9 @@ class Clients:
     def _batches(
         self, client: int, steps: int, batch_size: int | None, rng: np.random.Generator
     ) -> IntArray:
-        quotas = self.batch_quotas(client, batch_size)
         columns = [
-            chunk[_cut(rng, len(chunk), quota, steps)]
-            for chunk, quota in zip(self._pools(client, batch_size), quotas, strict=True)
+            pool[_cut(rng, len(pool), quota, steps)]
+            for pool, quota in self._pools(client, batch_size)
         ]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 

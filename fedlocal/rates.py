@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +187,12 @@ def as_rate(lr: float | Rate) -> Rate:
     if isinstance(lr, Rate):
         return lr
     check_number("lr", lr)
-    return ConstantRate(float(lr))
+    return _constant(float(lr))
+
+
+@cache
+def _constant(lr: float) -> ConstantRate:
+    return ConstantRate(lr)
 
 
 def _inside(steps: int, by_round: bool) -> NDArray[np.float64]:
