@@ -22,7 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.compress import (
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.wire import Header, nbytes, pack, unpack
+from fedlocal.slots import Compressor
+from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,
     Natural,
@@ -33,12 +36,9 @@ from fedlocal.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.flat import ParamSpec
-from fedlocal.noise import link_noise
-from fedlocal.pieces import Compressor
-from fedlocal.rng import Purpose
-from fedlocal.trees import leaves, take
-from fedlocal.wire import Header, nbytes, pack, unpack
+from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.rng import Purpose
+from fedlocal.vectors.trees import leaves, take
 
 # A layer of a residual network; the vector is as many of them as fit, and a rest.
 LAYER = (512, 4608)

@@ -18,10 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
-from fedlocal.deploy import programs
-from fedlocal.deploy.local import LocalDeployment
 from fedlocal.flower import supernode
 from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.deploy import programs
+from fedlocal.flower.deploy.local import LocalDeployment
 from fedlocal.flower.runtime import CLIENT_APP, SERVER_APP
 from fedlocal.report.runs import read_rows
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from benchmarks.problems import Cell
 from benchmarks.rows import ours
-from fedlocal.runtime import Loop, Runtime, Vmapped
+from fedlocal.rounds.runner import Runtime
+from fedlocal.runtime import Loop, Vmapped
 from strategies import local_sgd
 
 ROOT = Path(__file__).resolve().parent.parent

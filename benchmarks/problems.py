@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlocal.clients import Clients
 from fedlocal.data import digits
+from fedlocal.data.clients import Clients
 from fedlocal.models import char_gru, lenet5, logistic, mlp, resnet20_gn
 
 BATCH, LR = 16, 0.1

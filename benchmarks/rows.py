@@ -12,13 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.problems import BATCH, LR, Cell, Problem, problem
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
+from fedlocal.api import prepare
+from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
-from fedlocal.runtime import Loop, Runtime, Vmapped
-from fedlocal.simulate import prepare
-from fedlocal.simulation import Simulation, initial_state
-from fedlocal.strategy import Strategy
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.state import Simulation, initial_state
+from fedlocal.runtime import Loop, Vmapped
+from fedlocal.slots.strategy import Strategy
 from strategies import local_sgd, vrl_sgd
 
 NEVER = 10**9

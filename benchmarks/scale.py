@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 import partitions
-from fedlocal.clients import Clients
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
+from fedlocal.api import prepare
+from fedlocal.data.clients import Clients
 from fedlocal.models import mlp, resnet18_gn
+from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.runtime import Vmapped
-from fedlocal.simulate import prepare
-from fedlocal.simulation import RunState, Simulation, initial_state
-from fedlocal.trees import repeat
+from fedlocal.vectors.trees import repeat
 from strategies.local_sgd import local_sgd
 from strategies.scaffold import scaffold
 from strategies.vrl_sgd import vrl_sgd

@@ -18,10 +18,10 @@ from time import perf_counter
 from benchmarks.problems import BATCH, LR, Cell
 from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
-from fedlocal.course import outset, run
+from fedlocal.rounds.progress import outset, run
 from fedlocal.runtime import Vmapped
-from fedlocal.stacked.meeting import Meeting, Together
-from fedlocal.stacked.turns import in_turns
+from fedlocal.runtime.stacked.meeting import Meeting, Together
+from fedlocal.runtime.stacked.turns import in_turns
 from strategies import local_sgd
 
 H = 10

@@ -12,15 +12,15 @@ import torch
 
 from benchmarks.problems import BATCH, Cell
 from benchmarks.rows import simulation
-from fedlocal.compress import QSGD, PowerSGD, RandomK, ScaledSign, TopK
-from fedlocal.flat import ParamSpec
-from fedlocal.in_process import plan_of
-from fedlocal.noise import link_noise
-from fedlocal.rng import Purpose
 from fedlocal.rounds.barrier import order_of, round_info
-from fedlocal.server import server_round
-from fedlocal.simulation import initial_state
-from fedlocal.wire import Header, dense_layout, pack, unpack
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.population import plan_of
+from fedlocal.rounds.server import server_round
+from fedlocal.rounds.state import initial_state
+from fedlocal.rounds.wire import Header, dense_layout, pack, unpack
+from fedlocal.slots.compress import QSGD, PowerSGD, RandomK, ScaledSign, TopK
+from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.rng import Purpose
 from partitions import dirichlet
 from strategies import local_sgd, vrl_sgd
 

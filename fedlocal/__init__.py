@@ -1,21 +1,21 @@
 """Local SGD and its whole family, simulated and compared: K clients, H local steps."""
 
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fedlocal.lazy import lazy
-from fedlocal.moved import Forwarding
+from fedlocal.utils.lazy import lazy
+from fedlocal.utils.moved import Forwarding
 
 if TYPE_CHECKING:
-    from fedlocal.clients import Clients
-    from fedlocal.clock import Clock
-    from fedlocal.deadline import Deadline
-    from fedlocal.evaluate import Evaluate
-    from fedlocal.participation import DropOut
-    from fedlocal.simulate import Result, simulate
-    from fedlocal.strategy import Strategy
-    from fedlocal.version import __version__
+    from fedlocal.api import simulate
+    from fedlocal.data.clients import Clients
+    from fedlocal.rounds.clock import Clock
+    from fedlocal.rounds.deadline import Deadline
+    from fedlocal.rounds.evaluate import Evaluate
+    from fedlocal.rounds.faults import DropOut
+    from fedlocal.rounds.result import Result
+    from fedlocal.slots.strategy import Strategy
+    from fedlocal.utils.version import __version__
 
 __all__ = [
     "Clients",
@@ -30,29 +30,17 @@ __all__ = [
 ]
 
 HOMES = {
-    "Clients": "clients",
-    "Clock": "clock",
-    "Deadline": "deadline",
-    "DropOut": "participation",
-    "Evaluate": "evaluate",
-    "Result": "simulate",
-    "Strategy": "strategy",
-    "__version__": "version",
-    "simulate": "simulate",
+    "Clients": "data.clients",
+    "Clock": "rounds.clock",
+    "Deadline": "rounds.deadline",
+    "DropOut": "rounds.faults",
+    "Evaluate": "rounds.evaluate",
+    "Result": "rounds.result",
+    "Strategy": "slots.strategy",
+    "__version__": "utils.version",
+    "simulate": "api",
 }
-
 
 __getattr__ = lazy(__name__, HOMES)
 
-
-class _Package(ModuleType):
-    """Keeps `fedlocal.simulate` the function: importing a submodule binds its name here."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "simulate" and isinstance(value, ModuleType):
-            value = value.simulate
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-sys.meta_path.append(Forwarding())
+sys.meta_path.insert(0, Forwarding())

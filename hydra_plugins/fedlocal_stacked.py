@@ -45,7 +45,7 @@ class StackedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See Hydra."""
-        from fedlocal.stacked.join import stacked
+        from fedlocal.cli.stacked import stacked
 
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)

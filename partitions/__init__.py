@@ -3,7 +3,8 @@
 Every scheme is called as `scheme(labels, num_clients, seed, ...)` and returns a `Partition`. Each
 module is imported here and the attribute that carries the module's own name is bound in its place,
 so that `partitions.dirichlet` is the function (Hydra's `_target_`) and a new scheme is one new
-file. Modules without such an attribute, like `partitions.statistics`, stay modules.
+file. Modules without such an attribute, like `partitions.statistics`, stay modules; helpers of the
+schemes begin with an underscore.
 """
 
 from importlib import import_module
@@ -11,6 +12,6 @@ from pkgutil import iter_modules
 
 from partitions.partition import Partition as Partition
 
-for _name in [_info.name for _info in iter_modules(__path__)]:
+for _name in [_info.name for _info in iter_modules(__path__) if _info.name[0] != "_"]:
     _module = import_module(f"{__name__}.{_name}")
     globals()[_name] = getattr(_module, _name, _module)

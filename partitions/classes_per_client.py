@@ -7,11 +7,11 @@ number of classes is the only thing that varies.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions.apportion import evenly, level_off
-from partitions.grouping import deal
+from partitions._apportion import evenly, level_off
+from partitions._grouping import deal
+from partitions._repair import repaired
+from partitions._validation import check_at_least, checked
 from partitions.partition import IntArray, Partition
-from partitions.repair import repaired
-from partitions.validation import check_at_least, checked
 
 
 def classes_per_client(

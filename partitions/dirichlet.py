@@ -8,11 +8,11 @@ Dirichlet family, with equal sizes, is `dirichlet_prior`.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import dirichlet_shares, proportionally
-from partitions.grouping import deal
+from partitions._apportion import dirichlet_shares, proportionally
+from partitions._grouping import deal
+from partitions._repair import repaired
+from partitions._validation import check_alpha, checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import check_alpha, checked
 
 
 def dirichlet(

@@ -8,11 +8,11 @@ need alpha divided by the number of classes for the same split of balanced class
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions.apportion import dirichlet_shares, evenly
-from partitions.grouping import deal
+from partitions._apportion import dirichlet_shares, evenly
+from partitions._grouping import deal
+from partitions._repair import repaired
+from partitions._validation import check_alpha, checked
 from partitions.partition import IntArray, Partition
-from partitions.repair import repaired
-from partitions.validation import check_alpha, checked
 
 
 def dirichlet_prior(

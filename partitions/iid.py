@@ -6,10 +6,10 @@ Every client holds a uniformly random part of the data, so all clients look alik
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import evenly
+from partitions._apportion import evenly
+from partitions._repair import repaired
+from partitions._validation import checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import checked
 
 
 def iid(labels: ArrayLike, num_clients: int, seed: int, min_size: int = 10) -> Partition:

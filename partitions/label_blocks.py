@@ -6,10 +6,10 @@ With as many clients as balanced classes every client sees exactly one class.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import evenly
+from partitions._apportion import evenly
+from partitions._repair import repaired
+from partitions._validation import checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import checked
 
 
 def label_blocks(labels: ArrayLike, num_clients: int, seed: int, min_size: int = 10) -> Partition:

@@ -9,8 +9,8 @@ import heapq
 import numpy as np
 from numpy.typing import ArrayLike
 
+from partitions._validation import check_at_least, checked
 from partitions.partition import IntArray, Partition
-from partitions.validation import check_at_least, checked
 
 
 def natural(client_ids: ArrayLike, num_clients: int, seed: int, min_size: int = 10) -> Partition:

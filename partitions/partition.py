@@ -123,27 +123,6 @@ class Partition(tuple[IntArray, ...]):
         _check_fits(split, num_clients, num_examples)
         return split
 
-    # What a run needs of a partition that it got from a configuration: it has the object only.
-    # The functions live in files of their own, which import this one.
-
-    def credit(self) -> NDArray[np.float64]:
-        """Return `partitions.statistics.credit` of this partition."""
-        from partitions.statistics import credit
-
-        return credit(self)
-
-    def digest(self) -> str:
-        """Return `partitions.storage.digest` of this partition."""
-        from partitions.storage import digest
-
-        return digest(self)
-
-    def save(self, path: str, labels: ArrayLike) -> None:
-        """Write `partitions.storage.save_npz` of this partition, statistics beside it."""
-        from partitions.storage import save_npz
-
-        save_npz(path, self, labels)
-
 
 def _increasing(indices: ArrayLike) -> IntArray:
     array = np.asarray(indices)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions.apportion import dirichlet_shares, proportionally
+from partitions._apportion import dirichlet_shares, proportionally
+from partitions._repair import repaired
+from partitions._validation import check_alpha, checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import check_alpha, checked
 
 
 def quantity(

@@ -23,10 +23,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import level_off
+from partitions._apportion import level_off
+from partitions._validation import check_at_least
 from partitions.iid import iid
 from partitions.partition import IntArray, Partition
-from partitions.validation import check_at_least
 
 
 def redundant(

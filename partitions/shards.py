@@ -6,10 +6,10 @@ With two shards a client sees at most two stretches of the sorted data, hence ab
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import evenly
+from partitions._apportion import evenly
+from partitions._repair import repaired
+from partitions._validation import check_at_least, checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import check_at_least, checked
 
 
 def shards(

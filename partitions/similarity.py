@@ -6,10 +6,10 @@ At 0 this is `label_blocks`, at 1 it is `iid`, and in between heterogeneity fall
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions.apportion import evenly
+from partitions._apportion import evenly
+from partitions._repair import repaired
+from partitions._validation import checked
 from partitions.partition import Partition
-from partitions.repair import repaired
-from partitions.validation import checked
 
 
 def similarity(

@@ -19,13 +19,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.mixing import Graph, as_graph, check_graph, describe
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round, Timing
-from fedlocal.rng import Purpose, generator
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Guarantee, Mixing, Period, Rate, Round, Timing
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import Graph, as_graph, check_graph, describe
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.rng import Purpose, generator
 
 
 class Neighbours(NamedTuple):

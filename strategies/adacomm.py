@@ -9,19 +9,19 @@ little; near the end the disagreement is what is left, and short periods remove 
 Paper symbol -> name here: tau_0 -> initial_period, gamma -> gamma, T_0 -> block (in `unit`),
 F -> `loss`, eta -> lr; the power of eta_0 / eta_l -> exponent.
 
-The rule is `fedlocal.period.AdaComm`, which other strategies may use as their period. Differences
-from the paper: F_0 and F_l are the clients' mean losses while they trained in the first round and
-in the block's last one, which cost no evaluation (train_loss is the paper's), and blocks count from
-the end of the first round.
+The rule is `fedlocal.slots.period.AdaComm`, which other strategies may use as their period.
+Differences from the paper: F_0 and F_l are the clients' mean losses while they trained in the first
+round and in the block's last one, which cost no evaluation (train_loss is the paper's), and blocks
+count from the end of the first round.
 """
 
 from typing import Literal
 
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import AdaComm
-from fedlocal.pieces import Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Rate
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import AdaComm
+from fedlocal.slots.strategy import Strategy
 
 
 def adacomm(

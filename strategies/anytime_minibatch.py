@@ -21,12 +21,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.deadline import FixedTime
-from fedlocal.inner import SGD, check_weight_decay, check_without
-from fedlocal.pieces import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, weighted_mean
-from fedlocal.whole import check_number
+from fedlocal.rounds.deadline import FixedTime
+from fedlocal.slots import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
+from fedlocal.slots.inner.sgd import SGD, check_weight_decay, check_without
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.trees import Tree, weighted_mean
 
 
 @dataclass(frozen=True)

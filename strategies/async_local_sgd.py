@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round, Timing
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, weighted_mean
+from fedlocal.slots import Guarantee, Mixing, Period, Rate, Round, Timing
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree, weighted_mean
 
 
 @dataclass(frozen=True)

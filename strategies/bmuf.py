@@ -19,12 +19,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import Buffers, check_momentum, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
-from fedlocal.strategy import Strategy
-from fedlocal.whole import check_number
+from fedlocal.slots import OuterOptimiser, Period, Rate, Round
+from fedlocal.slots.inner.sgd import Buffers, check_momentum, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 
 class BlockState(NamedTuple):

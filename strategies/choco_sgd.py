@@ -16,15 +16,15 @@ Differences from the papers: a round may have more than one local step (`period`
 Unbiased compressors are scaled by 1 / (1 + omega), as the authors' code does.
 """
 
-from fedlocal.compress import ScaledSign
-from fedlocal.inner import sgd
-from fedlocal.mixing import as_graph
-from fedlocal.mixing.gossip import CompressedGossip, Order, gossip_link, gossip_step_of
-from fedlocal.mixing.gossip_step import ChocoStep, GossipStep
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import ScaledSign
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import as_graph
+from fedlocal.slots.mixing.gossip import CompressedGossip, Order, gossip_link, gossip_step_of
+from fedlocal.slots.mixing.gossip_step import ChocoStep, GossipStep
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 SIGN = ScaledSign()
 

@@ -20,14 +20,14 @@ from typing import NamedTuple
 
 from torch import Tensor, zeros_like
 
-from fedlocal.compress.dense import Identity
-from fedlocal.inner import sgd
-from fedlocal.mixing import OwnModels
-from fedlocal.mixing.gossip import gossip_link
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate, Round, Timing
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, weighted_mean
+from fedlocal.slots import Compressor, Period, Rate, Round, Timing
+from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import OwnModels
+from fedlocal.slots.mixing.gossip import gossip_link
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree, weighted_mean
 
 
 class Progress(NamedTuple):

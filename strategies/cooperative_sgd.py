@@ -12,13 +12,13 @@ Differences from the paper: W need not be symmetric. Without auxiliary variables
 stochastic; with them it is enough that all clients have the same say in the model that W tends to.
 """
 
-from fedlocal.inner import sgd
-from fedlocal.mixing import Cooperative, as_graph
-from fedlocal.mixing.cooperative import CombineOrder
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import Cooperative, as_graph
+from fedlocal.slots.mixing.cooperative import CombineOrder
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def cooperative_sgd(
@@ -31,7 +31,7 @@ def cooperative_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """(X - lr G) W^T every `period` local steps; see `fedlocal.mixing.as_graph` for `graph`."""
+    """(X - lr G) W^T every `period` local steps; `graph` as `fedlocal.slots.mixing.as_graph`."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -20,12 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.compress import Contractive, ErrorReset, RandomK, TopK
-from fedlocal.inner import sgd
-from fedlocal.mixing import WeightedMean
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Guarantee, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Guarantee, Period, Rate
+from fedlocal.slots.compress import Contractive, ErrorReset, RandomK, TopK
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import WeightedMean
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 class LocalError(NamedTuple):

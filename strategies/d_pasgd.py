@@ -10,10 +10,10 @@ Differences from the paper: none in the rule. Graphs may be directed or change f
 as long as rows and columns of every W sum to 1.
 """
 
-from fedlocal.mixing.cooperative import CombineOrder
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.mixing.cooperative import CombineOrder
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.strategy import Strategy
 from strategies.cooperative_sgd import cooperative_sgd
 
 

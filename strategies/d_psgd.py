@@ -13,10 +13,10 @@ order="combine_then_adapt". The default is (X - lr G) W as in Cooperative SGD, w
 mini-batch SGD on a complete graph; the paper's order does not.
 """
 
-from fedlocal.mixing.cooperative import CombineOrder
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.pieces import Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Rate
+from fedlocal.slots.mixing.cooperative import CombineOrder
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.strategy import Strategy
 from strategies.cooperative_sgd import cooperative_sgd
 
 

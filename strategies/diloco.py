@@ -9,12 +9,12 @@ momentum, Delta -> pseudo-gradient. AdamW's moments stay on the clients between 
 the first of `betas`, so `momentum` and `nesterov` are refused.
 """
 
-from fedlocal.inner import AdamW, Buffers, check_without
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import OuterSGD
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.sgd import AdamW, Buffers, check_without
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def diloco(

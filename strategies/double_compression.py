@@ -14,12 +14,12 @@ synchronisation; here it is kept unless `buffers` says otherwise. A client that 
 sent the whole model, which the ledger counts.
 """
 
-from fedlocal.compress import TopK, error_feedback
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import TopK, error_feedback
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def double_compression(

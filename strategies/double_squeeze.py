@@ -15,11 +15,11 @@ here at the old lr and in the paper at the new one. Momentum goes into what is c
 `ef_sign_sgd`; the paper has none.
 """
 
-from fedlocal.compress import PerLayer, ScaledSign
-from fedlocal.inner import Buffers
-from fedlocal.mixing import Weights
-from fedlocal.pieces import Compressor, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Rate
+from fedlocal.slots.compress import PerLayer, ScaledSign
+from fedlocal.slots.inner.sgd import Buffers
+from fedlocal.slots.mixing import Weights
+from fedlocal.slots.strategy import Strategy
 from strategies.double_compression import double_compression
 
 

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.mixing import OwnModels
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Legs, Period, Rate, Round
-from fedlocal.strategy import Strategy
-from fedlocal.whole import check_number
+from fedlocal.slots import Guarantee, Legs, Period, Rate, Round
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import OwnModels
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 
 class DynamicState(NamedTuple):

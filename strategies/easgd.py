@@ -21,11 +21,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Mixing, Period, Rate, Round, Timing
-from fedlocal.strategy import Strategy
-from fedlocal.whole import check_number
+from fedlocal.slots import Guarantee, Mixing, Period, Rate, Round, Timing
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 
 class OwnModel(NamedTuple):

@@ -14,11 +14,11 @@ scale for each layer, as in the authors' code, where momentum goes into what is 
 With period > 1 the change of the local steps is compressed: local EF-signSGD.
 """
 
-from fedlocal.compress import PerLayer, ScaledSign
-from fedlocal.inner import Buffers
-from fedlocal.mixing import Weights
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import PerLayer, ScaledSign
+from fedlocal.slots.inner.sgd import Buffers
+from fedlocal.slots.mixing import Weights
+from fedlocal.slots.strategy import Strategy
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 
 

@@ -9,11 +9,11 @@ arXiv version's erratum. Momentum begins every round at zero: a client that is r
 go on with that of a model long gone. `local_sgd` with weights="examples" can keep it.
 """
 
-from fedlocal.inner import sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def fedavg(

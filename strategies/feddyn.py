@@ -20,12 +20,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Guarantee, OuterOptimiser, Period, Rate, Round, View
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
-from fedlocal.whole import check_number
+from fedlocal.slots import Correction, Guarantee, OuterOptimiser, Period, Rate, Round, View
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.trees import Tree
 
 
 class Own(NamedTuple):

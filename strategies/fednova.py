@@ -20,14 +20,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.correction import Proximal
-from fedlocal.inner import sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import SlowMomentum
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Period, Rate, Round
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, weighted_mean
+from fedlocal.slots import Guarantee, Period, Rate, Round
+from fedlocal.slots.correction.proximal import Proximal
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import SlowMomentum
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree, weighted_mean
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import check_momentum, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import OuterSGD
-from fedlocal.period import period_of
-from fedlocal.pieces import OuterOptimiser, Period, Rate, Round
-from fedlocal.strategy import Strategy
-from fedlocal.whole import check_number
+from fedlocal.slots import OuterOptimiser, Period, Rate, Round
+from fedlocal.slots.inner.sgd import check_momentum, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 Rule = Literal["adam", "yogi", "adagrad"]
 

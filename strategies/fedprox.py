@@ -11,12 +11,12 @@ authors' code; the paper instead samples in proportion to them and averages plai
 Momentum begins every round at zero, as in `fedavg`.
 """
 
-from fedlocal.correction import Proximal
-from fedlocal.inner import sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.correction.proximal import Proximal
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def fedprox(

@@ -10,15 +10,16 @@ every step, and costs 1 / period of the communication.
 Paper symbol -> name here: H (or tau, k) -> period, eta -> lr, a -> average_shift.
 
 With `average_shift` the run's result is the average of all local iterates that Stich's theorem is
-about, w_t = (a + t)^2; training itself is the same. Its step sizes are `fedlocal.rates.stich_rate`.
+about, w_t = (a + t)^2; training itself is the same. Its step sizes are
+`fedlocal.slots.inner.stich_rate`.
 """
 
-from fedlocal.average import WeightedIterate
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.averaged import WeightedIterate
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def local_sgd(

@@ -23,13 +23,13 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import SGD, check_momentum, check_weight_decay, check_without
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import OuterSGD
-from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Period, Rate, Round, View
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree, weighted_mean
+from fedlocal.slots import Correction, Period, Rate, Round, View
+from fedlocal.slots.inner.sgd import SGD, check_momentum, check_weight_decay, check_without
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree, weighted_mean
 
 
 class Frozen(NamedTuple):

@@ -7,9 +7,9 @@ this is local SGD with period 1, and the same code runs it.
     https://arxiv.org/abs/1012.1367
 """
 
-from fedlocal.mixing import Weights
-from fedlocal.pieces import Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Rate
+from fedlocal.slots.mixing import Weights
+from fedlocal.slots.strategy import Strategy
 from strategies.local_sgd import local_sgd
 
 

@@ -9,9 +9,9 @@ Nothing is sent before that, so a run costs one message from each client.
 
 from dataclasses import replace
 
-from fedlocal.mixing import Weights
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.mixing import Weights
+from fedlocal.slots.strategy import Strategy
 from strategies.local_sgd import local_sgd
 
 

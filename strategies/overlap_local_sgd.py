@@ -24,14 +24,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.compress.dense import Identity
-from fedlocal.inner import check_momentum, sgd
-from fedlocal.mixing import OwnModels
-from fedlocal.mixing.gossip import gossip_link
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate, Round, Timing
-from fedlocal.strategy import Strategy
-from fedlocal.whole import check_number
+from fedlocal.slots import Compressor, Period, Rate, Round, Timing
+from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.inner.sgd import check_momentum, sgd
+from fedlocal.slots.mixing import OwnModels
+from fedlocal.slots.mixing.gossip import gossip_link
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 
 class OwnAndBelief(NamedTuple):

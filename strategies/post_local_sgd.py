@@ -13,11 +13,11 @@ that all buffers are equal at the switch, as they are with buffers="average"; wi
 two are the same.
 """
 
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import SwitchPeriod
-from fedlocal.pieces import Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Rate
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import SwitchPeriod
+from fedlocal.slots.strategy import Strategy
 
 
 def post_local_sgd(

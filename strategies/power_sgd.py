@@ -18,13 +18,13 @@ compresses it. Clients have no momentum of their own: as in the paper it acts on
 decompressed.
 """
 
-from fedlocal.compress import PowerSGD, error_feedback
-from fedlocal.inner import SGD
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import OuterSGD
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import PowerSGD, error_feedback
+from fedlocal.slots.inner.sgd import SGD
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def power_sgd(

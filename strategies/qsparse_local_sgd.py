@@ -7,12 +7,12 @@ Paper symbol -> name here: m_t -> the uplink's residual, QComp_k -> uplink, H ->
 downlink carries the model in full.
 """
 
-from fedlocal.compress import QSGD, QuantisedTopK, TopK, error_feedback
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import QSGD, QuantisedTopK, TopK, error_feedback
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def qsparse_local_sgd(

@@ -26,12 +26,12 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.outer import OuterSGD
-from fedlocal.period import period_of
-from fedlocal.pieces import Correction, Guarantee, Period, Rate, Round, View
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
+from fedlocal.slots import Correction, Guarantee, Period, Rate, Round, View
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree
 
 
 class Own(NamedTuple):

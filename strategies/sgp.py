@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.inner import sgd
-from fedlocal.mixing import Graph, OwnModels, as_graph, check_graph, describe
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.period import period_of
-from fedlocal.pieces import Guarantee, Period, Rate, Round
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Guarantee, Period, Rate, Round
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import Graph, OwnModels, as_graph, check_graph, describe
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 class Pushed(NamedTuple):

@@ -26,12 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.compress import ScaledSign, TernGrad
-from fedlocal.inner import sgd
-from fedlocal.period import ConstantPeriod
-from fedlocal.pieces import Compressor, Mixing, Rate, Round
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
+from fedlocal.slots import Compressor, Mixing, Rate, Round
+from fedlocal.slots.compress import ScaledSign, TernGrad
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.period import ConstantPeriod
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ Paper symbol -> name here: alpha -> slow_lr, beta -> slow_momentum, u_t -> slow,
 Base buffers are reset at every round, as the paper does with a Nesterov base.
 """
 
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.outer import SlowMomentum
-from fedlocal.period import period_of
-from fedlocal.pieces import Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.outer.sgd import SlowMomentum
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 
 def slowmo(

@@ -12,15 +12,15 @@ Differences from the paper: the eta_t of the trigger is the mean step size of th
 Unbiased compressors are scaled by 1 / (1 + omega). Momentum makes it SQuARM-SGD, see `squarm_sgd`.
 """
 
-from fedlocal.compress import QuantisedTopK, ScaledSign, TopK, Triggered
-from fedlocal.inner import sgd
-from fedlocal.mixing import as_graph
-from fedlocal.mixing.gossip import CompressedGossip, gossip_link, gossip_step_of
-from fedlocal.mixing.gossip_step import GossipStep, SparqStep
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.period import period_of
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.compress import QuantisedTopK, ScaledSign, TopK, Triggered
+from fedlocal.slots.inner.sgd import sgd
+from fedlocal.slots.mixing import as_graph
+from fedlocal.slots.mixing.gossip import CompressedGossip, gossip_link, gossip_step_of
+from fedlocal.slots.mixing.gossip_step import GossipStep, SparqStep
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.period import period_of
+from fedlocal.slots.strategy import Strategy
 
 SIGN_TOP_K = QuantisedTopK(TopK(0.1), ScaledSign())
 

@@ -10,10 +10,10 @@ Paper symbol -> name here: beta -> momentum, v_i -> velocity, the others as in `
 Differences from the paper: as in `sparq_sgd`.
 """
 
-from fedlocal.mixing.gossip_step import GossipStep
-from fedlocal.mixing.graph import GraphLike
-from fedlocal.pieces import Compressor, Period, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Period, Rate
+from fedlocal.slots.mixing.gossip_step import GossipStep
+from fedlocal.slots.mixing.graph import GraphLike
+from fedlocal.slots.strategy import Strategy
 from strategies.sparq_sgd import SIGN_TOP_K, sparq_sgd
 
 

@@ -29,12 +29,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.inner import Buffers, sgd
-from fedlocal.mixing import WeightedMean, Weights
-from fedlocal.period import SwitchPeriod
-from fedlocal.pieces import Correction, Guarantee, Rate, View
-from fedlocal.strategy import Strategy
-from fedlocal.trees import Tree
+from fedlocal.slots import Correction, Guarantee, Rate, View
+from fedlocal.slots.inner.sgd import Buffers, sgd
+from fedlocal.slots.mixing import WeightedMean, Weights
+from fedlocal.slots.period import SwitchPeriod
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.trees import Tree
 
 
 class DriftState(NamedTuple):

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
+from fedlocal.api import prepare
 from fedlocal.objective import Loss
+from fedlocal.objective.losses import cross_entropy
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop
-from fedlocal.simulate import prepare
-from fedlocal.simulation import Simulation
-from fedlocal.strategy import Strategy
+from fedlocal.slots.strategy import Strategy
 
 SIZES = (9, 4, 7)
 SHAPE = (2, 6, 5)

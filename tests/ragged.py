@@ -3,14 +3,14 @@
 import torch
 from torch import nn
 
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
-from fedlocal.options import ModelOptions
-from fedlocal.participation import DropOut
+from fedlocal.api import prepare
+from fedlocal.objective.losses import cross_entropy
+from fedlocal.objective.options import ModelOptions
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.faults import DropOut
+from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop
-from fedlocal.simulate import prepare
-from fedlocal.simulation import Simulation
-from fedlocal.strategy import Strategy
+from fedlocal.slots.strategy import Strategy
 
 SIZES = (9, 4, 13, 6, 7)
 ROUNDS = 4

@@ -1,8 +1,8 @@
 """Runs round by round, and how far two of them are apart."""
 
 from fedlocal.rounds.advance import advance
-from fedlocal.simulation import RunState, Simulation, initial_state
-from fedlocal.trees import Tree, leaves
+from fedlocal.rounds.state import RunState, Simulation, initial_state
+from fedlocal.vectors.trees import Tree, leaves
 
 
 def advanced(sim: Simulation, state: RunState, rounds: int) -> RunState:

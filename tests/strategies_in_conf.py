@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
 from fedlocal.config import chosen
-from fedlocal.strategy import Strategy
+from fedlocal.slots.strategy import Strategy
 
 CONF = Path(__file__).parents[1] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))

@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
+import networkx
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -13,119 +13,121 @@ FILES = {
     for path in (ROOT / package).rglob("*.py")
 }
 
-# A layer of fedlocal imports itself and lower ones only.
-LAYERS = (
-    {
-        "lazy",
-        "moved",
-        "options",
-        "version",
-        "flattened",
-        "trees",
-        "flat",
-        "rng",
-        "precision",
-        "memory",
-        "device",
-        "whole",
-    },
-    {"criteria", "class_criteria", "losses"},
-    {"goal", "threads", "bits", "recorded"},
-    {"pieces"},
-    {"rates", "sampling", "inner", "outer", "period", "mixing", "correction", "compress", "noise"},
-    {"average", "lars"},
-    {"strategy"},
-    {"augment", "data", "models", "wire"},
-    {"client", "clients", "client_table", "server", "objective", "participation", "accuracy"},
-    {"ledger", "ledger_file", "links", "evaluate"},
-    {"clock", "deadline", "runtime"},
-    {"simulation"},
-    {"replay"},
-    {"in_process"},
+# A room imports itself and those of the lines above.
+ROOMS = (
+    {"utils", "vectors"},
+    {"slots", "data"},
+    {"models", "objective"},
     {"rounds"},
-    {"course", "result"},
-    {"simulate"},
-    {"progress", "tracking"},
-    {"payload", "fingerprint", "checkpoint"},
+    {"runtime"},
+    {"api"},
     {"config"},
     {"report"},
-    {"job", "stacked"},
-    {"flower", "deploy"},
-    {"main"},
+    {"cli"},
+    {"flower"},
 )
-
 
 # Services that a run may be told to, and what brings one along.
 SERVICES = {"wandb", "tensorboard", "mlflow"}
 BRINGS = {"torch.utils.tensorboard": "tensorboard"}
+# The result of every scheme, and what is counted and kept of it.
+PARTITIONS = {
+    "partitions.Partition",
+    "partitions.statistics.credit",
+    "partitions.storage.digest",
+    "partitions.storage.save_npz",
+}
+HYDRA = (
+    "fedlocal/cli/main.py",
+    "fedlocal/config/build.py",
+    "fedlocal/config/chosen.py",
+    "fedlocal/config/compose.py",
+    "fedlocal/config/refusal.py",
+    "fedlocal/config/split.py",
+    "fedlocal/report/sweep.py",
+)
 
 
 def imported(path: Path) -> set[str]:
-    return names_in(ast.walk(ast.parse(path.read_text())))
+    """Modules and names that a file imports, but not those for type checkers."""
+    return names_in(_run(ast.parse(path.read_text())))
+
+
+def _run(tree: ast.Module) -> Iterable[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from ast.walk(node)
 
 
 def names_in(nodes: Iterable[ast.AST]) -> set[str]:
-    names = set()
+    names = set[str]()
     for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module)
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-def roots(path: Path) -> set[str]:
-    return roots_of(imported(path))
 
 
 def roots_of(names: set[str]) -> set[str]:
     return {BRINGS.get(name, name).split(".")[0] for name in names}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_direction_between_packages(file):
-    found = roots(FILES[file])
-    if file.startswith("fedlocal/"):
+def test_direction_between_packages():
+    for file, path in FILES.items():
+        found = roots_of(imported(path))
         # Hydra's _target_ is the only link to algorithms and schemes.
-        assert not found & {"strategies", "partitions", "conf"}
-    if file.startswith("partitions/"):
-        assert not found & {"torch", "fedlocal", "strategies", "hydra", "omegaconf"}
-    if file.startswith("strategies/"):
-        assert not found & {"partitions", "hydra", "omegaconf", "flwr", *SERVICES}
+        forbidden = {
+            "fedlocal": {"strategies", "conf"},
+            "partitions": {"torch", "fedlocal", "strategies", "hydra", "omegaconf"},
+            "strategies": {"partitions", "hydra", "omegaconf", "flwr", *SERVICES},
+        }[file.split("/")[0]]
+        assert not found & forbidden, file
+        if file.startswith("fedlocal/"):
+            used = {name for name in imported(path) if name.startswith("partitions.")}
+            assert used <= PARTITIONS, file
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_heavy_libraries_stay_in_their_rooms(file):
-    found = roots(FILES[file])
-    assert "flwr" not in found or file.startswith("fedlocal/flower/")
-    assert not found & SERVICES or file.startswith("fedlocal/tracking/")
-    # Only in functions: not everybody has them, and nobody waits for what he does not use.
-    assert not roots_of(names_in(ast.parse(FILES[file].read_text()).body)) & SERVICES
-    assert "hydra" not in found or file in (
-        "fedlocal/main.py",
-        "fedlocal/config/build.py",
-        "fedlocal/config/chosen.py",
-        "fedlocal/config/compose.py",
-        "fedlocal/config/refusal.py",
-        "fedlocal/config/split.py",
-        "fedlocal/report/sweep.py",
+def test_heavy_libraries_stay_in_their_rooms():
+    for file, path in FILES.items():
+        found = roots_of(imported(path))
+        assert "flwr" not in found or file.startswith("fedlocal/flower/"), file
+        assert not found & SERVICES or file.startswith("fedlocal/report/tracking/"), file
+        # Only in functions: not everybody has them, and nobody waits for what he does not use.
+        assert not roots_of(names_in(ast.parse(path.read_text()).body)) & SERVICES, file
+        assert "hydra" not in found or file in HYDRA, file
+
+
+def test_rooms_import_those_above():
+    level = {room: line for line, rooms in enumerate(ROOMS) for room in rooms}
+    for file, path in FILES.items():
+        own = file.removesuffix(".py").split("/")[1]
+        if not file.startswith("fedlocal/") or own == "__init__":
+            continue
+        for name in imported(path):
+            if name.startswith("fedlocal."):
+                room = name.split(".")[1]
+                assert room == own or level[room] < level[own], f"{file} imports {name}"
+
+
+def test_every_room_has_its_line_and_they_are_few():
+    entries = {path.stem for path in (ROOT / "fedlocal").glob("[!_]*")}
+    assert entries == {room for rooms in ROOMS for room in rooms} and len(entries) + 1 <= 14
+
+
+def test_no_two_files_import_each_other_around_a_circle():
+    modules = {
+        file.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path
+        for file, path in FILES.items()
+    }
+    graph = networkx.DiGraph(
+        (module, found)
+        for module, path in modules.items()
+        for name in imported(path)
+        for found in {name, name.rpartition(".")[0]} & modules.keys()
+        if found != module and not (name in modules and found != name)
     )
-
-
-@pytest.mark.parametrize("file", [f for f in FILES if f.startswith("fedlocal/")])
-def test_layers_import_downwards(file):
-    level = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-    own = layer_of(file.removesuffix(".py").replace("/", "."))
-    if own == "__init__":
-        return
-    for name in imported(FILES[file]):
-        if name.startswith("fedlocal."):
-            assert level[layer_of(name)] <= level[own], f"{file} imports {name}"
-
-
-def layer_of(module: str) -> str:
-    """A module's layer: the package or file at the top of fedlocal."""
-    return module.split(".")[1]
+    assert not list(networkx.simple_cycles(graph))
 
 
 def test_no_algorithm_is_named_outside_its_file():

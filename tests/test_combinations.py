@@ -10,12 +10,12 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fedlocal.api import prepare
 from fedlocal.config.chosen import strategy_of
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
+from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
-from fedlocal.simulate import prepare
-from fedlocal.simulation import initial_state
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.state import initial_state
 from tests.ragged import ragged_clients, small_model
 from tests.strategies_in_conf import CONF, NAMES, composed
 

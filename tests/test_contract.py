@@ -9,12 +9,12 @@ from torch import nn
 
 import fedlocal
 import strategies
-from fedlocal.clients import Clients
-from fedlocal.compress import Identity
+from fedlocal.data.clients import Clients
 from fedlocal.rounds.advance import advance
+from fedlocal.rounds.state import initial_state
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulation import initial_state
-from fedlocal.trees import leaves, tree_map
+from fedlocal.slots.compress import Identity
+from fedlocal.vectors.trees import leaves, tree_map
 from tests import ragged
 from tests.ragged import ROUNDS, SIZES, ragged_clients, small_model
 from tests.runs import advanced, final, held, largest_difference

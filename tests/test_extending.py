@@ -45,7 +45,7 @@ def test_its_test_passes(added, runtime):
 
 
 def test_it_is_a_choice_on_the_command_line(added, monkeypatch, capsys):
-    from fedlocal.main import main
+    from fedlocal.cli.main import main
 
     GlobalHydra.instance().clear()
     monkeypatch.chdir(added)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.compress import (
+from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,
     Identity,
@@ -22,8 +22,8 @@ from fedlocal.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.inner import SGD, Momentum
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.sgd import SGD, Momentum
 from strategies.bmuf import bmuf
 from strategies.diloco import diloco
 from strategies.double_compression import double_compression

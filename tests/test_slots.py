@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.inner import Momentum
-from fedlocal.period import ConstantPeriod
-from fedlocal.pieces import Correction, Guarantee, Mixing, View
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Correction, Guarantee, Mixing, View
+from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.period import ConstantPeriod
+from fedlocal.slots.strategy import Strategy
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
 PROBLEM = least_squares()

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from fedlocal.compress import QSGD, ErrorFeedback, TopK
-from fedlocal.outer import OuterSGD
-from fedlocal.period import ConstantPeriod, Epochs
-from fedlocal.pieces import Correction, OuterOptimiser, Timing
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Correction, OuterOptimiser, Timing
+from fedlocal.slots.compress import QSGD, ErrorFeedback, TopK
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period import ConstantPeriod, Epochs
+from fedlocal.slots.strategy import Strategy
 from strategies.d_pasgd import d_pasgd
 from strategies.local_sgd import local_sgd
 from strategies.slowmo import SlowMomentum

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fedlocal.clock import Clock
-from fedlocal.wire import OVERHEAD
+from fedlocal.rounds.clock import Clock
+from fedlocal.rounds.wire import OVERHEAD
 
 CLOCKS = (
     Clock(latency_seconds=0.0, bandwidth_bytes=float("inf")),

@@ -21,25 +21,26 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from fedlocal.checkpoint import Checkpointing
-from fedlocal.clients import Clients
+from fedlocal.api import prepare
 from fedlocal.config.chosen import clock_of, loss_of, strategy_of
 from fedlocal.config.keys import check_top_level
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.config.settings import check_settings
-from fedlocal.config.split import Partition, labels_of, partition_of
+from fedlocal.config.split import labels_of, partition_of
+from fedlocal.data.clients import Clients
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
-from fedlocal.losses import BinaryCrossEntropy
 from fedlocal.objective import Loss
-from fedlocal.options import ModelOptions
-from fedlocal.payload import formats
+from fedlocal.objective.losses import BinaryCrossEntropy
+from fedlocal.objective.options import ModelOptions
 from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.checkpoint import Checkpointing
 from fedlocal.rounds.evaluation import check_measured
-from fedlocal.runtime import Runtime
-from fedlocal.simulate import prepare
-from fedlocal.simulation import Simulation
-from fedlocal.tracking import Guarded, Service, Tracker
+from fedlocal.rounds.payload import formats
+from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.state import Simulation
+from partitions import Partition
+from partitions.statistics import credit
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -56,7 +57,7 @@ class Engine(Protocol):
     def run_job(
         self, job: "Job", folder: Path, about: dict[str, Any], sweep: str | None
     ) -> list[Row]:
-        """See `fedlocal.job.run.run_job`."""
+        """See `fedlocal.cli.run.run_job`."""
         ...
 
 
@@ -66,12 +67,15 @@ MODEL_OPTIONS = tuple(field.name for field in fields(ModelOptions))
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What one run consists of; engine is None where it runs in this process."""
+    """What one run consists of; engine is None where it runs in this process.
+
+    trackers: Each is a `fedlocal.report.tracking.Service`.
+    """
 
     simulation: Simulation
     partition: Partition
     labels: NDArray[np.int64]
-    tracker: Tracker
+    trackers: list[Any]
     engine: Engine | None
     checkpoint: Checkpointing
 
@@ -79,7 +83,7 @@ class Job:
     def copies(self) -> int:
         """How many examples are stored beyond the first copy of each."""
         held = sum(len(chunk) for chunks in self.partition.chunks for chunk in chunks)
-        return held - round(float(self.partition.credit().sum()))
+        return held - round(float(credit(self.partition).sum()))
 
 
 def build(cfg: DictConfig) -> Job:
@@ -133,7 +137,7 @@ def build(cfg: DictConfig) -> Job:
             simulation,
             partition,
             labels,
-            _tracker(cfg),
+            _trackers(cfg),
             engine,
             instantiate(cfg.checkpoint),
         )
@@ -161,7 +165,7 @@ def _clients(dataset: Dataset, partition: Partition) -> Clients:
     if here is not None:
         _check_owners(dataset, partition)
         here = tuple(here)
-    return Clients(x, y, partition.chunks, partition.credit(), dataset.pixels, here)
+    return Clients(x, y, partition.chunks, credit(partition), dataset.pixels, here)
 
 
 def _check_owners(dataset: Dataset, partition: Partition) -> None:
@@ -236,10 +240,10 @@ def _spill(folder: str | None, engine: Engine | None) -> str | None:
     return folder
 
 
-def _tracker(cfg: DictConfig) -> Tracker:
-    """What was chosen, one or several, so that none of it can stop the run."""
-    made: Service | list[Service] = instantiate(cfg.tracking)
-    return Guarded(made if isinstance(made, list) else [made])
+def _trackers(cfg: DictConfig) -> list[Any]:
+    """Return the chosen trackers, one or several."""
+    made: Any = instantiate(cfg.tracking)
+    return made if isinstance(made, list) else [made]
 
 
 def _dtype(name: str) -> torch.dtype:

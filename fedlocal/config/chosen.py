@@ -9,14 +9,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
-from fedlocal.clock import Clock
-from fedlocal.compress import Identity
 from fedlocal.config.locate import located
 from fedlocal.data.dataset import Dataset
-from fedlocal.losses import BinaryCrossEntropy, CrossEntropy, loss_for
 from fedlocal.objective import Loss
-from fedlocal.pieces import Period, Piece, Rate
-from fedlocal.strategy import Strategy
+from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, loss_for
+from fedlocal.rounds.clock import Clock
+from fedlocal.slots import Period, Piece, Rate
+from fedlocal.slots.compress import Identity
+from fedlocal.slots.strategy import Strategy
 
 
 def strategy_of(cfg: DictConfig) -> Strategy:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from fedlocal.config.build import Job
-from fedlocal.period import ConstantPeriod, SwitchPeriod
-from fedlocal.pieces import Period
+from fedlocal.slots import Period
+from fedlocal.slots.period import ConstantPeriod, SwitchPeriod
 
 
 def headline(job: Job, choices: Mapping[str, str]) -> str:

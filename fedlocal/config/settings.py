@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
 from fedlocal.config.locate import located
 from fedlocal.config.refusal import meant
-from fedlocal.options import ModelOptions
+from fedlocal.objective.options import ModelOptions
 
 # Whole numbers of the top level: the least, and an example.
 WHOLE = {

@@ -4,33 +4,15 @@ import inspect
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from hydra.utils import get_method, instantiate
+from hydra.utils import instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, open_dict
 
-from fedlocal.clients import IntArray
 from fedlocal.data.dataset import Dataset
-
-
-class Partition(Protocol):
-    """The attributes and methods that a run needs of a partition."""
-
-    chunks: tuple[tuple[IntArray, ...], ...]
-
-    def credit(self) -> NDArray[np.float64]:
-        """Return the clients' weights, [K], in which every example counts once in total."""
-        ...
-
-    def digest(self) -> str:
-        """Return a fingerprint of the split."""
-        ...
-
-    def save(self, path: str, labels: NDArray[np.int64]) -> None:
-        """Write the split and its statistics as npz."""
-        ...
+from partitions import Partition
 
 
 def labels_of(dataset: Dataset) -> NDArray[np.int64]:
@@ -60,10 +42,8 @@ def partition_of(cfg: DictConfig, dataset: Dataset, labels: NDArray[np.int64]) -
             f"partition._target_={cfg.partition._target_} is called with (labels, num_clients,"
             f" seed=...), and says: {error}"
         ) from error
-    # Hydra is the only link to the schemes.
-    checked = get_method("partitions.Partition.of")
     try:
-        return checked(scheme(column, cfg.K, seed=seed), cfg.K, len(column))
+        return Partition.of(scheme(column, cfg.K, seed=seed), cfg.K, len(column))
     except ValueError as error:
         raise ValueError(f"partition: {error}".replace("num_clients", "K")) from error
 

@@ -92,7 +92,7 @@ def check_alike(pairs: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) ->
 
 
 def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y") -> None:
-    """Raise ValueError unless targets are classes as `fedlocal.losses.cross_entropy` takes them.
+    """Raise ValueError unless targets are classes as `losses.cross_entropy` takes them.
 
     Args:
         output_shape: Shape of the model's output for a batch, (batch, ..., C); C = 1 is the logit
@@ -125,7 +125,7 @@ def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y")
             f"{name} is {short(targets.dtype)}, and cross_entropy takes class indices: "
             + (f"pass {name}.long()" if whole else "for regression pass loss=squared_error")
         )
-    skip = "pass loss=fedlocal.losses.CrossEntropy(ignore_index={})"
+    skip = "pass loss=fedlocal.objective.losses.CrossEntropy(ignore_index={})"
     _check_range(targets, outputs, classes, name, skip)
 
 

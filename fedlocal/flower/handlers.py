@@ -11,7 +11,6 @@ from torch import Tensor
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
-from fedlocal.fingerprint import run_digest
 from fedlocal.flower.disk import load_records, save_records
 from fedlocal.flower.node import LostError, Node, NodeState, StaleError, clients_of
 from fedlocal.flower.question import Question
@@ -28,10 +27,11 @@ from fedlocal.flower.records import (
     write_refusal,
     write_state,
 )
-from fedlocal.payload import formats, pack_model, pack_upload
-from fedlocal.simulation import Simulation
-from fedlocal.trees import take
-from fedlocal.wire import Header
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.payload import formats, pack_model, pack_upload
+from fedlocal.rounds.state import Simulation
+from fedlocal.rounds.wire import Header
+from fedlocal.vectors.trees import take
 
 
 def answer(question: Question) -> tuple[RecordDict, RecordDict]:

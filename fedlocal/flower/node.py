@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Upload
-from fedlocal.clients import IntArray
-from fedlocal.in_process import fresh_clients, gradients_at, outputs, plan_of, work
-from fedlocal.payload import Formats, unpack_broadcast, unpack_model
-from fedlocal.simulation import Order, Simulation
-from fedlocal.trees import Tree, concatenate, leaves, put, take, tree_map
+from fedlocal.data.clients import IntArray
+from fedlocal.rounds.client import ClientState, Inbox, Upload
+from fedlocal.rounds.payload import Formats, unpack_broadcast, unpack_model
+from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, work
+from fedlocal.rounds.state import Order, Simulation
+from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
 
 # The round of a state in which the client has not taken part yet.
 FRESH = -1

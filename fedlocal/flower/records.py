@@ -7,11 +7,11 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from fedlocal.clients import IntArray
+from fedlocal.data.clients import IntArray
 from fedlocal.flower.node import Mail, NodeState
-from fedlocal.payload import Formats
-from fedlocal.simulation import Order
-from fedlocal.trees import leaves, tree_map
+from fedlocal.rounds.payload import Formats
+from fedlocal.rounds.state import Order
+from fedlocal.vectors.trees import leaves, tree_map
 
 VERSION = 1
 STYPE = "fedlocal.payload"

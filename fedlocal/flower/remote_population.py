@@ -13,9 +13,7 @@ from flwr.app import Array, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedlocal.client import Own, Upload, broadcast_rows
-from fedlocal.clients import IntArray
-from fedlocal.fingerprint import run_digest
+from fedlocal.data.clients import IntArray
 from fedlocal.flower.node import FRESH, Mail, clients_of
 from fedlocal.flower.records import Letter, Pact, array_bytes, write_letter
 from fedlocal.flower.replies import (
@@ -27,12 +25,15 @@ from fedlocal.flower.replies import (
     upload_reader,
 )
 from fedlocal.flower.transport import Machine, exchange, introduce, meet
-from fedlocal.noise import link_noise
-from fedlocal.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
-from fedlocal.rng import Purpose
+from fedlocal.objective.gradients import Own
+from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
-from fedlocal.simulation import Answers, Order, RunState, Simulation, has_own_models
-from fedlocal.trees import expand, stack
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
+from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
+from fedlocal.vectors.rng import Purpose
+from fedlocal.vectors.trees import expand, stack
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ import numpy as np
 from flwr.app import Array, RecordDict
 from torch import Tensor
 
-from fedlocal.client import Upload
-from fedlocal.clients import IntArray
+from fedlocal.data.clients import IntArray
 from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
-from fedlocal.payload import Formats, unpack_model, unpack_upload
-from fedlocal.simulation import Order, Simulation
-from fedlocal.trees import leaves
+from fedlocal.rounds.client import Upload
+from fedlocal.rounds.payload import Formats, unpack_model, unpack_upload
+from fedlocal.rounds.state import Order, Simulation
+from fedlocal.vectors.trees import leaves
 
 log = logging.getLogger(__name__)
 

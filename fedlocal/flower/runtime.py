@@ -6,14 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fedlocal.cli.run import CHECKPOINT
 from fedlocal.config.build import Job
 from fedlocal.flower.app_bundle import write_app
 from fedlocal.flower.engine import Engine, run_app
-from fedlocal.job.run import CHECKPOINT
 from fedlocal.report.runs import read_rows
+from fedlocal.report.tracking.echo import ROUND
 from fedlocal.rounds.barrier import Row
-from fedlocal.runtime import Runtime, Vmapped
-from fedlocal.tracking.echo import ROUND
+from fedlocal.rounds.runner import Runtime
+from fedlocal.runtime import Vmapped
 
 SERVER_APP = "fedlocal.flower.server_app:app"
 CLIENT_APP = "fedlocal.flower.client_app:app"
@@ -37,7 +38,7 @@ class FlowerEngine(Engine):
     def run_job(
         self, job: Job, folder: Path, about: dict[str, Any], sweep: str | None
     ) -> list[Row]:
-        """See `fedlocal.job.run.run_job`; the job itself is built again by every process.
+        """See `fedlocal.cli.run.run_job`; the job itself is built again by every process.
 
         Raises:
             EngineError: The run failed; the message has the end of its log.

@@ -9,13 +9,13 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from omegaconf import DictConfig, open_dict
 
+from fedlocal.cli.run import run_job
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
 from fedlocal.flower.remote_population import population
 from fedlocal.flower.runtime import FlowerEngine
 from fedlocal.flower.transport import Machine
-from fedlocal.job.run import run_job
-from fedlocal.tracking.echo import Echo
+from fedlocal.report.tracking.echo import Echo
 
 app = ServerApp()
 
@@ -52,7 +52,7 @@ def _run(
     job = replace(
         job,
         simulation=simulation,
-        tracker=Echo(job.tracker, simulation.rounds, simulation.evaluate),
+        trackers=[*job.trackers, Echo(simulation.rounds, simulation.evaluate)],
         # Nodes remember two rounds, so the server must remember every one.
         checkpoint=replace(job.checkpoint, every=1),
     )

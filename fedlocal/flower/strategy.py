@@ -24,11 +24,11 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.flower.remote_population import FlowerNodes, counted, population
 from fedlocal.flower.replies import Request, settle, upload_reader
-from fedlocal.pieces import Timing
 from fedlocal.rounds.barrier import Row, conclude, order_of
-from fedlocal.simulation import Order, RunState, Simulation, consensus, initial_state
-from fedlocal.strategy import Strategy as FilledSlots
-from fedlocal.trees import Tree
+from fedlocal.rounds.state import Order, RunState, Simulation, consensus, initial_state
+from fedlocal.slots import Timing
+from fedlocal.slots.strategy import Strategy as FilledSlots
+from fedlocal.vectors.trees import Tree
 
 log = getLogger(__name__)
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fedlocal.client import Batch, Own
-from fedlocal.flat import assign
+from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.inspection import KEY, copied
 from fedlocal.objective.keyed import drawn_from
 from fedlocal.objective.objective import Objective
+from fedlocal.vectors.flat import assign
 
 # Standard deviations of the change of the parameters. A large change may overflow.
 MOVES = (0.1, 0.01, 0.001)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fedlocal.criteria import Criterion
-from fedlocal.losses import squared_error
+from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
+from fedlocal.objective.losses import squared_error
 
 # Beginning of torch's warning.
 BROADCAST = "Using a target size"

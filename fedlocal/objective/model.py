@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal.data.arrays import short
-from fedlocal.flat import ParamSpec
 from fedlocal.objective.inspection import copied
-from fedlocal.wire import DTYPES
+from fedlocal.objective.precision import DTYPES
+from fedlocal.vectors.flat import ParamSpec
 
 
 def check_model(model: Any) -> None:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call, grad_and_value
 
-from fedlocal.augment import Augment, NoAugment
-from fedlocal.client import Batch, Own, StepGradient
 from fedlocal.data.pixels import Scale, numbers
-from fedlocal.flat import BufferSpec, ParamSpec
+from fedlocal.objective.augment import Augment, NoAugment
+from fedlocal.objective.gradients import Batch, Own, StepGradient
 from fedlocal.objective.keyed import drawn_from
 from fedlocal.objective.places import Places
-from fedlocal.precision import Precision, check_precision
-from fedlocal.trees import Tree, leaves, like, tree_map
+from fedlocal.objective.precision import Precision, check_precision
+from fedlocal.vectors.flat import BufferSpec, ParamSpec
+from fedlocal.vectors.trees import Tree, leaves, like, tree_map
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
-from fedlocal.augment import NoAugment
-from fedlocal.client import Batch, Own
+from fedlocal.objective.augment import NoAugment
+from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.model import cast
 from fedlocal.objective.objective import Objective
-from fedlocal.trees import Tree, leaves
+from fedlocal.vectors.trees import Tree, leaves
 
 # Number of examples that are tried, and standard deviations of the change of the parameters. At the
 # start itself all outputs may be equal, and class weights would have no effect.

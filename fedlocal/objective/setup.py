@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlocal.accuracy import function_of, ignored_target
-from fedlocal.augment import Augment, NoAugment
-from fedlocal.client import Own
-from fedlocal.clients import Clients, IntArray
-from fedlocal.criteria import Criterion
-from fedlocal.criteria import placed as on_device
 from fedlocal.data.arrays import placed
+from fedlocal.data.clients import Clients, IntArray
 from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
-from fedlocal.flat import BufferSpec
-from fedlocal.losses import cross_entropy
+from fedlocal.objective.accuracy import function_of, ignored_target
 from fedlocal.objective.agreement import check_gradient
+from fedlocal.objective.augment import Augment, NoAugment
+from fedlocal.objective.criteria import Criterion
+from fedlocal.objective.criteria import placed as on_device
+from fedlocal.objective.gradients import Own
 from fedlocal.objective.inspection import Subject, Traits, copied, inspect
+from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.model import (
     check_dtype,
     check_kept,
@@ -37,9 +36,10 @@ from fedlocal.objective.model import (
     placed as placed_model,
 )
 from fedlocal.objective.objective import Layout, Loss, Objective
-from fedlocal.options import Buffers, ModelOptions
-from fedlocal.precision import Precision
-from fedlocal.whole import check_number
+from fedlocal.objective.options import Buffers, ModelOptions
+from fedlocal.objective.precision import Precision
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.flat import BufferSpec
 
 # Number of examples in the trial before the first round.
 TRIED = 8

@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 
 from fedlocal.config.chosen import strategy_of
 from fedlocal.config.refusal import one_line
-from fedlocal.mixing import Graph, describe, spectral_gap
 from fedlocal.report.groups import Group
 from fedlocal.report.holdings import evenly
+from fedlocal.slots.mixing import Graph, describe, spectral_gap
 
 # More lines than this cannot be told apart.
 MOST_LINKS = 4000

@@ -104,7 +104,7 @@ def _timed(
     if not clock:
         return runs, []
     # Only here: a clock comes with torch.
-    from fedlocal.report.replayed import replayed, said
+    from fedlocal.report.retimed import replayed, said
 
     runs, left_out = replayed(runs, clock)
     settings = ", ".join(f"{key}={value}" for key, value in leaves(clock).items())

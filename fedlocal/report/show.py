@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fedlocal.progress import human_bytes
+from fedlocal.report.progress import human_bytes
 from fedlocal.report.settings import short_names
 
 # Key in the row, heading, how the value is shown.

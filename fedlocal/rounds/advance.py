@@ -2,11 +2,11 @@
 
 from time import perf_counter
 
-from fedlocal.ledger import RoundRecord
-from fedlocal.pieces import Timing
 from fedlocal.rounds.asynchronous import exchanges_round
 from fedlocal.rounds.barrier import Row, barrier_round
-from fedlocal.simulation import RunState, Simulation
+from fedlocal.rounds.ledger import RoundRecord
+from fedlocal.rounds.state import RunState, Simulation
+from fedlocal.slots import Timing
 
 ROUNDS = {
     Timing.BARRIER: barrier_round,

@@ -13,12 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Upload
-from fedlocal.ledger import RoundRecord, uplink_nbytes
-from fedlocal.noise import link_noise
-from fedlocal.pieces import Round
-from fedlocal.rng import Purpose
 from fedlocal.rounds.barrier import Row, round_info
+from fedlocal.rounds.client import Upload
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.flight import (
@@ -31,9 +27,13 @@ from fedlocal.rounds.flight import (
     whole_nbytes,
 )
 from fedlocal.rounds.late import Pile
-from fedlocal.server import ServerState, server_round
-from fedlocal.simulation import RunState, Simulation, mean_step_size
-from fedlocal.trees import concatenate
+from fedlocal.rounds.ledger import RoundRecord, uplink_nbytes
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.server import ServerState, server_round
+from fedlocal.rounds.state import RunState, Simulation, mean_step_size
+from fedlocal.slots import Round
+from fedlocal.vectors.rng import Purpose
+from fedlocal.vectors.trees import concatenate
 
 
 class Exchange(NamedTuple):

@@ -6,19 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import broadcast_rows
-from fedlocal.clients import IntArray, among
-from fedlocal.ledger import RoundRecord, uplink_nbytes
-from fedlocal.noise import link_noise
-from fedlocal.pieces import Round, Timing
-from fedlocal.rng import Purpose
+from fedlocal.data.clients import IntArray, among
+from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.late import Pile, idle, sort_out
-from fedlocal.rounds.time_limit import in_time, lasts
-from fedlocal.rounds.traffic import polled, traffic
-from fedlocal.server import server_round
-from fedlocal.simulation import (
+from fedlocal.rounds.ledger import RoundRecord, uplink_nbytes
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.server import server_round
+from fedlocal.rounds.state import (
     Answers,
     Order,
     RunState,
@@ -27,7 +23,11 @@ from fedlocal.simulation import (
     mean_step_size,
     step_sizes,
 )
-from fedlocal.trees import Tree
+from fedlocal.rounds.time_limit import in_time, lasts
+from fedlocal.rounds.traffic import polled, traffic
+from fedlocal.slots import Round, Timing
+from fedlocal.vectors.rng import Purpose
+from fedlocal.vectors.trees import Tree
 
 Row = dict[str, Any]
 

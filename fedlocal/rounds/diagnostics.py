@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.in_process import gradients_at
-from fedlocal.pieces import Timing
 from fedlocal.rounds.late import Pile
-from fedlocal.simulation import Order, RunState, Simulation, client_models, consensus
+from fedlocal.rounds.population import gradients_at
+from fedlocal.rounds.state import Order, RunState, Simulation, client_models, consensus
+from fedlocal.slots import Timing
 
 # What each column holds. g_i is client i's gradient over all of its data at the consensus model,
 # x_i the model it starts the next round from, u_i what its message tells the server to add.

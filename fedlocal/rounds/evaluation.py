@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Own
-from fedlocal.evaluate import Examples, Score, score
-from fedlocal.rng import Purpose, generator
-from fedlocal.simulation import RunState, Simulation, client_models, consensus
-from fedlocal.trees import take
+from fedlocal.objective.gradients import Own
+from fedlocal.rounds.evaluate import Examples, Score, score
+from fedlocal.rounds.state import RunState, Simulation, client_models, consensus
+from fedlocal.vectors.rng import Purpose, generator
+from fedlocal.vectors.trees import take
 
 Columns = dict[str, float | None]
 NOTHING: Columns = {"train_loss": None, "test_loss": None, "test_accuracy": None}

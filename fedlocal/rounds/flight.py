@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlocal.client import broadcast_rows
-from fedlocal.client_table import ClientTable
-from fedlocal.clients import IntArray
-from fedlocal.ledger import downlink_layouts
-from fedlocal.simulation import Order, RunState, Simulation, local_steps
-from fedlocal.trees import Tree, take
-from fedlocal.wire import nbytes
+from fedlocal.data.clients import IntArray
+from fedlocal.rounds.client import broadcast_rows
+from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.ledger import downlink_layouts
+from fedlocal.rounds.state import Order, RunState, Simulation, local_steps
+from fedlocal.rounds.wire import nbytes
+from fedlocal.vectors.trees import Tree, take
 
 
 class Flight(NamedTuple):

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.client import Upload
-from fedlocal.clients import IntArray
-from fedlocal.ledger import RoundRecord
-from fedlocal.pieces import Round
-from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.trees import Tree, concatenate, take
+from fedlocal.data.clients import IntArray
+from fedlocal.rounds.client import Upload
+from fedlocal.rounds.ledger import RoundRecord
+from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.slots import Round
+from fedlocal.vectors.trees import Tree, concatenate, take
 
 
 class Pile(NamedTuple):

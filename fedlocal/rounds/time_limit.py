@@ -4,12 +4,12 @@ from math import inf
 
 import numpy as np
 
-from fedlocal.clients import among
-from fedlocal.clock import FloatArray, together
-from fedlocal.deadline import computing_limit
-from fedlocal.pieces import Timing
+from fedlocal.data.clients import among
+from fedlocal.rounds.clock import FloatArray, together
+from fedlocal.rounds.deadline import computing_limit
+from fedlocal.rounds.state import Answers, Order, RunState, Simulation
 from fedlocal.rounds.traffic import largest_upload, traffic
-from fedlocal.simulation import Answers, Order, RunState, Simulation
+from fedlocal.slots import Timing
 
 # Sums of times are exact to fewer digits than the times.
 ALLOWANCE = 1 + 1e-9

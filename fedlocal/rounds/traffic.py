@@ -3,24 +3,15 @@
 import torch
 from torch import Tensor
 
-from fedlocal.client import (
-    Batch,
-    Client,
-    Everything,
-    Gradients,
-    Inbox,
-    Own,
-    StepGradient,
-    Upload,
-    Work,
-)
-from fedlocal.clients import IntArray, among
-from fedlocal.ledger import RoundRecord, downlink_nbytes, uplink_layout
-from fedlocal.pieces import Field
-from fedlocal.server import ServerState
-from fedlocal.simulation import Order, RunState, Simulation
-from fedlocal.trees import tree_map
-from fedlocal.wire import dense_layout, nbytes
+from fedlocal.data.clients import IntArray, among
+from fedlocal.objective.gradients import Batch, Everything, Gradients, Own, StepGradient
+from fedlocal.rounds.client import Client, Inbox, Upload, Work
+from fedlocal.rounds.ledger import RoundRecord, downlink_nbytes, uplink_layout
+from fedlocal.rounds.server import ServerState
+from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.rounds.wire import dense_layout, nbytes
+from fedlocal.slots import Field
+from fedlocal.vectors.trees import tree_map
 
 
 def traffic(

@@ -6,24 +6,17 @@ cost seconds.
 
 from typing import TYPE_CHECKING
 
-from fedlocal.lazy import lazy
+from fedlocal.utils.lazy import lazy
 
 if TYPE_CHECKING:
+    from fedlocal.rounds.runner import Runtime
     from fedlocal.runtime.loop import Loop
-    from fedlocal.runtime.runtime import Ahead, Plan, Runner, Runtime
     from fedlocal.runtime.vmapped import Vmapped
 
-__all__ = ["Ahead", "Loop", "Plan", "Runner", "Runtime", "Vmapped", "runtime_of"]
+__all__ = ["Loop", "Vmapped", "runtime_of"]
 
 RUNTIMES = {"vmapped": "Vmapped", "loop": "Loop"}
-HOMES = {
-    "Ahead": "runtime",
-    "Loop": "loop",
-    "Plan": "runtime",
-    "Runner": "runtime",
-    "Runtime": "runtime",
-    "Vmapped": "vmapped",
-}
+HOMES = {"Loop": "loop", "Vmapped": "vmapped"}
 
 
 __getattr__ = lazy(__name__, HOMES)

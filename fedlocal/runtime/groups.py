@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from fedlocal.clients import IntArray
-from fedlocal.recorded.rewrite import VIEWS
+from fedlocal.data.clients import IntArray
+from fedlocal.runtime.tracing.passes import VIEWS
 
 Executor = Literal["auto", "vectorised", "chunked", "sequential"]
 EXECUTORS = ("auto", "vectorised", "chunked", "sequential")

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Everything, Inbox, Own, Upload, Work, full_gradient
-from fedlocal.clients import IntArray
-from fedlocal.precision import products_in
-from fedlocal.runtime.runtime import Ahead, Plan, everything, shared_steps
-from fedlocal.trees import stack, take
+from fedlocal.data.clients import IntArray
+from fedlocal.objective.gradients import Everything, Own
+from fedlocal.objective.precision import products_in
+from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work, full_gradient
+from fedlocal.rounds.runner import Ahead, Plan, everything, shared_steps
+from fedlocal.vectors.trees import stack, take
 
 
 @dataclass(frozen=True)

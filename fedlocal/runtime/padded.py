@@ -6,10 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Everything, Work
-from fedlocal.clients import IntArray
-from fedlocal.runtime.runtime import Plan, everything, shared_steps
-from fedlocal.trees import tree_map
+from fedlocal.data.clients import IntArray
+from fedlocal.objective.gradients import Everything
+from fedlocal.rounds.client import Work
+from fedlocal.rounds.runner import Plan, everything, shared_steps
+from fedlocal.vectors.trees import tree_map
 
 
 def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Work:

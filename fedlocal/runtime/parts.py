@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 
-from fedlocal.client import Batch, Begun, Local, Work
-from fedlocal.recorded.graph import Recorded
-from fedlocal.recorded.program import RECORD_FROM, Finish, Program, as_it_is
-from fedlocal.recorded.replayed import Replayed
-from fedlocal.runtime.runtime import ClientParts
-from fedlocal.trees import Tree, each_row, leaves, scan, take
+from fedlocal.objective.gradients import Batch
+from fedlocal.rounds.client import Begun, Local, Work
+from fedlocal.rounds.runner import ClientParts
+from fedlocal.runtime.tracing.backends import RECORD_FROM, Finish, Program, as_it_is
+from fedlocal.runtime.tracing.cuda_graphs import Replayed
+from fedlocal.runtime.tracing.trace import Recorded
+from fedlocal.vectors.trees import Tree, each_row, leaves, scan, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
 # so that the work of a step is one piece of memory, however many steps there are.

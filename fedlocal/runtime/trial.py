@@ -6,10 +6,10 @@ from textwrap import shorten
 import torch
 from torch import Tensor
 
-from fedlocal.client import ClientState, Inbox, Work, batch
+from fedlocal.rounds.client import ClientState, Inbox, Work, batch
+from fedlocal.rounds.runner import ClientParts
 from fedlocal.runtime.parts import begin_of_many, by_step, end_of_many, step_of_many
-from fedlocal.runtime.runtime import ClientParts
-from fedlocal.trees import Tree, leaves, take
+from fedlocal.vectors.trees import Tree, leaves, take
 
 # torch.vmap raises these for operations that it cannot batch, and for user code that looks at
 # values (`if`, `.item()`).

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.client import Client, ClientState, Inbox, Own, Upload, batch, full_gradient
-from fedlocal.clients import IntArray
-from fedlocal.precision import products_in
-from fedlocal.recorded.graph import record
-from fedlocal.recorded.program import PROGRAMS, RECORD_FROM, Program
+from fedlocal.data.clients import IntArray
+from fedlocal.objective.gradients import Own
+from fedlocal.objective.precision import products_in
+from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, batch, full_gradient
+from fedlocal.rounds.runner import Ahead, ClientParts, Plan, everything
 from fedlocal.runtime.groups import (
     EXECUTORS,
     Executor,
@@ -26,9 +26,10 @@ from fedlocal.runtime.groups import (
 )
 from fedlocal.runtime.padded import equal_rows, padded, same_shapes, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
-from fedlocal.runtime.runtime import Ahead, ClientParts, Plan, everything
+from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
+from fedlocal.runtime.tracing.trace import record
 from fedlocal.runtime.trial import why_not_together
-from fedlocal.trees import Tree, concatenate, each_row, take, tree_map
+from fedlocal.vectors.trees import Tree, concatenate, each_row, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
 USUAL = 64

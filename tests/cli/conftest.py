@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fedlocal.main import main
+from fedlocal.cli.main import main
 
 
 class Outcome(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pylatexenc.latex2text import LatexNodes2Text
 
-from fedlocal.cite import cite, main, targets
+from fedlocal.cli.cite import cite, main, targets
 from tests.strategies_in_conf import NAMES
 
 ROOT = Path(__file__).parents[2]
@@ -105,7 +105,7 @@ def test_a_strategy_without_an_entry_is_listed_and_refused(tmp_path, monkeypatch
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("fedlocal.cite.targets", lambda: {"own": "mine.own"})
+    monkeypatch.setattr("fedlocal.cli.cite.targets", lambda: {"own": "mine.own"})
     main([])
     assert capsys.readouterr().out == "own  no entry\n"
     with pytest.raises(ValueError, match=r"own has no entry in mine/references\.bib; add one"):
@@ -115,5 +115,7 @@ def test_a_strategy_without_an_entry_is_listed_and_refused(tmp_path, monkeypatch
 def test_it_is_installed_and_does_not_wait_for_torch(shell):
     told = shell("vrl_sgd", command="fedlocal-cite")
     assert (told.code, told.err) == (0, "") and told.out.startswith("@misc{liang2019vrlsgd,")
-    source = "import sys; from fedlocal.cite import main; main(['vrl_sgd']); assert 'torch' not in"
+    source = (
+        "import sys; from fedlocal.cli.cite import main; main(['vrl_sgd']); assert 'torch' not in"
+    )
     assert shell("-c", f"{source} sys.modules", command=Path(sys.executable).name).code == 0

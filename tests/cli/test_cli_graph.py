@@ -13,7 +13,10 @@ HALF = 0.5 * np.eye(4) + 0.5 * np.roll(np.eye(4), 1, 0)
         ("ring", "ring of 4: spectral gap 0.667, each client talks to 2"),
         ("erdos_renyi:1.0:3", "erdos_renyi:1:3 of 4: spectral gap 1, each client talks to 3"),
         ("star:uniform", "star of 4: spectral gap 0.25, each client talks to 1 to 3"),
-        ("{_target_:fedlocal.mixing.ErdosRenyi,p:1}", "erdos_renyi:1:0 of 4: spectral gap 1, each"),
+        (
+            "{_target_:fedlocal.slots.mixing.ErdosRenyi,p:1}",
+            "erdos_renyi:1:0 of 4: spectral gap 1, each",
+        ),
         ("w.csv", "matrix of 4: spectral gap 0.293, each client talks to 1"),
         (HALF.tolist(), "matrix of 4: spectral gap 0.293, each client talks to 1"),
     ],

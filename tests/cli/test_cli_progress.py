@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from fedlocal.progress import Progress
+from fedlocal.report.progress import Progress
 
 ROW = {
     "round": 1,

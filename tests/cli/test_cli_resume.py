@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-import fedlocal.course
-import fedlocal.job.run
-from fedlocal.checkpoint import FILE, load_checkpoint, save_checkpoint
-from fedlocal.job.origin import load_origin, save_origin
+import fedlocal.cli.run
+import fedlocal.rounds.progress
+from fedlocal.cli.origin import load_origin, save_origin
 from fedlocal.report.runs import read_rows
+from fedlocal.rounds.checkpoint import FILE, load_checkpoint, save_checkpoint
 
 QUICK = ("dataset=synthetic", "K=4", "H=2", "rounds=8", "batch_size=4", "checkpoint.every=3")
 SEVERAL = [
@@ -41,7 +41,7 @@ def dying(monkeypatch):
                 raise Killed
             return _advance(sim, state)
 
-        monkeypatch.setattr(fedlocal.course, "advance", advance)
+        monkeypatch.setattr(fedlocal.rounds.progress, "advance", advance)
 
     return at
 
@@ -163,11 +163,11 @@ def test_a_kept_checkpoint_older_than_the_end_changes_nothing(cli, here):
 
 
 def test_a_signal_after_the_last_round_still_ends_the_sweep(cli, here, monkeypatch):
-    def write(*given, _write=fedlocal.job.run.write_outcome):
+    def write(*given, _write=fedlocal.cli.run.write_outcome):
         os.kill(os.getpid(), signal.SIGINT)
         return _write(*given)
 
-    monkeypatch.setattr(fedlocal.job.run, "write_outcome", write)
+    monkeypatch.setattr(fedlocal.cli.run, "write_outcome", write)
     outcome = cli("-m", *QUICK, "seed=0,1", "hydra.sweep.dir=sweep")
     assert outcome.code == 130
     last = "fedlocal: interrupted after its last round; fedlocal resume=sweep goes on"
@@ -306,13 +306,13 @@ def test_a_killed_sweep_skips_what_is_finished_and_goes_on_with_the_rest(cli, he
         return _advance(sim, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fedlocal.course, "advance", third)
+        patch.setattr(fedlocal.rounds.progress, "advance", third)
         with pytest.raises(Killed):
             cli(*SWEEP, "hydra.sweep.dir=cut")
         finished = [(here / f"cut/{job}/summary.json").exists() for job in range(4)]
         assert finished == [True, True, False, False]
         calls.clear()
-        patch.setattr(fedlocal.course, "advance", lambda sim, state: (
+        patch.setattr(fedlocal.rounds.progress, "advance", lambda sim, state: (
             calls.append(state.round_index) or fedlocal.rounds.advance.advance(sim, state)
         ))  # fmt: skip
         outcome = cli("resume=cut")

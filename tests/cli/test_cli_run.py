@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
 from fedlocal.config.build import model_maker
-from fedlocal.fingerprint import params_sha256
 from fedlocal.models import mlp
 from fedlocal.report.runs import read_runs
 from fedlocal.report.table import tabulate
+from fedlocal.rounds.fingerprint import params_sha256
 from partitions.storage import digest, load_npz
 
 COLUMNS = (

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-import fedlocal.course
-from fedlocal.tracking import WandbTracker
+import fedlocal.rounds.progress
+from fedlocal.report.tracking import WandbTracker
 
 SMALL = ("dataset=quadratic", "K=2", "H=2", "rounds=2")
 QUICK = (*SMALL, "tracking=wandb")
@@ -148,7 +148,7 @@ def test_offline_sweep(shell, here, tmp_path):
 def test_several_in_a_sweep_each_on_its_own(cli, here, home, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    monkeypatch.setattr("fedlocal.tracking.mlflow._client", failing("no store"))
+    monkeypatch.setattr("fedlocal.report.tracking.mlflow._client", failing("no store"))
     chosen = ("tracking=several", "tracking.use=[mlflow,wandb,tensorboard]")
     with pytest.warns(UserWarning) as caught:
         settings = ("tracking.wandb.mode=offline", "tracking.wandb.artifacts=false")
@@ -195,14 +195,14 @@ def test_a_run_of_an_agent_has_the_id_that_the_agent_gives(cli, here, home, monk
 def test_a_run_that_was_cut_goes_on_in_its_own(cli, here, home, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def dying(sim, state, _advance=fedlocal.course.advance):
+    def dying(sim, state, _advance=fedlocal.rounds.progress.advance):
         if state.round_index == 5:
             raise RuntimeError("cut")
         return _advance(sim, state)
 
     chosen = ("tracking=several", "tracking.wandb.mode=offline", "checkpoint.every=3", "rounds=7")
     with monkeypatch.context() as patch:
-        patch.setattr("fedlocal.course.advance", dying)
+        patch.setattr("fedlocal.rounds.progress.advance", dying)
         assert cli(*SMALL, *chosen, "hydra.run.dir=cut").code == 1
     assert cli("resume=cut").code == 0
     first, second = written_in(here / "cut")
@@ -254,7 +254,7 @@ def test_without_a_key_it_warns_once_and_goes_on(cli, here, home):
 def test_without_a_network_it_warns_once_and_goes_on(cli, here, home, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("fedlocal.tracking.wandb.SECONDS_TO_CONNECT", 1)
+    monkeypatch.setattr("fedlocal.report.tracking.wandb.SECONDS_TO_CONNECT", 1)
     with pytest.warns(UserWarning) as caught:
         assert cli(*QUICK).code == 0
     (warning,) = caught
@@ -294,7 +294,7 @@ def test_a_run_that_broke_off_is_closed_as_failed(cli, monkeypatch):
     in_place_of_wandb(
         monkeypatch, SimpleNamespace(finish=lambda exit_code: codes.append(exit_code))
     )
-    monkeypatch.setattr("fedlocal.course.advance", buggy)
+    monkeypatch.setattr("fedlocal.rounds.progress.advance", buggy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cli(*QUICK).code == 1

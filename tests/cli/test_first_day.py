@@ -11,9 +11,9 @@ from torch import nn
 import fedlocal
 import strategies
 from fedlocal.config.compose import about, compose, named, run_name
-from fedlocal.device import pick_device
-from fedlocal.pieces import Compressor, Field
-from fedlocal.strategy import Strategy
+from fedlocal.slots import Compressor, Field
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.device import pick_device
 from tests.problems import half_squared_error, least_squares
 from tests.strategies_in_conf import NAMES, strategy_of
 
@@ -105,8 +105,8 @@ def test_a_message_that_is_not_what_its_layout_declares():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_message_is_what_its_layout_declares(name, dtype):
-    from fedlocal.flat import ParamSpec, flatten
-    from fedlocal.links import check_links
+    from fedlocal.slots.links import check_links
+    from fedlocal.vectors.flat import ParamSpec, flatten
 
     model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)).to(dtype)
     strategy = strategy_of(name, "lr=0.05").bind(ParamSpec.of(model))

@@ -5,6 +5,7 @@ import pytest
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
+from partitions.storage import digest
 from tests.cli.test_cli_run import GROUPS
 
 SMALL = "dataset=quadratic K=4 H=2 rounds=2"
@@ -110,7 +111,7 @@ def test_a_key_that_only_the_name_of_the_folder_reads(cli, here):
 
 
 def split(line: str) -> str:
-    return build(compose(f"dataset=digits K=4 {line}").cfg).partition.digest()
+    return digest(build(compose(f"dataset=digits K=4 {line}").cfg).partition)
 
 
 @pytest.mark.parametrize("scheme", ["dirichlet", "redundant partition@partition.base=dirichlet"])
@@ -131,8 +132,8 @@ def test_the_seed_of_the_split_leaves_the_training_its_own():
 
 
 def test_a_link_that_the_strategy_would_leave_aside(monkeypatch):
-    from fedlocal.compress import TopK
     from fedlocal.config import chosen
+    from fedlocal.slots.compress import TopK
 
     cfg = compose(f"{SMALL} strategy=minibatch_sgd uplink=topk").cfg
     make = chosen.instantiate

@@ -13,7 +13,7 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
-from fedlocal.fingerprint import described, run_digest
+from fedlocal.rounds.fingerprint import described, run_digest
 
 FILE = """
 import torch

@@ -41,13 +41,13 @@ def test_the_package_alone(imported):
 @pytest.mark.parametrize(
     "command",
     [
-        ("fedlocal.main", "--help"),
-        ("fedlocal.main", "--cfg", "job"),
-        ("fedlocal.main", "--cfg", "job", "--resolve", "strategy=adacomm", "H=3"),
+        ("fedlocal.cli.main", "--help"),
+        ("fedlocal.cli.main", "--cfg", "job"),
+        ("fedlocal.cli.main", "--cfg", "job", "--resolve", "strategy=adacomm", "H=3"),
         ("fedlocal.report.command", "--help"),
-        ("fedlocal.cite", "--help"),
-        ("fedlocal.cite", "vrl_sgd"),
-        ("fedlocal.deploy.command", "--help"),
+        ("fedlocal.cli.cite", "--help"),
+        ("fedlocal.cli.cite", "vrl_sgd"),
+        ("fedlocal.flower.deploy.command", "--help"),
     ],
     ids=" ".join,
 )
@@ -60,7 +60,7 @@ def test_what_only_tells_something(imported, command):
 def test_completion(imported):
     line = "fedlocal strategy=vrl"
     names, code = imported(
-        "fedlocal.main", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))
+        "fedlocal.cli.main", "-sc", "query=bash", COMP_LINE=line, COMP_POINT=str(len(line))
     )
     assert code == 0
     assert not names & (HEAVY | LIGHT)
@@ -68,7 +68,7 @@ def test_completion(imported):
 
 @pytest.mark.parametrize("wrong", ["nonsense=1", "strategy=fedlocal", "K=["])
 def test_refusal_of_what_hydra_cannot_compose(imported, wrong):
-    names, code = imported("fedlocal.main", wrong)
+    names, code = imported("fedlocal.cli.main", wrong)
     assert code == 2
     assert not names & (HEAVY | LIGHT)
 

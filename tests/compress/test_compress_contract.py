@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedlocal import compress
-from fedlocal.compress import (
+from fedlocal.slots import Field
+from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,
     Identity,
@@ -23,8 +24,7 @@ from fedlocal.compress import (
     error_feedback,
     link,
 )
-from fedlocal.pieces import Field
-from fedlocal.trees import tree_map
+from fedlocal.vectors.trees import tree_map
 from tests.compress.zoo import (
     ALL,
     DTYPES,

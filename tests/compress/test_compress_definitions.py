@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedlocal.compress import QSGD, Natural, QuantisedTopK, RandomK, ScaledSign, TernGrad, TopK
+from fedlocal.slots.compress import (
+    QSGD,
+    Natural,
+    QuantisedTopK,
+    RandomK,
+    ScaledSign,
+    TernGrad,
+    TopK,
+)
 from tests.compress.zoo import normals, sent, uniforms
 
 SEEDS = range(20)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedlocal.compress import (
+from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,
     Natural,

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.compress.blocks as blocks
-import fedlocal.compress.largest as largest_module
-import fedlocal.threads as threads
-from fedlocal.compress import QSGD, Natural, RandomK, ScaledSign, TernGrad, TopK
-from fedlocal.compress.blocks import in_blocks
-from fedlocal.compress.largest import largest
+import fedlocal.slots.compress.blocks as blocks
+import fedlocal.slots.compress.largest as largest_module
+import fedlocal.utils.threads as threads
+from fedlocal.slots.compress import QSGD, Natural, RandomK, ScaledSign, TernGrad, TopK
+from fedlocal.slots.compress.blocks import in_blocks
+from fedlocal.slots.compress.largest import largest
 from tests.compress.zoo import DTYPES, bits, name, normals, tensors, uniforms
 
 SIZE = 1000

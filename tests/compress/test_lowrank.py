@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.compress import ErrorFeedback, PerLayer, PowerSGD
-from fedlocal.flat import ParamSpec
-from fedlocal.wire import OVERHEAD, Header, nbytes, pack, unpack
+from fedlocal.rounds.wire import OVERHEAD, Header, nbytes, pack, unpack
+from fedlocal.slots.compress import ErrorFeedback, PerLayer, PowerSGD
+from fedlocal.vectors.flat import ParamSpec
 from tests.compress.zoo import bits, normals, sent, uniforms
 from tests.oracles.power_sgd import Worker
 

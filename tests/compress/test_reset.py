@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from fedlocal.compress import QSGD, ErrorReset, Identity, RandomK, ScaledSign, TopK
-from fedlocal.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.slots.compress import QSGD, ErrorReset, Identity, RandomK, ScaledSign, TopK
 from tests.compress.zoo import RESET, SIZE, name, normals, uniforms
 
 LIMIT = 1e-12

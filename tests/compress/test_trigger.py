@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from fedlocal import compress
-from fedlocal.compress import (
+from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.slots import Field, Optional
+from fedlocal.slots.compress import (
     QSGD,
     Contractive,
     ErrorFeedback,
@@ -22,9 +24,7 @@ from fedlocal.compress import (
     contraction,
     remembers,
 )
-from fedlocal.pieces import Field, Optional
-from fedlocal.trees import stack, take
-from fedlocal.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.vectors.trees import stack, take
 from tests.compress import zoo
 from tests.compress.zoo import (
     DTYPES,

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.compress import (
+from fedlocal.slots import Compressor
+from fedlocal.slots.compress import (
     QSGD,
     Contractive,
     ErrorFeedback,
@@ -24,8 +25,7 @@ from fedlocal.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.flat import ParamSpec
-from fedlocal.pieces import Compressor
+from fedlocal.vectors.flat import ParamSpec
 
 SHAPES = ((3, 4), (1,), (7,))
 SIZES = tuple(prod(shape) for shape in SHAPES)

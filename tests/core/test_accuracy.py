@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import fedlocal
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import BinaryCrossEntropy, CrossEntropy, cross_entropy
+from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, cross_entropy
+from fedlocal.rounds.evaluate import Evaluate
 from strategies import local_sgd
 
 N, C = 23, 3

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from fedlocal import Clients
-from fedlocal.augment import CropFlip, NoAugment, ResizedCrop
-from fedlocal.client import Own
 from fedlocal.data.pixels import Pixels
-from fedlocal.evaluate import Examples, score
-from fedlocal.fingerprint import run_digest
-from fedlocal.rng import Purpose, generator
+from fedlocal.objective.augment import CropFlip, NoAugment, ResizedCrop
+from fedlocal.objective.gradients import Own
+from fedlocal.rounds.evaluate import Examples, score
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.state import Order, initial_state
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulation import Order, initial_state
+from fedlocal.vectors.rng import Purpose, generator
 from strategies import fedavg, local_sgd, mime, scaffold
 from tests.flower.rig import Rig, in_process
 from tests.pictures import SHAPE, SIZES, simulation

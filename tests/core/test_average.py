@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.average import WeightedIterate
-from fedlocal.inner import SGD, Momentum
-from fedlocal.period import Epochs
-from fedlocal.rates import stich_rate
+from fedlocal.slots.inner.averaged import WeightedIterate
+from fedlocal.slots.inner.rates import stich_rate
+from fedlocal.slots.inner.sgd import SGD, Momentum
+from fedlocal.slots.period import Epochs
 from strategies.local_sgd import local_sgd
 from strategies.post_local_sgd import post_local_sgd
 from strategies.slowmo import slowmo

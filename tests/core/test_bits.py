@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedlocal.bits import BLOCK, pack_bits, unpack_bits
+from fedlocal.vectors.bits import BLOCK, pack_bits, unpack_bits
 
 
 def by_bits(values, bits):

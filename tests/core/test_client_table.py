@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import fedlocal.client_table
-from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fedlocal.client_table import ClientTable
-from fedlocal.compress import TopK
-from fedlocal.course import Course
-from fedlocal.simulate import prepare, simulate
-from fedlocal.simulation import initial_state
-from fedlocal.trees import leaves, tree_map
+import fedlocal.rounds.client_table
+from fedlocal.api import prepare, simulate
+from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.progress import Course
+from fedlocal.rounds.state import initial_state
+from fedlocal.slots.compress import TopK
+from fedlocal.vectors.trees import leaves, tree_map
 from strategies import async_local_sgd, double_compression, local_sgd, scaffold, vrl_sgd
 from tests.ragged import ragged_clients, small_model
 from tests.runs import advanced, held, largest_difference
@@ -75,7 +75,7 @@ def check(table: ClientTable, known: dict, ids) -> None:
 @laws
 def test_a_dictionary_of_rows(most, cohorts, asked):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fedlocal.client_table, "MOST_BLOCKS", most)
+        patch.setattr(fedlocal.rounds.client_table, "MOST_BLOCKS", most)
         tables, known = filled(cohorts)
     # Those from before later rounds, too: they must not have changed.
     for table, rows_then in zip(tables, known, strict=True):
@@ -129,7 +129,7 @@ def test_clients_that_come_one_at_a_time_leave_few_blocks():
     table, rng = ClientTable.of(torch.zeros(1), 4000), np.random.default_rng(0)
     for number, client in enumerate(rng.integers(4000, size=6000)):
         table = table.put(np.array([client]), torch.full((1, 1), float(number)))
-    assert len(table.blocks) <= fedlocal.client_table.MOST_BLOCKS
+    assert len(table.blocks) <= fedlocal.rounds.client_table.MOST_BLOCKS
 
 
 def mapped() -> int:

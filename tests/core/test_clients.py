@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import Clients
-from fedlocal.clients import among
+from fedlocal.data.clients import among
 from partitions.redundant import redundant
 
 

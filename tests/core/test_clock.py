@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.clock import Constant, Pareto, ShiftedExponential, Trace, read_trace
-from fedlocal.ledger import RoundRecord
+from fedlocal.rounds.clock import Constant, Pareto, ShiftedExponential, Trace, read_trace
+from fedlocal.rounds.ledger import RoundRecord
 from strategies.double_compression import double_compression
 from strategies.fedavg import fedavg
 from strategies.local_sgd import local_sgd

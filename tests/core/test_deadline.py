@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.deadline import Deadline, FixedTime
-from fedlocal.pieces import Timing
 from fedlocal.rounds.advance import advance
-from fedlocal.simulation import initial_state
+from fedlocal.rounds.deadline import Deadline, FixedTime
+from fedlocal.rounds.state import initial_state
+from fedlocal.slots import Timing
+from fedlocal.slots.compress import ErrorFeedback, TopK
 from strategies.async_local_sgd import async_local_sgd
 from strategies.d_psgd import d_psgd
 from strategies.double_compression import double_compression

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.compress import TopK
-from fedlocal.deadline import Deadline
-from fedlocal.evaluate import Evaluate
+from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES, names_of
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.slots.compress import TopK
 from strategies.double_compression import double_compression
 from strategies.easgd import easgd
 from strategies.local_sgd import local_sgd

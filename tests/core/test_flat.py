@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fedlocal.flat import BufferSpec, ParamSpec, assign, flatten
+from fedlocal.vectors.flat import BufferSpec, ParamSpec, assign, flatten
 
 
 def mlp(dtype=torch.float64):

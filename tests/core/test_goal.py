@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedlocal.goal import Goal
+from fedlocal.rounds.goal import Goal
 from strategies.local_sgd import local_sgd
 from tests.problems import least_squares, simulate
 

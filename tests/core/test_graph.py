@@ -4,7 +4,7 @@ from math import cos, pi
 import numpy as np
 import pytest
 
-from fedlocal.mixing import ErdosRenyi, Given, as_graph, check_graph, describe, spectral_gap
+from fedlocal.slots.mixing import ErdosRenyi, Given, as_graph, check_graph, describe, spectral_gap
 
 STATIC = ["complete", "ring", "torus", "star", "exponential", "hypercube"]
 RANDOM = "erdos_renyi:0.5:3"

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.inner import SGD, AdamState, AdamW, Momentum, MomentumState, sgd
-from fedlocal.pieces import Round
-from fedlocal.rates import ConstantRate, StepRate
+from fedlocal.slots import Round
+from fedlocal.slots.inner.rates import ConstantRate, StepRate
+from fedlocal.slots.inner.sgd import SGD, AdamState, AdamW, Momentum, MomentumState, sgd
 
 SIZE, STEPS = 11, 40
 INFO = Round(

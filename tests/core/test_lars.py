@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.flat import ParamSpec
-from fedlocal.inner import Momentum
-from fedlocal.lars import LARS
-from fedlocal.period import ConstantPeriod
-from fedlocal.strategy import Strategy
+from fedlocal.slots.inner.lars import LARS
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.period import ConstantPeriod
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.flat import ParamSpec
 from tests.problems import RUNTIMES, distance, simulate, two_layers
 
 SIZES = (6, 1, 4)

@@ -12,14 +12,22 @@ import torch
 
 import fedlocal.rounds.barrier
 from fedlocal import DropOut
-from fedlocal.compress import QSGD, Natural, PerLayer, QuantisedTopK, RandomK, ScaledSign, TopK
-from fedlocal.ledger import Ledger, RoundRecord
-from fedlocal.rng import Purpose, generator
+from fedlocal.rounds.ledger import Ledger, RoundRecord
+from fedlocal.rounds.server import server_round
+from fedlocal.rounds.wire import Header, dense_layout, pack, unpack
 from fedlocal.runtime import Loop
-from fedlocal.sampling import UniformSampling
-from fedlocal.server import server_round
-from fedlocal.trees import take
-from fedlocal.wire import Header, dense_layout, pack, unpack
+from fedlocal.slots.compress import (
+    QSGD,
+    Natural,
+    PerLayer,
+    QuantisedTopK,
+    RandomK,
+    ScaledSign,
+    TopK,
+)
+from fedlocal.slots.sampling import UniformSampling
+from fedlocal.vectors.rng import Purpose, generator
+from fedlocal.vectors.trees import take
 from strategies.double_compression import double_compression
 from strategies.fedavg import fedavg
 from strategies.local_sgd import local_sgd

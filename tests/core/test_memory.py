@@ -6,7 +6,7 @@ import pytest
 # 32 MiB that are taken and given back, of which the system sees what is mapped anew each time.
 TURNS = """
 import resource, torch
-from fedlocal.memory import keep_freed
+from fedlocal.utils.memory import keep_freed
 keep_freed()
 for turn in range(60):
     if turn == 10:

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+import warnings
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 from hydra.utils import instantiate
 
-from fedlocal.moved import MOVED
+import fedlocal
+from fedlocal.utils.moved import MOVED
 
 
 @pytest.mark.parametrize("former", MOVED)
@@ -16,9 +19,32 @@ def test_a_former_path_is_the_present_module(former, monkeypatch):
     with pytest.warns(FutureWarning) as said:
         module = import_module(f"fedlocal.{former}")
     line = f"fedlocal.{former} is now fedlocal.{MOVED[former]}; write that"
-    assert [str(each.message) for each in said if each.category is FutureWarning] == [line]
+    assert [str(each.message) for each in said if each.category is FutureWarning][-1] == line
     assert module is import_module(f"fedlocal.{MOVED[former]}")
     assert module.__name__ == module.__spec__.name == f"fedlocal.{MOVED[former]}"
+
+
+def test_a_module_of_a_former_package_is_loaded_once():
+    with pytest.warns(FutureWarning):
+        from fedlocal.compress.sparse import TopK  # pyright: ignore[reportMissingImports]
+    from fedlocal.slots.compress import TopK as present
+
+    assert TopK is present
+
+
+def test_no_former_path_hides_a_present_module():
+    for former in MOVED:
+        parent, _, name = f"fedlocal.{former}".rpartition(".")
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            module, package = import_module(f"{parent}.{name}"), import_module(parent)
+        present = find_spec(f"{package.__name__}.{name}")
+        assert present is None or present.name == module.__name__, former
+
+
+def test_the_function_is_no_module():
+    with pytest.raises(ModuleNotFoundError, match="write `from fedlocal import simulate, Result`"):
+        import_module("fedlocal.simulate")
+    assert callable(fedlocal.simulate)
 
 
 def test_a_target_in_a_users_yaml(monkeypatch):
@@ -39,5 +65,5 @@ def test_other_names_are_as_unknown_as_before():
 
 
 def test_the_package_itself_uses_no_former_path():
-    code = "import fedlocal, fedlocal.config.build, fedlocal.flower.server_app, fedlocal.main"
+    code = "import fedlocal, fedlocal.config.build, fedlocal.flower.server_app, fedlocal.cli.main"
     subprocess.run([sys.executable, "-W", "error::FutureWarning", "-c", code], check=True)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.noise as noise
-import fedlocal.threads as threads
-from fedlocal.compress import QSGD, Identity
-from fedlocal.noise import link_noise
-from fedlocal.rng import Purpose, generator
+import fedlocal.rounds.noise as noise
+import fedlocal.utils.threads as threads
+from fedlocal.rounds.noise import link_noise
+from fedlocal.slots.compress import QSGD, Identity
+from fedlocal.vectors.rng import Purpose, generator
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

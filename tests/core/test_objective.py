@@ -9,20 +9,20 @@ import torch
 from torch import nn
 
 import fedlocal
-from fedlocal.augment import CropFlip, ResizedCrop
-from fedlocal.client import Batch, Own
 from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
-from fedlocal.evaluate import Examples, score
-from fedlocal.fingerprint import run_digest
-from fedlocal.losses import cross_entropy, squared_error
 from fedlocal.models import mlp
 from fedlocal.objective import clipped
-from fedlocal.options import ModelOptions
-from fedlocal.precision import products_in
+from fedlocal.objective.augment import CropFlip, ResizedCrop
+from fedlocal.objective.gradients import Batch, Own
+from fedlocal.objective.losses import cross_entropy, squared_error
+from fedlocal.objective.options import ModelOptions
+from fedlocal.objective.precision import products_in
+from fedlocal.rounds.evaluate import Examples, score
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.state import Order, initial_state
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulation import Order, initial_state
 from partitions import dirichlet
 from strategies import fedavg, fedprox, local_sgd, mime, scaffold
 from tests import ragged

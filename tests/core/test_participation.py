@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import DropOut
-from fedlocal.participation import check_participation
-from fedlocal.rng import Purpose, client_keys
-from fedlocal.sampling import UniformSampling
+from fedlocal.rounds.faults import check_participation
+from fedlocal.slots.sampling import UniformSampling
+from fedlocal.vectors.rng import Purpose, client_keys
 
 cohort = UniformSampling().cohort
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.period import (
+from fedlocal.slots.period import (
     AdaComm,
     ConstantPeriod,
     Epochs,

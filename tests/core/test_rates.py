@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.rates import (
+from fedlocal.slots.inner.rates import (
     ConstantRate,
     CosineRate,
     ExponentialRate,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.clock import Pareto
-from fedlocal.deadline import Deadline
-from fedlocal.ledger import Ledger
-from fedlocal.ledger_file import load_ledger, save_ledger
-from fedlocal.period import AdaComm
-from fedlocal.replay import clock_decided, replay
+from fedlocal.rounds.clock import Pareto
+from fedlocal.rounds.deadline import Deadline
+from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.ledger_file import load_ledger, save_ledger
+from fedlocal.rounds.retimed import clock_decided, replay
+from fedlocal.slots.period import AdaComm
 from strategies.anytime_minibatch import anytime_minibatch
 from strategies.async_local_sgd import async_local_sgd
 from strategies.dynamic_averaging import dynamic_averaging

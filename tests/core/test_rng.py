@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.rng import Purpose, client_keys, generator, generators
+from fedlocal.vectors.rng import Purpose, client_keys, generator, generators
 
 KEYS = st.tuples(
     st.one_of(st.integers(-3, 3), st.integers(-(2**63), 2**64 - 1)),

@@ -9,22 +9,22 @@ from fedlocal.config.build import build
 from fedlocal.config.chosen import strategy_of
 from fedlocal.config.refusal import ConfigError
 from fedlocal.config.settings import check_settings
-from fedlocal.period import (
-    AdaComm,
-    ConstantPeriod,
-    Epochs,
-    GapSet,
-    StepPeriod,
-    SwitchPeriod,
-)
-from fedlocal.pieces import Period, Rate
-from fedlocal.rates import (
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.rates import (
     ConstantRate,
     CosineRate,
     ExponentialRate,
     InverseTimeRate,
     StepRate,
     WarmupRate,
+)
+from fedlocal.slots.period import (
+    AdaComm,
+    ConstantPeriod,
+    Epochs,
+    GapSet,
+    StepPeriod,
+    SwitchPeriod,
 )
 from tests.strategies_in_conf import CONF, composed
 

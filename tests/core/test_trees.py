@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.trees import (
+from fedlocal.vectors.trees import (
     concatenate,
     each_row,
     leaves,

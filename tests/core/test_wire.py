@@ -8,10 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.compress import QSGD, Identity, TopK
-from fedlocal.pieces import Field, Optional
-from fedlocal.trees import tree_map
-from fedlocal.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
+from fedlocal.rounds.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
+from fedlocal.slots import Field, Optional
+from fedlocal.slots.compress import QSGD, Identity, TopK
+from fedlocal.vectors.trees import tree_map
 from tests.compress.zoo import ALL, DTYPES, SIZE, bits, name, normals, tensors, uniforms
 
 HEADER = Header(client=3, round_index=17, examples=600, steps=20, loss=0.1)

@@ -269,8 +269,8 @@ WRONG = [
         (8, 3),
         torch.tensor([-100, 1, 2, -100]),
         "labels run from -100 to 2 and the model has 3 outputs, classes are 0 to 2: leave out the"
-        " 2 labels below 0, or pass loss=fedlocal.losses.CrossEntropy(ignore_index=-100) to skip"
-        " them",
+        " 2 labels below 0, or pass"
+        " loss=fedlocal.objective.losses.CrossEntropy(ignore_index=-100) to skip them",
     ),
     (
         (8, 3),

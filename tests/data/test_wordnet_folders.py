@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fedlocal.augment import CropFlip
 from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
-from fedlocal.course import outset, run
 from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import numbers, standardise
+from fedlocal.objective.augment import CropFlip
+from fedlocal.rounds.progress import outset, run
 from tests.strategies_in_conf import composed
 
 WNIDS = ("n01443537", "n01629819", "n02056570")

@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from fedlocal.deploy.folders import create_deployment
-from fedlocal.deploy.gate import software
+from fedlocal.flower.deploy.folders import create_deployment
+from fedlocal.flower.deploy.gate import software
 
 HOST = "127.0.0.1"
 

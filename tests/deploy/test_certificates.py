@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fedlocal.deploy import certificates
-from fedlocal.deploy.certificates import (
+from fedlocal.flower.deploy import certificates
+from fedlocal.flower.deploy.certificates import (
     certificate_pem,
     hosts_of,
     key_pem,

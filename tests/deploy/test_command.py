@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from fedlocal.deploy import command
-from fedlocal.deploy.command import main
-from fedlocal.deploy.local import LocalDeployment
+from fedlocal.flower.deploy import command
+from fedlocal.flower.deploy.command import main
+from fedlocal.flower.deploy.local import LocalDeployment
 
 
 def called(capsys, *arguments):

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedlocal.deploy import programs
-from fedlocal.deploy.doctor import examine
-from fedlocal.deploy.folders import create_deployment, renew
-from fedlocal.deploy.local import LocalDeployment
-from fedlocal.deploy.processes import kill, marked, new_mark, start
-from fedlocal.deploy.settings import load_node
+from fedlocal.flower.deploy import programs
+from fedlocal.flower.deploy.doctor import examine
+from fedlocal.flower.deploy.folders import create_deployment, renew
+from fedlocal.flower.deploy.local import LocalDeployment
+from fedlocal.flower.deploy.processes import kill, marked, new_mark, start
+from fedlocal.flower.deploy.settings import load_node
 
 pytestmark = pytest.mark.flower
 
@@ -220,7 +220,7 @@ def test_an_insecure_run_only_if_asked_for_and_a_failure_is_told(tmp_path, app):
 def test_the_commands(tmp_path):
     folder, port = tmp_path / "d", programs.free_port()
     create_deployment(folder, ["127.0.0.1"], 1, port=port, days=30)
-    command = [sys.executable, "-m", "fedlocal.deploy.command"]
+    command = [sys.executable, "-m", "fedlocal.flower.deploy.command"]
 
     def run(name, *arguments):
         log = (tmp_path / f"{name}.log").open("wb")

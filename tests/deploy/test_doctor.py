@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from fedlocal.deploy import certificates, checks, doctor
-from fedlocal.deploy.about import ask
-from fedlocal.deploy.folders import create_deployment, renew
-from fedlocal.deploy.gate import software
+from fedlocal.flower.deploy import certificates, checks, doctor
+from fedlocal.flower.deploy.about import ask
+from fedlocal.flower.deploy.folders import create_deployment, renew
+from fedlocal.flower.deploy.gate import software
 
 
 def findings(folder, **named):

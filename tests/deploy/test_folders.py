@@ -6,15 +6,15 @@ import stat
 
 import pytest
 
-from fedlocal.deploy.certificates import hosts_of, public_key_of
-from fedlocal.deploy.folders import (
+from fedlocal.flower.deploy.certificates import hosts_of, public_key_of
+from fedlocal.flower.deploy.folders import (
     create_deployment,
     load_certificate,
     node_folders,
     public_keys,
     renew,
 )
-from fedlocal.deploy.settings import load_node, load_port
+from fedlocal.flower.deploy.settings import load_node, load_port
 
 
 def modes(folder):

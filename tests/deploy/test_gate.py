@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fedlocal.deploy.gate import gate, software
+from fedlocal.flower.deploy.gate import gate, software
 
 HERE = ("127.0.0.1", 5000)
 

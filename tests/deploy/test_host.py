@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fedlocal.deploy import host
+from fedlocal.flower.deploy import host
 
 SERVER = """
 import asyncio, sys

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fedlocal.deploy import processes
-from fedlocal.deploy.processes import Program, kill, kill_marked, marked, new_mark, start
+from fedlocal.flower.deploy import processes
+from fedlocal.flower.deploy.processes import Program, kill, kill_marked, marked, new_mark, start
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.deploy import programs
-from fedlocal.deploy.folders import public_keys
-from fedlocal.deploy.processes import Program
-from fedlocal.deploy.programs import config_text, shown, write_connection
-from fedlocal.deploy.settings import load_node
+from fedlocal.flower.deploy import programs
+from fedlocal.flower.deploy.folders import public_keys
+from fedlocal.flower.deploy.processes import Program
+from fedlocal.flower.deploy.programs import config_text, shown, write_connection
+from fedlocal.flower.deploy.settings import load_node
 
 
 def flags(program):

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fedlocal.deploy import register
+from fedlocal.flower.deploy import register
 
 # A flwr that answers from a list, one line per call, and notes how it was called.
 FLWR = """

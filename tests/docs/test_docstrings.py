@@ -13,8 +13,19 @@ import strategies
 
 PACKAGES = ["fedlocal", *(f"fedlocal.{m.name}" for m in iter_modules(fedlocal.__path__) if m.ispkg)]
 MODULES = [
-    *("fedlocal.rates", "fedlocal.inner", "fedlocal.outer", "fedlocal.sampling", "fedlocal.replay"),
-    *("fedlocal.ledger", "fedlocal.ledger_file", "fedlocal.report.runs", "fedlocal.simulate"),
+    *(
+        "fedlocal.slots.inner.rates",
+        "fedlocal.slots.inner.sgd",
+        "fedlocal.slots.outer.sgd",
+        "fedlocal.slots.sampling",
+        "fedlocal.rounds.retimed",
+    ),
+    *(
+        "fedlocal.rounds.ledger",
+        "fedlocal.rounds.ledger_file",
+        "fedlocal.report.runs",
+        "fedlocal.api",
+    ),
     *(f"strategies.{module.name}" for module in iter_modules(strategies.__path__)),
     *(f"partitions.{module.name}" for module in iter_modules(partitions.__path__)),
 ]
@@ -57,15 +68,9 @@ def _inherited(value: type, member: str) -> bool:
 
 @pytest.mark.parametrize("module", PACKAGES + MODULES)
 def test_public_names_have_docstrings(module):
-    found = import_module(module) if module != "fedlocal.simulate" else import_simulate()
+    found = import_module(module)
     assert found.__doc__
     assert not [x for name, value in public(found).items() for x in undocumented(name, value)]
-
-
-def import_simulate() -> ModuleType:
-    import sys
-
-    return sys.modules[fedlocal.simulate.__module__]
 
 
 class Bare:

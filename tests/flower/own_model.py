@@ -6,7 +6,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from fedlocal.losses import cross_entropy
+from fedlocal.objective.losses import cross_entropy
 
 WIDTH = 6
 

@@ -7,7 +7,6 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedlocal.fingerprint import run_digest
 from fedlocal.flower.handlers import answer_as
 from fedlocal.flower.inprocess import InProcessGrid, faultless
 from fedlocal.flower.node import FRESH, Node, clients_of
@@ -15,10 +14,11 @@ from fedlocal.flower.question import Question
 from fedlocal.flower.records import Pact
 from fedlocal.flower.remote_population import FlowerNodes, Remote
 from fedlocal.flower.transport import meet
-from fedlocal.ledger import Ledger
-from fedlocal.payload import formats
 from fedlocal.rounds.advance import advance
-from fedlocal.simulation import RunState, Simulation, initial_state
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.payload import formats
+from fedlocal.rounds.state import RunState, Simulation, initial_state
 
 Carry = Callable[[Message], Iterable[Message]]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.compress import TopK
-from fedlocal.participation import DropOut
+from fedlocal.rounds.faults import DropOut
+from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.runtime import Vmapped
-from fedlocal.trees import leaves
-from fedlocal.wire import OVERHEAD
+from fedlocal.slots.compress import TopK
+from fedlocal.vectors.trees import leaves
 from strategies import double_compression, local_sgd, squarm_sgd
 from tests.flower.rig import Rig, in_process
 from tests.ragged import SIZES, simulation

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.course import outset, run
-from fedlocal.deadline import Deadline
+from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES
+from fedlocal.rounds.progress import outset, run
 from strategies import anytime_minibatch, double_compression, local_sgd, overlap_local_sgd
 from tests.flower.rig import Rig
 from tests.ragged import simulation

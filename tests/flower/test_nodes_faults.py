@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord
 
-from fedlocal.clients import IntArray
-from fedlocal.participation import DropOut
-from fedlocal.trees import leaves
+from fedlocal.data.clients import IntArray
+from fedlocal.rounds.faults import DropOut
+from fedlocal.vectors.trees import leaves
 from strategies import double_compression, local_sgd, squarm_sgd, vrl_sgd
 from tests.flower.rig import Rig, in_process
 from tests.ragged import simulation
@@ -169,7 +169,12 @@ def _replaced(data: bytes, at: int, new: bytes) -> bytes:
 
 
 def _array(data: bytes, **fields) -> Array:
-    sound = {"dtype": "uint8", "shape": (len(data),), "stype": "fedlocal.payload", "data": data}
+    sound = {
+        "dtype": "uint8",
+        "shape": (len(data),),
+        "stype": "fedlocal.payload",
+        "data": data,
+    }
     return Array(**(sound | fields))
 
 

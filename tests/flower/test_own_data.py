@@ -14,7 +14,7 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.flower.client_app import app as client_app
 from fedlocal.flower.inprocess import run_in_process
 from fedlocal.flower.server_app import app as server_app
-from fedlocal.losses import CrossEntropy
+from fedlocal.objective.losses import CrossEntropy
 from fedlocal.report.runs import read_rows
 
 COMMON = (

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from fedlocal.client import ClientState
-from fedlocal.clock import Clock
-from fedlocal.course import outset, run
-from fedlocal.deadline import Deadline
-from fedlocal.evaluate import Evaluate
-from fedlocal.fingerprint import run_digest
+from fedlocal.api import finish, prepare
 from fedlocal.flower.node import Node, clients_of
 from fedlocal.flower.records import read_state
-from fedlocal.losses import CrossEntropy
-from fedlocal.options import ModelOptions
-from fedlocal.participation import DropOut
-from fedlocal.payload import Formats, formats
+from fedlocal.objective.losses import CrossEntropy
+from fedlocal.objective.options import ModelOptions
+from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.rounds.client import ClientState
+from fedlocal.rounds.clock import Clock
+from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import OF_GRADIENTS
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.faults import DropOut
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.payload import Formats, formats
+from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.simulate import finish, prepare
-from fedlocal.simulation import Simulation
-from fedlocal.trees import concatenate, leaves, take
+from fedlocal.vectors.trees import concatenate, leaves, take
 from strategies import async_local_sgd, double_compression, fedavg, local_sgd, mime
 from tests.flower.own_model import made, spread
 from tests.flower.rig import Rig

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from fedlocal.cli.run import run_job
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
-from fedlocal.deploy.local import LocalDeployment
 from fedlocal.flower.app_bundle import write_app
+from fedlocal.flower.deploy.local import LocalDeployment
 from fedlocal.flower.engine import Engine, run_app
 from fedlocal.flower.runtime import CLIENT_APP, SERVER_APP
-from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
 from tests.strategies_in_conf import NAMES
 

@@ -10,20 +10,20 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import ServerApp
 from safetensors.torch import load_file
 
-from fedlocal.checkpoint import save_checkpoint
+from fedlocal.api import finish
+from fedlocal.cli.run import run_job
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
 from fedlocal.config.refusal import ConfigError
-from fedlocal.course import outset, run
 from fedlocal.flower.client_app import app as client_app
 from fedlocal.flower.inprocess import run_in_process
 from fedlocal.flower.server_app import _show_warnings
 from fedlocal.flower.server_app import app as server_app
 from fedlocal.flower.strategy import FedLocal
-from fedlocal.job.run import run_job
 from fedlocal.report.runs import read_rows
-from fedlocal.simulate import finish
-from fedlocal.simulation import consensus
+from fedlocal.rounds.checkpoint import save_checkpoint
+from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.state import consensus
 
 COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"
 
@@ -173,7 +173,7 @@ def dies_and_goes_on(tmp_path, monkeypatch, overrides, empty):
         save_checkpoint(checkpoint_folder, checkpoint)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedlocal.job.run.save_checkpoint", dies)
+        patch.setattr("fedlocal.cli.run.save_checkpoint", dies)
         with pytest.raises(Exception, match="the machine has gone"):
             run_in_process(server_app, client_app, 3, config, nodes)
     assert len(read_rows(there)) == 3

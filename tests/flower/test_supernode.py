@@ -16,9 +16,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fedlocal.deploy.local import LocalDeployment
-from fedlocal.deploy.processes import marked
 from fedlocal.flower import supernode
+from fedlocal.flower.deploy.local import LocalDeployment
+from fedlocal.flower.deploy.processes import marked
 from fedlocal.flower.supernode import Clock, shorten_sleep, warm_apps
 from fedlocal.flower.worker_node import PROC, process
 

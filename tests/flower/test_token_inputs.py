@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.evaluate import Evaluate
-from fedlocal.losses import cross_entropy
+from fedlocal.api import prepare
 from fedlocal.models import char_gru, char_transformer, text_cnn
+from fedlocal.objective.losses import cross_entropy
+from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.runtime import Loop
-from fedlocal.simulate import prepare
-from fedlocal.trees import leaves
+from fedlocal.vectors.trees import leaves
 from strategies import vrl_sgd
 from tests.flower.rig import Rig, in_process
 

@@ -13,9 +13,9 @@ import torch
 
 import fedlocal
 import strategies
-from fedlocal.compress import Identity, PowerSGD, TopK
-from fedlocal.inner import SGD, AdamW, Momentum
-from fedlocal.outer import OuterSGD
+from fedlocal.slots.compress import Identity, PowerSGD, TopK
+from fedlocal.slots.inner.sgd import SGD, AdamW, Momentum
+from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.adacomm import adacomm
 from strategies.bmuf import bmuf
 from strategies.cser import cser

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedlocal.compress import (
+from fedlocal.slots import Compressor, Field
+from fedlocal.slots.compress import (
     ErrorFeedback,
     Identity,
     PowerSGD,
@@ -17,8 +18,7 @@ from fedlocal.compress import (
     ScaledSign,
     TopK,
 )
-from fedlocal.pieces import Compressor, Field
-from fedlocal.trees import Tree
+from fedlocal.vectors.trees import Tree
 from strategies.cser import cser
 from strategies.double_squeeze import double_squeeze
 from strategies.ef_sign_sgd import ef_sign_sgd

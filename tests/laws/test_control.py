@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.mixing import WeightedMean
-from fedlocal.period import SwitchPeriod
-from fedlocal.pieces import Timing
+from fedlocal.slots import Timing
+from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.mixing import WeightedMean
+from fedlocal.slots.period import SwitchPeriod
 from strategies.easgd import ElasticAveraging
 from strategies.fedavg import fedavg
 from strategies.feddyn import feddyn

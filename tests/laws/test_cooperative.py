@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.clock import Clock
-from fedlocal.mixing import as_graph, spectral_gap
-from fedlocal.rates import StepRate
-from fedlocal.wire import OVERHEAD
+from fedlocal.rounds.clock import Clock
+from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.mixing import as_graph, spectral_gap
 from strategies.cooperative_sgd import cooperative_sgd
 from strategies.d_pasgd import d_pasgd
 from strategies.d_psgd import d_psgd

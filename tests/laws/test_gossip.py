@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedlocal.compress import QSGD, Identity, QuantisedTopK, RandomK, ScaledSign, TopK
-from fedlocal.flat import ParamSpec
-from fedlocal.inner import Momentum
-from fedlocal.mixing import as_graph
-from fedlocal.mixing.gossip import CompressedGossip
-from fedlocal.mixing.gossip_step import ChocoStep, SparqStep
-from fedlocal.wire import OVERHEAD
+from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.slots.compress import QSGD, Identity, QuantisedTopK, RandomK, ScaledSign, TopK
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.mixing import as_graph
+from fedlocal.slots.mixing.gossip import CompressedGossip
+from fedlocal.slots.mixing.gossip_step import ChocoStep, SparqStep
+from fedlocal.vectors.flat import ParamSpec
 from strategies.choco_sgd import choco_sgd
 from strategies.d_pasgd import d_pasgd
 from strategies.local_sgd import local_sgd

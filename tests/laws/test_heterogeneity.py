@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import fedlocal
 from fedlocal import Clock, DropOut
-from fedlocal.clients import Clients
-from fedlocal.clock import Pareto, ShiftedExponential, Trace
-from fedlocal.deadline import Deadline
+from fedlocal.data.clients import Clients
+from fedlocal.rounds.clock import Pareto, ShiftedExponential, Trace
+from fedlocal.rounds.deadline import Deadline
 from partitions import label_blocks, redundant
+from partitions.statistics import credit
 from strategies.anytime_minibatch import anytime_minibatch
 from strategies.fedavg import fedavg
 from strategies.fednova import fednova
@@ -182,7 +183,7 @@ def test_a_run_goes_on_without_the_dead_and_with_their_data():
     for mu in (0.0, 0.25):
         split = redundant(np.zeros(24, int), 4, 0, mu=mu, base=label_blocks)
         tensors = torch.from_numpy(inputs), torch.from_numpy(wanted[:, None])
-        pool = Clients(*tensors, split.chunks, split.credit())
+        pool = Clients(*tensors, split.chunks, credit(split))
         params = survived(pool, DropOut(outages=[[0, 2]]))
         held = np.concatenate([pool.examples(client) for client in (1, 2, 3)])
         optimum = np.linalg.lstsq(inputs[held], wanted[held], rcond=None)[0]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import Clock
-from fedlocal.compress import QSGD, ScaledSign, TopK
-from fedlocal.compress.contractive import Contractive
-from fedlocal.pieces import Timing
+from fedlocal.slots import Timing
+from fedlocal.slots.compress import QSGD, ScaledSign, TopK
+from fedlocal.slots.compress.contractive import Contractive
 from strategies.cocod_sgd import cocod_sgd
 from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd

@@ -9,12 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import Clock
-from fedlocal.evaluate import Evaluate
-from fedlocal.inner import Momentum
-from fedlocal.lars import LARS
-from fedlocal.period import AdaComm, ConstantPeriod, GapSet, StepPeriod, SwitchPeriod
-from fedlocal.rates import ConstantRate, CosineRate, InverseTimeRate, StepRate, WarmupRate
-from fedlocal.strategy import Strategy
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.slots.inner.lars import LARS
+from fedlocal.slots.inner.rates import (
+    ConstantRate,
+    CosineRate,
+    InverseTimeRate,
+    StepRate,
+    WarmupRate,
+)
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.period import AdaComm, ConstantPeriod, GapSet, StepPeriod, SwitchPeriod
+from fedlocal.slots.strategy import Strategy
 from strategies.adacomm import adacomm
 from strategies.dynamic_averaging import dynamic_averaging
 from strategies.local_sgd import local_sgd

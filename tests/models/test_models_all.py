@@ -6,8 +6,8 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from fedlocal import models
-from fedlocal.losses import cross_entropy
 from fedlocal.models import batch_norm_to_group_norm
+from fedlocal.objective.losses import cross_entropy
 
 CASES = {
     "logistic": (models.logistic, (64,), {}),

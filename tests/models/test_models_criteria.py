@@ -7,7 +7,15 @@ from torch.func import grad, vmap
 from torch.nn import functional as F
 
 import fedlocal
-from fedlocal.losses import MAE, MSE, NLL, BinaryCrossEntropy, CrossEntropy, Huber, cross_entropy
+from fedlocal.objective.losses import (
+    MAE,
+    MSE,
+    NLL,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Huber,
+    cross_entropy,
+)
 from fedlocal.runtime import Loop, Vmapped
 from strategies import local_sgd
 

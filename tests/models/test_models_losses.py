@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import grad, vmap
 
-from fedlocal.losses import accuracy, cross_entropy, squared_error
+from fedlocal.objective.losses import accuracy, cross_entropy, squared_error
 
 
 def logits(*shape):

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 import fedlocal
 from fedlocal import models
-from fedlocal.flat import flatten
-from fedlocal.losses import cross_entropy
 from fedlocal.models.attention import CausalAttention, causal_attention
 from fedlocal.models.recurrent import GRU
+from fedlocal.objective.losses import cross_entropy
+from fedlocal.vectors.flat import flatten
 from strategies import local_sgd
 
 LENGTH, CLASSES, TOKENS = 6, 5, 11

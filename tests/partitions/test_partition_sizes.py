@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitions import iid, natural, quantity
-from partitions.apportion import evenly, level_off, proportionally
-from partitions.repair import repaired
+from partitions._apportion import evenly, level_off, proportionally
+from partitions._repair import repaired
 from partitions.statistics import earth_movers_distance, sizes
 from partitions.storage import digest
 

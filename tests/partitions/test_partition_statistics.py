@@ -169,13 +169,12 @@ def test_npz_round_trip_of_any_partition(tmp_path_factory, case):
     assert digest(load_npz(path)) == digest(case[0])
 
 
-def test_partition_saves_itself_with_its_statistics(tmp_path):
+def test_a_partition_is_saved_with_its_statistics(tmp_path):
     labels = np.arange(60) % 5
     split = redundant(labels, 4, 0, mu=0.3)
     path = str(tmp_path / "partition.npz")
-    split.save(path, labels)
-    assert load_npz(path).digest() == split.digest() == digest(split)
-    assert split.credit().tolist() == credit(split).tolist()
+    save_npz(path, split, labels)
+    assert digest(load_npz(path)) == digest(split)
     with np.load(path, allow_pickle=False) as arrays:
         assert arrays["sizes"].tolist() == sizes(split).tolist()
         for statistic in (label_histogram, earth_movers_distance):

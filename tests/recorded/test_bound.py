@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from fedlocal.recorded.bound import FUNCTIONS
-from fedlocal.recorded.graph import record
-from fedlocal.recorded.program import as_it_is
+from fedlocal.runtime.tracing.backends import as_it_is
+from fedlocal.runtime.tracing.bound import FUNCTIONS
+from fedlocal.runtime.tracing.trace import record
 
 aten = torch.ops.aten
 A, B, C = torch.randn(2, 3, 4), torch.randn(2, 3, 4), torch.randn(2, 4, 3)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from fedlocal.recorded.constants import LARGEST, fold
-from fedlocal.recorded.graph import Recorded, record
-from fedlocal.recorded.joined import in_parts
-from fedlocal.recorded.program import as_it_is
-from fedlocal.recorded.rewrite import lay_out
-from fedlocal.trees import leaves, scan
+from fedlocal.runtime.tracing.backends import as_it_is
+from fedlocal.runtime.tracing.constants import LARGEST, fold
+from fedlocal.runtime.tracing.joined import in_parts
+from fedlocal.runtime.tracing.passes import lay_out
+from fedlocal.runtime.tracing.trace import Recorded, record
+from fedlocal.vectors.trees import leaves, scan
 
 
 def recorded(function):

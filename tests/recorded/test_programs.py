@@ -9,12 +9,12 @@ from torch import nn
 
 from fedlocal import simulate
 from fedlocal.models import lenet5
-from fedlocal.pieces import Correction
-from fedlocal.recorded import program
-from fedlocal.recorded.graph import record
-from fedlocal.recorded.program import close, compiled
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.trees import leaves
+from fedlocal.runtime.tracing import program
+from fedlocal.runtime.tracing.backends import close, compiled
+from fedlocal.runtime.tracing.trace import record
+from fedlocal.slots import Correction
+from fedlocal.vectors.trees import leaves
 from strategies import local_sgd, scaffold
 from tests import ragged
 from tests.ragged import ragged_clients, small_model

@@ -5,10 +5,10 @@ from functools import partial
 import pytest
 import torch
 
-from fedlocal.recorded.replayed import KEPT, Replayed
 from fedlocal.runtime import Vmapped, parts, vmapped
 from fedlocal.runtime.parts import in_pieces
-from fedlocal.trees import leaves
+from fedlocal.runtime.tracing.cuda_graphs import KEPT, Replayed
+from fedlocal.vectors.trees import leaves
 from tests import ragged
 from tests.runs import final, largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of

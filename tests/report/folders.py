@@ -9,10 +9,11 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from fedlocal import Clock
-from fedlocal.ledger import Ledger, RoundRecord
-from fedlocal.ledger_file import save_ledger
-from fedlocal.replay import replay
+from fedlocal.rounds.ledger import Ledger, RoundRecord
+from fedlocal.rounds.ledger_file import save_ledger
+from fedlocal.rounds.retimed import replay
 from partitions import Partition
+from partitions.storage import save_npz
 
 CONFIG: dict[str, Any] = {
     "K": 4,
@@ -22,16 +23,16 @@ CONFIG: dict[str, Any] = {
     "partition": {"_target_": "partitions.dirichlet", "alpha": 0.1},
     "strategy": {"_target_": "strategies.local_sgd", "lr": 0.1, "period": 10},
     "clock": {
-        "_target_": "fedlocal.clock.Clock",
+        "_target_": "fedlocal.rounds.clock.Clock",
         "law": "constant",
         "seconds_per_step": 0.01,
         "latency_seconds": 0.05,
         "bandwidth_bytes": 1.25e6,
         "spread": 0.0,
     },
-    "uplink": {"_target_": "fedlocal.compress.Identity"},
-    "downlink": {"_target_": "fedlocal.compress.Identity"},
-    "tracking": {"_target_": "fedlocal.tracking.NoTracker"},
+    "uplink": {"_target_": "fedlocal.slots.compress.Identity"},
+    "downlink": {"_target_": "fedlocal.slots.compress.Identity"},
+    "tracking": {"_target_": "fedlocal.report.tracking.NoTracker"},
 }
 NBYTES = 1000
 
@@ -77,7 +78,7 @@ def run_folder(
     (folder / "summary.json").write_text(json.dumps(summary))
     save_ledger(ledger, folder / "ledger.npz")
     if partition is not None:
-        partition.save(str(folder / "partition.npz"), np.array(labels))
+        save_npz(folder / "partition.npz", partition, np.array(labels))
     return folder
 
 

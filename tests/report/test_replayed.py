@@ -133,7 +133,7 @@ def test_a_clock_whose_file_has_gone_is_said(tmp_path, capsys):
     np.save(tmp_path / "trace.npy", np.ones((1, 1)))
     run = run_folder(tmp_path / "a")
     summary = json.loads((run / "summary.json").read_text())
-    law = {"_target_": "fedlocal.clock.read_trace", "path": str(tmp_path / "gone.npy")}
+    law = {"_target_": "fedlocal.rounds.clock.read_trace", "path": str(tmp_path / "gone.npy")}
     summary["config"]["clock"]["law"] = law
     (run / "summary.json").write_text(json.dumps(summary))
     err = refused(capsys, run, "--latency", "1s")

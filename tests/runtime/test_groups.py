@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from fedlocal.recorded.graph import record
 from fedlocal.runtime.groups import CPU_BYTES, group_size, groups, peak_bytes
+from fedlocal.runtime.tracing.trace import record
 
 
 def test_groups_are_as_equal_as_can_be():

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from fedlocal.compress import QSGD, ErrorFeedback, TopK
-from fedlocal.course import outset, run
-from fedlocal.options import ModelOptions
-from fedlocal.pieces import Correction
+from fedlocal.objective.options import ModelOptions
+from fedlocal.rounds.progress import outset, run
 from fedlocal.runtime import Vmapped
-from fedlocal.stacked.meeting import Meeting, Together
-from fedlocal.stacked.numbers import numbers, rest, with_numbers
-from fedlocal.stacked.turns import in_turns
+from fedlocal.runtime.stacked.meeting import Meeting, Together
+from fedlocal.runtime.stacked.numbers import numbers, rest, with_numbers
+from fedlocal.runtime.stacked.turns import in_turns
+from fedlocal.slots import Correction
+from fedlocal.slots.compress import QSGD, ErrorFeedback, TopK
 from strategies import easgd, fedprox, local_sgd, scaffold, vrl_sgd
 from tests import ragged
 from tests.runs import largest_difference

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.stacked.turns import ask, in_turns
+from fedlocal.runtime.stacked.turns import ask, in_turns
 
 
 def test_questions_of_all_that_still_run_are_answered_together():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedlocal.rng import Purpose, generator
+from fedlocal.vectors.rng import Purpose, generator
 from strategies.ad_psgd import ad_psgd
 from tests.oracles.ad_psgd import ad_psgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

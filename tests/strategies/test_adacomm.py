@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock
-from fedlocal.evaluate import Evaluate
-from fedlocal.rates import StepRate
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.slots.inner.rates import StepRate
 from strategies.adacomm import adacomm
 from tests.oracles import adacomm as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock
-from fedlocal.clients import Clients
+from fedlocal.data.clients import Clients
 from strategies.anytime_minibatch import anytime_minibatch
 from tests.oracles import anytime_minibatch as oracle
 from tests.problems import RUNTIMES, distance, least_squares, linear_gradient, simulate

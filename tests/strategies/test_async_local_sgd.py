@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from fedlocal.clock import Clock
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.inner import Momentum
-from fedlocal.outer import OuterSGD
-from fedlocal.pieces import Timing
+from fedlocal.rounds.clock import Clock
+from fedlocal.slots import Timing
+from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.async_local_sgd import async_local_sgd
 from strategies.local_sgd import local_sgd
 from tests.oracles.async_local_sgd import async_local_sgd as oracle

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedlocal.compress import (
+from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,
     Identity,
@@ -12,7 +12,7 @@ from fedlocal.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.rates import StepRate
 from strategies.choco_sgd import choco_sgd
 from tests.oracles import choco_sgd as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k

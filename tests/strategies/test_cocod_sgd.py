@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.compress import QSGD, TopK, error_feedback
+from fedlocal.slots.compress import QSGD, TopK, error_feedback
 from strategies.cocod_sgd import cocod_sgd
 from tests.oracles import cocod_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedlocal.compress import TopK
-from fedlocal.outer import OuterSGD
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import TopK
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.cooperative_sgd import cooperative_sgd
 from tests.oracles import cooperative_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

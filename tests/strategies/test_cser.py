@@ -1,7 +1,7 @@
 import pytest
 
-from fedlocal.compress import ErrorFeedback, Identity, PerLayer, RandomK, ScaledSign, TopK
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import ErrorFeedback, Identity, PerLayer, RandomK, ScaledSign, TopK
+from fedlocal.slots.inner.rates import StepRate
 from strategies.cser import cser
 from tests.oracles import cser as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k

@@ -1,7 +1,7 @@
 import pytest
 
-from fedlocal.compress import Identity, PerLayer, ScaledSign, TopK
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import Identity, PerLayer, ScaledSign, TopK
+from fedlocal.slots.inner.rates import StepRate
 from strategies.double_compression import double_compression
 from tests.oracles import double_compression as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from fedlocal.compress import TopK
-from fedlocal.inner import Momentum
-from fedlocal.payload import formats
-from fedlocal.strategy import Strategy
-from fedlocal.wire import OVERHEAD
+from fedlocal.rounds.payload import formats
+from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.slots.compress import TopK
+from fedlocal.slots.inner.sgd import Momentum
+from fedlocal.slots.strategy import Strategy
 from strategies.dynamic_averaging import dynamic_averaging
 from strategies.scaffold import scaffold
 from tests import ragged

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.clock import Clock
+from fedlocal.rounds.clock import Clock
 from strategies.easgd import easgd
 from tests.oracles import easgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fedlocal.compress import ErrorFeedback, PerLayer, ScaledSign, TopK
-from fedlocal.flat import ParamSpec
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import ErrorFeedback, PerLayer, ScaledSign, TopK
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.vectors.flat import ParamSpec
 from strategies.ef_sign_sgd import ef_sign_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from tests.oracles import ef_sign_sgd as oracle

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.rates import StepRate
 from strategies.fedavg import fedavg
 from tests.oracles import fedavg as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate

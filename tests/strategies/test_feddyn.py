@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.mixing import WeightedMean
+from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.mixing import WeightedMean
 from strategies.feddyn import feddyn
 from tests.oracles import feddyn as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

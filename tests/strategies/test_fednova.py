@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedlocal.inner import Momentum
-from fedlocal.pieces import Rate
-from fedlocal.rates import StepRate
+from fedlocal.slots import Rate
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.sgd import Momentum
 from strategies.fednova import NormalisedMean, fednova
 from strategies.slowmo import SlowMomentum
 from tests.oracles import fednova as oracle

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.rates import StepRate
 from strategies.fedopt import fedopt
 from tests.oracles import fedopt as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

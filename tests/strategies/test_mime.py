@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedlocal.clients import Clients
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.wire import OVERHEAD
+from fedlocal.data.clients import Clients
+from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.slots.compress import ErrorFeedback, TopK
 from strategies.mime import mime
 from tests.oracles import mime as oracle
 from tests.problems import (

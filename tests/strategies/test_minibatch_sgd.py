@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.rates import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
 from tests.oracles import minibatch_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 import strategies
-from fedlocal.compress import TopK
-from fedlocal.rates import CosineRate, ExponentialRate, InverseTimeRate
+from fedlocal.slots.compress import TopK
+from fedlocal.slots.inner.rates import CosineRate, ExponentialRate, InverseTimeRate
 from tests.strategies_in_conf import NAMES
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock
-from fedlocal.compress import QSGD, Identity, TopK, error_feedback
-from fedlocal.evaluate import Evaluate
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.slots.compress import QSGD, Identity, TopK, error_feedback
 from strategies.overlap_local_sgd import overlap_local_sgd
 from tests.oracles import overlap_local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

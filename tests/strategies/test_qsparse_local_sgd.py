@@ -1,7 +1,7 @@
 import pytest
 
-from fedlocal.compress import PerLayer, ScaledSign, TopK
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import PerLayer, ScaledSign, TopK
+from fedlocal.slots.inner.rates import StepRate
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from tests.oracles import qsparse_local_sgd as oracle
 from tests.oracles.compressors import per_layer, scaled_sign, top_k

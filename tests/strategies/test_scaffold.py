@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from fedlocal.compress import ErrorFeedback, TopK
-from fedlocal.inner import AdamW, Momentum
-from fedlocal.mixing import WeightedMean
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.sgd import AdamW, Momentum
+from fedlocal.slots.mixing import WeightedMean
 from strategies.scaffold import scaffold
 from tests.oracles import scaffold as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fedlocal.mixing import as_graph
-from fedlocal.rates import StepRate
-from fedlocal.wire import OVERHEAD
+from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.mixing import as_graph
 from strategies.sgp import sgp
 from tests.oracles import sgp as oracle
 from tests.problems import (

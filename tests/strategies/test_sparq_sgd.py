@@ -3,15 +3,15 @@ import math
 import numpy as np
 import pytest
 
-from fedlocal.compress import (
+from fedlocal.rounds.wire import OVERHEAD, nbytes
+from fedlocal.slots.compress import (
     ErrorFeedback,
     Identity,
     QuantisedTopK,
     ScaledSign,
     TopK,
 )
-from fedlocal.rates import StepRate
-from fedlocal.wire import OVERHEAD, nbytes
+from fedlocal.slots.inner.rates import StepRate
 from strategies.sparq_sgd import sparq_sgd
 from tests.oracles import sparq_sgd as oracle
 from tests.oracles.compressors import identity, scaled_sign, top_k

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fedlocal.compress import ErrorFeedback, Identity, ScaledSign, TopK
-from fedlocal.rates import StepRate
+from fedlocal.slots.compress import ErrorFeedback, Identity, ScaledSign, TopK
+from fedlocal.slots.inner.rates import StepRate
 from strategies.squarm_sgd import squarm_sgd
 from tests.oracles import squarm_sgd as oracle
 from tests.oracles.compressors import identity, scaled_sign, top_k

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from fedlocal.inner import AdamW, Momentum
-from fedlocal.lars import LARS
-from fedlocal.rates import StepRate
+from fedlocal.slots.inner.lars import LARS
+from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.sgd import AdamW, Momentum
 from strategies.vrl_sgd import vrl_sgd
 from tests.oracles import vrl_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate

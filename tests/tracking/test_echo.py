@@ -1,5 +1,5 @@
-from fedlocal.evaluate import Evaluate
-from fedlocal.tracking.echo import Echo
+from fedlocal.report.tracking.echo import Echo
+from fedlocal.rounds.evaluate import Evaluate
 
 
 class Heard:

@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
-from fedlocal.tracking import Guarded, MlflowTracker, TensorBoardTracker
-from fedlocal.tracking.identity import forget, recall, remember
+from fedlocal.report.tracking import Guarded, MlflowTracker, TensorBoardTracker
+from fedlocal.report.tracking.identity import forget, recall, remember
 
 
 class Service:

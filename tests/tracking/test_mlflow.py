@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import pytest
 
-from fedlocal.tracking import MlflowTracker
-from fedlocal.tracking.identity import recall
-from fedlocal.tracking.mlflow import _experiment
+from fedlocal.report.tracking import MlflowTracker
+from fedlocal.report.tracking.identity import recall
+from fedlocal.report.tracking.mlflow import _experiment
 
 # MLflow's store uses what SQLAlchemy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

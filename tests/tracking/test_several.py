@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.tracking import MlflowTracker, TensorBoardTracker, WandbTracker, several
+from fedlocal.report.tracking import MlflowTracker, TensorBoardTracker, WandbTracker, several
 
 TRACKERS = (WandbTracker(), TensorBoardTracker(), MlflowTracker())
 

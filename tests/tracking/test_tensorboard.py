@@ -4,7 +4,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from fedlocal.tracking import TensorBoardTracker
+from fedlocal.report.tracking import TensorBoardTracker
 
 CONFIG = {"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}, "period": None, "dtype": "float32"}
 

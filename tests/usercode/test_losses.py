@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fedlocal import simulate
-from fedlocal.evaluate import Evaluate
+from fedlocal.api import prepare
+from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.state import Order, initial_state
 from fedlocal.runtime import Vmapped
-from fedlocal.simulate import prepare
-from fedlocal.simulation import Order, initial_state
 from strategies import local_sgd
 from tests.usercode import plain
 

@@ -20,7 +20,7 @@ import strategies
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
-from fedlocal.losses import MSE, CrossEntropy, squared_error
+from fedlocal.objective.losses import MSE, CrossEntropy, squared_error
 from strategies import local_sgd
 from tests.usercode import mine
 
@@ -430,7 +430,7 @@ MISTAKES = {
     ),
     "loss: a name": Mistake(
         "loss must be a function (output, target) -> mean over the batch, got 'mse'; for"
-        " example fedlocal.losses.MSE()",
+        " example fedlocal.objective.losses.MSE()",
         python=python(loss="mse"),
     ),
     "loss: with parameters": Mistake(
@@ -789,7 +789,8 @@ MISTAKES = {
     ),
     "data: labels from -1": Mistake(
         "labels run from -1 to 1 and the model has 3 outputs, classes are 0 to 2: leave out the 14"
-        " labels below 0, or pass loss=fedlocal.losses.CrossEntropy(ignore_index=-1) to skip them",
+        " labels below 0, or pass loss=fedlocal.objective.losses.CrossEntropy(ignore_index=-1) to"
+        " skip them",
         python=python(y=Y - 1),
     ),
     "data: labels from -1 for CrossEntropy": Mistake(

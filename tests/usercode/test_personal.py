@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal import simulate
-from fedlocal.result import Result
+from fedlocal.rounds.result import Result
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.strategies_in_conf import CONF, NAMES, strategy_of

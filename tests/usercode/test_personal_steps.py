@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal import Deadline, simulate
-from fedlocal.period import Epochs
-from fedlocal.pieces import Period, Rate
 from fedlocal.runtime import Vmapped
+from fedlocal.slots import Period, Rate
+from fedlocal.slots.period import Epochs
 from strategies import local_sgd, scaffold, vrl_sgd
 from tests.strategies_in_conf import NAMES, strategy_of
 

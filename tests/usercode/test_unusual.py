@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fedlocal import course, simulate
+from fedlocal.api import finish
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.losses import CrossEntropy
+from fedlocal.objective.losses import CrossEntropy
 from fedlocal.runtime import Vmapped
-from fedlocal.simulate import finish
 from strategies import local_sgd
 from tests.usercode import mine, plain
 

@@ -1,0 +1,275 @@
+"""`fedlocal.simulate`: train one model over K clients in this process."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedlocal.data.arrays import placed
+from fedlocal.data.clients import Clients
+from fedlocal.data.examples import check_alike, examples
+from fedlocal.objective import Loss, Start, StepOptions, check_test, objective_of
+from fedlocal.objective.augment import Augment, NoAugment
+from fedlocal.objective.losses import cross_entropy
+from fedlocal.objective.options import Buffers, ModelOptions
+from fedlocal.objective.precision import Precision
+from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.clock import Clock
+from fedlocal.rounds.deadline import Deadline
+from fedlocal.rounds.diagnostics import names_of
+from fedlocal.rounds.evaluate import Evaluate, Examples
+from fedlocal.rounds.faults import DropOut, check_participation
+from fedlocal.rounds.goal import Goal
+from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.population import InProcess
+from fedlocal.rounds.progress import Course, outset, run
+from fedlocal.rounds.result import Result
+from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.state import (
+    Simulation,
+    check_buffers,
+    client_models,
+    consensus,
+    local_steps,
+)
+from fedlocal.runtime import runtime_of
+from fedlocal.slots.links import check_links
+from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_made, check_whole
+from fedlocal.utils.device import pick_device
+from fedlocal.vectors.flat import assign
+
+
+def simulate(
+    model: nn.Module,
+    clients: Iterable[Any] | Clients,
+    strategy: Strategy,
+    rounds: int = 50,
+    batch_size: int | None = 32,
+    loss: Loss = cross_entropy,
+    test: Any = None,
+    participation: float = 1.0,
+    seed: int = 0,
+    runtime: str | Runtime = "vmapped",
+    device: str = "auto",
+    dtype: torch.dtype | None = None,
+    clock: Clock | None = None,
+    faults: DropOut | None = None,
+    evaluate: Evaluate | None = None,
+    on_round: Callable[[Row], None] | None = None,
+    deadline: Deadline | None = None,
+    diagnostics: bool | Sequence[str] = (),
+    goal: Goal | None = None,
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
+    spill: str | None = None,
+    frozen: Sequence[str] = (),
+    personal: Sequence[str] = (),
+    buffers: Buffers = "average",
+    l2: float = 0.0,
+    personal_steps: int = 0,
+) -> Result:
+    """Train `model` over `clients` with `strategy`.
+
+    Args:
+        model: Starts the run as it is; it is not changed. Local steps run it in train mode,
+            evaluations in eval mode. Parameters without `requires_grad` keep their values.
+        clients: One pair (x [n_i, ...], y [n_i, ...]) of tensors or numpy arrays, or one map-style
+            Dataset of items (x, y), per client; or prepared `Clients`.
+        strategy: What a function of `strategies` returns.
+        rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
+        batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
+            fewer use what they hold.
+        loss: (output, target) -> scalar, any function of a whole batch; a module
+            (`fedlocal.objective.losses`, `torch.nn`) is copied to the run's device and dtype.
+        test: A pair (x, y) to evaluate on, or a Dataset, as for a client.
+        participation: Share of the clients in each round, in (0, 1].
+        seed: Of batches, cohorts, compressor noise, faults and the clock.
+        runtime: "vmapped" or "loop", or one with its own settings.
+        device: "auto" takes CUDA, then MPS, then the CPU.
+        dtype: Of parameters and inputs; None keeps the model's.
+        clock: Law of the simulated seconds.
+        faults: Which members of a cohort do not answer.
+        evaluate: How often and on how much to evaluate.
+        on_round: Called with each finished row.
+        deadline: How long a round waits, and what becomes of late members.
+        diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
+        goal: A value to reach, and when to end before the last round.
+        augment: Changes the pictures of every local step (`fedlocal.objective.augment`).
+        precision: Of forward and backward passes: "full", "tf32" for the products of a GPU, or
+            "bf16" for autocast to bfloat16.
+        clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
+        spill: Folder for what clients keep between rounds, if that is too much for the memory.
+        frozen: Names or patterns of parameters that are not trained and never sent.
+        personal: Names or patterns of parameters that stay with their client, are trained there
+            and never sent.
+        buffers: What becomes of buffers that `forward` changes, as running statistics: "average",
+            "personal" (they stay with their client) or "frozen".
+        l2: Local steps minimise loss + l2 / 2 |parameters|^2; the losses of the history are
+            without that term.
+        personal_steps: First local steps of each round that train the personal parameters alone;
+            the steps after them train the shared ones alone, as in FedRep. 0 trains both in every
+            step, as in FedPer.
+
+    Raises:
+        ValueError: Something given does not fit; the message says what and how to mend it.
+
+    >>> from strategies import local_sgd
+    >>> clients = [(torch.randn(20, 2), torch.randint(0, 3, (20,))) for _ in range(4)]
+    >>> model = nn.Linear(2, 3)
+    >>> result = simulate(model, clients, local_sgd(lr=0.1, period=5), rounds=2, device="cpu")
+    >>> result.history[-1]["local_steps"], result.params.shape, result.ledger.uplink_bytes
+    (10, torch.Size([9]), 544)
+    """
+    sim = prepare(
+        model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
+        device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
+        clip_norm, spill, ModelOptions(frozen, personal, buffers, l2, personal_steps),
+    )  # fmt: skip
+
+    def after_round(course: Course) -> None:
+        if on_round is not None:
+            on_round(course.history[-1])
+
+    return finish(sim, run(sim, outset(sim), after_round))
+
+
+def prepare(
+    model: nn.Module,
+    clients: Iterable[Any] | Clients,
+    strategy: Strategy,
+    rounds: int,
+    batch_size: int | None,
+    loss: Loss,
+    test: Any,
+    participation: float,
+    seed: int,
+    runtime: str | Runtime,
+    device: str,
+    dtype: torch.dtype | None,
+    clock: Clock | None,
+    faults: DropOut | None,
+    evaluate: Evaluate | None,
+    deadline: Deadline | None = None,
+    diagnostics: bool | Sequence[str] = (),
+    goal: Goal | None = None,
+    augment: Augment | None = None,
+    precision: Precision = "full",
+    clip_norm: float | None = None,
+    spill: str | None = None,
+    options: ModelOptions | None = None,
+) -> Simulation:
+    """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
+    _check(strategy, rounds, batch_size, participation, seed)
+    check_made(
+        clock=(clock, Clock), faults=(faults, DropOut), evaluate=(evaluate, Evaluate),
+        deadline=(deadline, Deadline), goal=(goal, Goal), augment=(augment, Augment),
+    )  # fmt: skip
+    where = pick_device(device)
+    pool = clients if isinstance(clients, Clients) else Clients.of(clients)
+    options = options or ModelOptions()
+    steps = StepOptions(augment or NoAugment(), precision, clip_norm)
+    begun = objective_of(model, loss, pool, batch_size or None, options, steps, where, dtype)
+    objective, start, own = begun
+    # Some mixings refuse some numbers of clients; they look at the number, not at the model.
+    strategy.mixing.init(start[:1], len(pool))
+    x, y = objective.x, objective.y
+    measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
+    strategy.check_participation(faults.share(len(pool)))
+    deadline.check(strategy, start[:1])
+    strategy = strategy.bind(objective.spec)
+    check_links(strategy, start)
+    goal = goal or Goal()
+    goal.check(classes=not y.is_floating_point(), tested=test is not None)
+    sim = Simulation(
+        objective=objective,
+        clients=pool,
+        strategy=strategy,
+        start=start,
+        rounds=rounds if strategy.rounds is None else min(rounds, strategy.rounds),
+        batch_size=batch_size or None,
+        participation=participation,
+        seed=seed,
+        runtime=runtime_of(runtime),
+        population=InProcess(_folder(spill)),
+        clock=clock or Clock(),
+        faults=faults,
+        deadline=deadline,
+        evaluate=measured,
+        train=measured.subset(x, y, pool.held, seed),
+        test=None if test is None else _test(test, pool, begun),
+        diagnostics=names_of(diagnostics),
+        goal=goal,
+        own=own,
+        buffers=options.buffers,
+        personal_steps=options.personal_steps,
+    )
+    check_buffers(sim)
+    local_steps(sim, strategy.period.init(), 0, np.arange(len(pool)))
+    return sim
+
+
+def finish(sim: Simulation, course: Course) -> Result:
+    """The result of a run that has had its last round."""
+    state, objective = course.state, sim.objective
+    params, model = consensus(sim, state), objective.evaluated
+    assign(model, params, objective.spec)
+    if sim.averaged != ():
+        assign(model, state.server.buffers, objective.layout.buffers)
+    return Result(
+        history=course.history,
+        model=model,
+        params=params,
+        client_params=client_models(sim, state),
+        server_state=state.server,
+        clients=state.clients,
+        ledger=Ledger(tuple(course.records)),
+        layout=objective.layout,
+        executor=sim.cohort.about,
+    )
+
+
+def _no_strategy(given: Any) -> str:
+    if callable(given) and hasattr(given, "__name__"):
+        return (
+            f"strategy is the function {given.__name__}, which has not been called yet; write"
+            f" {given.__name__}(...), for example with lr=0.1"
+        )
+    name = given if isinstance(given, str) and given.isidentifier() else "local_sgd"
+    return (
+        f"strategy must be what a function of `strategies` returns, got {given!r}; write"
+        f" strategies.{name}(lr=0.1) after import strategies"
+    )
+
+
+def _folder(spill: str | None) -> str | None:
+    """The folder, which may not be there yet; absolute, as a resumed run changes its own."""
+    if spill is None:
+        return None
+    Path(spill).mkdir(parents=True, exist_ok=True)
+    return str(Path(spill).absolute())
+
+
+def _test(given: Any, pool: Clients, begun: Start) -> Examples:
+    pair, (x, y) = examples(given, "test", pool.pixels), (begun.objective.x, begun.objective.y)
+    inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
+    check_alike([(x, y), (inputs, targets)], ["clients", "test"])
+    check_test(begun, inputs, targets)
+    return Examples(inputs, targets)
+
+
+def _check(
+    strategy: Any, rounds: int, batch_size: int | None, participation: float, seed: int
+) -> None:
+    if not isinstance(strategy, Strategy):
+        raise ValueError(_no_strategy(strategy))
+    check_whole("rounds", rounds, 1)
+    if batch_size is not None:
+        check_whole("batch_size", batch_size, 0, "; 0 takes the full batch")
+    check_whole("seed", seed)
+    check_participation(participation)
+    strategy.check_participation(participation)

@@ -1,0 +1,107 @@
+"""What a finished run leaves in its folder: model, ledger, curves, and at last its summary."""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fedlocal.api import Result
+from fedlocal.cli.origin import Origin, code_sha256
+from fedlocal.config.build import Job
+from fedlocal.report.curves import draw
+from fedlocal.report.groups import groups_of
+from fedlocal.report.runs import FinishedRun
+from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.fingerprint import params_sha256
+from fedlocal.rounds.ledger_file import save_ledger
+from fedlocal.rounds.retimed import clock_decided
+from partitions.statistics import credit
+from partitions.storage import digest
+
+log = logging.getLogger(__name__)
+
+SUMMARY = "summary.json"
+
+
+def write_outcome(
+    job: Job, result: Result, origin: Origin, about: dict[str, Any], folder: Path
+) -> dict[str, Any]:
+    """Write the files and return the summary.
+
+    The summary comes last and in one step: a folder that has one holds a finished run.
+    """
+    _save(result.model.state_dict(), folder / "model.safetensors")
+    # Not by the engine: a deployed run may have been told of none.
+    if isinstance(result.clients, ClientTable) and job.simulation.has_personal:
+        _save(result.personal_tensors(), folder / "personal.safetensors")
+    save_ledger(result.ledger, folder / "ledger.npz")
+    summary = _finite(_summary(job, result, origin)) | about
+    run = FinishedRun(folder, summary["name"], result.history, summary)
+    draw(groups_of([run]), folder / "curves.png")
+    draft = folder / f"{SUMMARY}.{os.getpid()}"
+    draft.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    draft.replace(folder / SUMMARY)
+    return summary
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors by name, tied ones under each of theirs, and complex128 as complex64."""
+    kept, places = dict[str, Tensor](), set[int]()
+    for name, tensor in tensors.items():
+        values = tensor.detach()
+        if values.dtype == torch.complex128:
+            # The format has no complex128.
+            values = values.to(torch.complex64)
+            if not torch.equal(values.to(tensor), tensor):
+                log.warning("%s: %s is complex128 and is saved as complex64", path.name, name)
+        # The format has no two names for one place in memory.
+        kept[name] = values.clone() if values.data_ptr() in places else values.contiguous()
+        places.add(values.data_ptr())
+    save_file(kept, path)
+
+
+def last(history: list[Row], key: str) -> Any:
+    """The last defined value of a column, None if there is none."""
+    return next((row[key] for row in reversed(history) if row[key] is not None), None)
+
+
+def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
+    return {
+        **_final(result.history),
+        **job.simulation.goal.summary(result.history),
+        "seed": job.simulation.seed,
+        "num_parameters": len(result.params),
+        "params_sha256": params_sha256(result.params),
+        "partition_sha256": digest(job.partition),
+        # Not zero only where examples are held by several clients; weights count each once.
+        "redundant_examples": job.copies,
+        # Why the run's seconds cannot be had again under another clock; "" if they can.
+        "clock_decided": clock_decided(job.simulation),
+        "client_weights": np.round(credit(job.partition), 6).tolist(),
+        "device": str(result.params.device),
+        "executor": result.executor,
+        "code_sha256": code_sha256(origin),
+        "versions": origin.versions,
+    }
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with null for what JSON has no number for: a run that diverged."""
+    lost = [
+        key for key, value in values.items() if isinstance(value, float) and not isfinite(value)
+    ]
+    return values | dict.fromkeys(lost) | {"diverged": bool(lost)}
+
+
+def _final(history: list[Row]) -> Row:
+    """The last row; what was not evaluated in it, from the last row in which it was."""
+    return {key: last(history, key) for key in history[-1]}

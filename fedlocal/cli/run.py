@@ -1,0 +1,132 @@
+"""One run in its folder, from the first round or from where an earlier process left it."""
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedlocal.api import finish
+from fedlocal.cli.interrupt import Interrupted
+from fedlocal.cli.origin import Origin, check_same, load_origin, origin_of, save_origin
+from fedlocal.cli.outcome import SUMMARY, write_outcome
+from fedlocal.config.build import Job
+from fedlocal.config.compose import named
+from fedlocal.config.headline import headline
+from fedlocal.config.refusal import ConfigError
+from fedlocal.report.progress import Progress
+from fedlocal.report.runs import read_rows
+from fedlocal.report.tracking import CsvTracker, Guarded
+from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.progress import Course, outset, over, run
+from partitions.storage import save_npz
+
+CHECKPOINT = "checkpoint"
+
+
+class Sink(Protocol):
+    """Takes finished rounds."""
+
+    def log(self, row: Row) -> None:
+        """One of them."""
+        ...
+
+
+def run_job(
+    job: Job, folder: Path, about: dict[str, Any], sweep: str | None, held: Sequence[int] = ()
+) -> list[Row]:
+    """Run the job and fill its folder; the rows of its metrics.
+
+    A folder in which this run is finished is left as it is; one with a checkpoint of it goes on
+    from there, to the same bits as a run that was never stopped.
+
+    Args:
+        job: What to run; its trackers get every new row and the summary, besides the files.
+        folder: Exists; gets origin.json, metrics.csv, partition.npz, ledger.npz,
+            model.safetensors, curves.png and summary.json.
+        about: Goes into the summary as it is: name, overrides, choices, config.
+        sweep: Name of the sweep that the job belongs to, if any.
+        held: Signals that came; the run ends after the round in which it finds one.
+
+    Raises:
+        ConfigError: The folder holds another run.
+        Interrupted: A signal came; the run has a checkpoint or is finished.
+    """
+    origin = origin_of(about["overrides"], about["config"])
+    course = left_in(folder, job, origin)
+    if course is None:
+        return read_rows(folder)
+    if sweep is None:
+        print(headline(job, about["choices"]), flush=True)
+    save_origin(folder, origin)
+    save_npz(folder / "partition.npz", job.partition, job.labels)
+    resumed, tracker = len(course.history), Guarded(job.trackers)
+    tracker.start(folder, named(about), about["name"], sweep, resumed)
+    try:
+        course = _run(job, tracker, folder, about["name"], course, held)
+        result = finish(job.simulation, course)
+        summary = write_outcome(job, result, origin, about, folder)
+    except BaseException:
+        tracker.finish(None)
+        raise
+    tracker.finish(summary)
+    if not job.checkpoint.keep:
+        shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    if held:
+        # It came after the last round, and a sweep must not go on.
+        raise Interrupted("after its last round", folder, held[0])
+    return course.history
+
+
+def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
+    """Where to go on in this folder; None if nothing is left to do.
+
+    Raises:
+        ConfigError: It holds another run, or a finished one that cannot be made longer.
+    """
+    finished = (folder / SUMMARY).exists()
+    saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
+    if not finished and saved is None:
+        return outset(job.simulation)
+    check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
+    rows = read_rows(folder) if finished else []
+    # By the rows: a kept checkpoint may be older than the last round.
+    if finished and over(job.simulation, rows):
+        return None
+    if saved is None:
+        raise ConfigError(
+            f"{folder} holds this run, finished after {len(rows)} rounds, and no checkpoint to go"
+            " on from; checkpoint.keep=true would have kept it"
+        )
+    if saved.digest != run_digest(job.simulation):
+        raise ConfigError(
+            f"{folder} holds another run: settings and code are the same, but not the model that"
+            " they make; a file that they name has changed"
+        )
+    return saved.course
+
+
+def _run(
+    job: Job, tracker: Sink, folder: Path, name: str, course: Course, held: Sequence[int]
+) -> Course:
+    sim, digest = job.simulation, run_digest(job.simulation)
+    with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
+
+        def after_round(course: Course) -> None:
+            done = course.state.round_index
+            # Told before it is saved: killed in between, a round is told twice and not never.
+            _log((table, tracker, progress), course.history[-1])
+            if held or job.checkpoint.due(done):
+                save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, course))
+            if held:
+                raise Interrupted(f"after round {done} of {sim.rounds}", folder, held[0])
+
+        for row in course.history:
+            _log((table, progress), row)
+        return run(sim, course, after_round)
+
+
+def _log(sinks: Iterable[Sink], row: Row) -> None:
+    for sink in sinks:
+        sink.log(row)

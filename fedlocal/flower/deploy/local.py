@@ -1,0 +1,253 @@
+"""A whole deployment on this machine's loopback, for tests and demonstrations."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from fedlocal.flower.deploy import folders, processes, programs, runs
+from fedlocal.flower.deploy.about import ask
+from fedlocal.flower.deploy.logs import latest_log, pause, start_logged, whole_log
+from fedlocal.flower.deploy.processes import Program, Running, kill, new_mark
+from fedlocal.flower.deploy.settings import Value, address, load_node
+
+# A busy machine of two cores takes some 20 s, and a node that was killed is let in after 60 s.
+PATIENCE_SECONDS = 150.0
+_HOST = "127.0.0.1"
+_LET_IN = re.compile(r"SuperNode ID: (\d+)")
+
+
+class LocalDeployment:
+    """A SuperLink and SuperNodes from the start of `with` to its end, however it ends.
+
+    The same folder may be used again later; the SuperLink then remembers.
+
+    Attributes:
+        connection: The name for `flwr run APP NAME`.
+        home: The $FLWR_HOME that has this connection.
+        folder: Holds what `fedlocal-deploy init` makes, and logs.
+        mark: Borne by every process of the deployment; see `processes.marked`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        supernodes: int = 2,
+        node_configs: Sequence[Mapping[str, Value]] = (),
+        insecure: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe a deployment; `with` starts it.
+
+        Args:
+            folder: Is made.
+            supernodes: How many.
+            node_configs: Of each node, beside partition-id and num-partitions; empty for none.
+            insecure: Neither encryption nor authentication.
+            environment: Set for every process beside what this one has.
+
+        Raises:
+            ValueError: Another number of configurations than of nodes.
+        """
+        if node_configs and len(node_configs) != supernodes:
+            raise ValueError(f"{supernodes} nodes, but {len(node_configs)} configurations of nodes")
+        self.folder = folder.absolute()
+        self.connection = programs.CONNECTION
+        self.home = programs.home_of(self.folder / folders.SUPERLINK)
+        self._state = self.folder / folders.SUPERLINK / programs.STATE
+        self._insecure = insecure
+        self._environment = dict(environment or {})
+        self._node_configs = list(node_configs) or [{}] * supernodes
+        self.mark = new_mark()
+        self._port = 0
+        self._superlink: Running | None = None
+        self._nodes: dict[int, Running] = {}
+        self._node_ids: dict[int, int] = {}
+
+    @property
+    def address(self) -> str:
+        """Where the SuperLink listens, HOST:PORT."""
+        return address(_HOST, self._port)
+
+    def __enter__(self) -> Self:
+        """Start everything; return when every node has been let in.
+
+        Raises:
+            RuntimeError: Something does not start; the message has its log.
+        """
+        number = len(self._node_configs)
+        if not (self.folder / folders.CA).exists():
+            folders.create_deployment(self.folder, [_HOST], number, port=8000, days=30)
+        if self._state.exists():
+            self.expire_node()
+        # However this process ends, its end of the pipe is closed, and the watchdog cleans up,
+        # unless what ends this process reaches it too.
+        self._watchdog = subprocess.Popen(
+            [sys.executable, "-P", processes.__file__, self.mark],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            self.start_superlink()
+            for index in range(number):
+                self._launch_node(index)
+            for index in range(number):
+                self._await_node(index)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def start_superlink(self) -> None:
+        """Start the SuperLink; after `stop_superlink` with the same state and port.
+
+        Raises:
+            RuntimeError: It ends, or does not come to know its nodes.
+        """
+        folder, old_port = self.folder / folders.SUPERLINK, self._port
+        # Another program may take a port between its being found free and its being used.
+        for _ in range(3):
+            self._port = old_port or programs.free_port()
+            programs.write_connection(folder, self._port, _HOST, insecure=self._insecure)
+            program = programs.superlink_program(folder, self._port, _HOST, insecure=self._insecure)
+            self._superlink = self._start(program, "superlink")
+            if self._is_up(self._superlink):
+                return self._revive_nodes()
+            self.stop_superlink()
+        raise RuntimeError(f"superlink ended:\n{latest_log(self.folder, 'superlink')}")
+
+    def stop_superlink(self) -> None:
+        """Kill the SuperLink at once, with the ServerApp that may run."""
+        if self._superlink is not None:
+            kill(self._superlink)
+            self._superlink = None
+
+    def start_node(self, index: int) -> None:
+        """Start a node; return when it has been let in.
+
+        That takes a minute after `stop_node`: so long the SuperLink believes that the node is
+        there, and refuses a second one with its key. `expire_node` shortens it.
+
+        Raises:
+            RuntimeError: It is not let in.
+        """
+        self._launch_node(index)
+        self._await_node(index)
+
+    def stop_node(self, index: int) -> None:
+        """Kill a node at once, with the ClientApp that may run."""
+        kill(self._nodes.pop(index))
+
+    def expire_node(self, index: int | None = None) -> None:
+        """Let the SuperLink see now that a node is gone, instead of within a minute; None: all."""
+        gone = "UPDATE node SET online_until = 1"
+        values: tuple[int, ...] = ()
+        if index is not None:
+            gone += " WHERE node_id = ?"
+            values = (int.from_bytes(self._node_ids[index].to_bytes(8), signed=True),)
+        state = sqlite3.connect(self._state, timeout=30)
+        try:
+            with state:
+                state.execute(gone, values)
+        finally:
+            state.close()
+
+    def run(self, app: Path, run_config: Mapping[str, Value] | None = None) -> Iterator[str]:
+        """Start a run of the app in a folder; yield what its ServerApp prints, as it comes.
+
+        Raises:
+            RuntimeError: The run did not end well; the message has its last lines.
+        """
+        return runs.follow(self.home, self.mark, app, run_config)
+
+    def flwr(self, *arguments: str) -> str:
+        """What `flwr ARGUMENTS` prints; RuntimeError if it fails."""
+        return runs.call(self.home, self.mark, *arguments)
+
+    def statuses(self) -> list[str]:
+        """What became of the runs, the latest first; finished:completed or something else."""
+        return runs.statuses(self.home, self.mark)
+
+    def logs(self, index: int | None = None) -> str:
+        """What a node wrote, over all its starts; None for the SuperLink."""
+        return whole_log(self.folder, "superlink" if index is None else f"node-{index}")
+
+    def _is_up(self, superlink: Running) -> bool:
+        """Wait until the SuperLink answers and knows its nodes; False if it ends instead."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        keys = folders.public_keys(self.folder / folders.SUPERLINK)
+        program = programs.register_program(self.folder / folders.SUPERLINK, keys)
+        helper = None if self._insecure else self._start(program, "register")
+        try:
+            while superlink.process.poll() is None:
+                if self._answers() if helper is None else helper.process.poll() == 0:
+                    return True
+                refused = helper is not None and helper.process.poll()
+                pause(0.0 if refused else end, self.folder, "register" if helper else "superlink")
+            return False
+        finally:
+            if helper is not None:
+                kill(helper)
+
+    def _revive_nodes(self) -> None:
+        """Start the nodes that a SuperLink took down with it, as a service would."""
+        for index, node in list(self._nodes.items()):
+            if node.process.poll() is not None:
+                self.stop_node(index)
+                self.expire_node(index)
+                self.start_node(index)
+
+    def _answers(self) -> bool:
+        ca = None if self._insecure else self.folder / folders.CA
+        try:
+            return bool(ask(_HOST, self._port, ca))
+        except (OSError, ValueError):
+            return False
+
+    def _launch_node(self, index: int) -> None:
+        folder = self.folder / folders.NODES / str(index)
+        settings = load_node(folder)
+        config = {**settings.node_config, **self._node_configs[index]}
+        settings = replace(settings, superlink=self.address, node_config=config)
+        program = programs.supernode_program(
+            folder, settings, programs.free_port(), insecure=self._insecure
+        )
+        self._nodes[index] = self._start(program, f"node-{index}")
+
+    def _await_node(self, index: int) -> None:
+        """Return when a node has been let in; start it again while it is not."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not (found := _LET_IN.search(latest_log(self.folder, f"node-{index}"))):
+            if self._nodes[index].process.poll() is not None:
+                self.stop_node(index)
+                pause(end, self.folder, f"node-{index}", 1.0)
+                self._launch_node(index)
+            pause(end, self.folder, f"node-{index}")
+        self._node_ids[index] = int(found[1])
+
+    def _start(self, program: Program, name: str) -> Running:
+        variables = {**program.environment, **self._environment}
+        program = replace(program, environment=variables)
+        return start_logged(self.folder, name, program, new_mark(self.mark))
+
+    def _end(self) -> None:
+        for running in (*self._nodes.values(), self._superlink):
+            if running is not None:
+                kill(running)
+        self._nodes, self._superlink = {}, None
+        # Runs that are still followed, and whatever else may bear the mark.
+        self._watchdog.communicate()

@@ -1,0 +1,81 @@
+"""Starting runs and asking about them, through the command flwr."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fedlocal.flower.deploy.processes import Program, kill, new_mark, start
+from fedlocal.flower.deploy.programs import CONNECTION, config_text, environment, flower
+from fedlocal.flower.deploy.settings import Value
+
+GOOD_END = "finished:completed"
+
+
+def call(home: Path, mark: str, *arguments: str) -> str:
+    """What `flwr ARGUMENTS` prints.
+
+    Args:
+        home: The $FLWR_HOME with the connection.
+        mark: Ending what bears it ends this too.
+        arguments: Of flwr.
+
+    Raises:
+        RuntimeError: It fails.
+    """
+    lines: list[str] = []
+    try:
+        lines.extend(_lines(home, mark, *arguments))
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n" + "\n".join(lines)) from error
+    return "\n".join(lines)
+
+
+def statuses(home: Path, mark: str) -> list[str]:
+    """What became of the runs, the latest first; `GOOD_END` or something else."""
+    text = call(home, mark, "list", CONNECTION, "--format", "json")
+    return [run["status"] for run in json.loads(text[text.index("{") :])["runs"]]
+
+
+def follow(
+    home: Path, mark: str, app: Path, run_config: Mapping[str, Value] | None
+) -> Iterator[str]:
+    """Start a run of an app; yield what its ServerApp prints, line by line, as it comes.
+
+    Args:
+        home: As in `call`.
+        mark: As in `call`.
+        app: The folder with the app's pyproject.toml.
+        run_config: Goes before [tool.flwr.app.config] there.
+
+    Raises:
+        RuntimeError: The run did not end well; the message has its last lines.
+    """
+    flags = ["--run-config", config_text(run_config)] if run_config else []
+    last: list[str] = []
+    try:
+        for line in _lines(home, mark, "run", str(app.absolute()), CONNECTION, "--stream", *flags):
+            last = [*last[-40:], line]
+            yield line
+        status = statuses(home, mark)[0]
+    except RuntimeError as error:
+        raise RuntimeError(f"{error}\n" + "\n".join(last)) from error
+    if status != GOOD_END:
+        raise RuntimeError(f"the run is {status}:\n" + "\n".join(last))
+
+
+def _lines(home: Path, mark: str, *arguments: str) -> Iterator[str]:
+    variables = environment(home) | {"PYTHONUNBUFFERED": "1"}
+    program = Program([flower("flwr"), *arguments], variables)
+    running = start(program, new_mark(mark), subprocess.PIPE, cwd=home)
+    output = running.process.stdout
+    assert output is not None
+    try:
+        for line in output:
+            yield line.decode(errors="replace").rstrip()
+        code = running.process.wait()
+    finally:
+        kill(running)
+        output.close()
+    if code:
+        raise RuntimeError(f"flwr {arguments[0]} failed with exit code {code}")

@@ -1,0 +1,293 @@
+"""One client's round. Written for one client; the vmapped runtime runs it for many at once."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.objective.gradients import NO_PARTS, Batch, Gradients, Own, StepGradient
+from fedlocal.slots import InnerOptimiser, View
+from fedlocal.slots.strategy import Strategy
+from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.trees import Tree, select, take
+
+
+class OwnState(NamedTuple):
+    """The parts of a model that stay with their client; every field is () where there are none.
+
+    personal: Personal parameters, [Q]. inner: The inner optimiser's state of them. buffers: Buffers
+    that `forward` changes, [B].
+    """
+
+    personal: Tree = ()
+    inner: Tree = ()
+    buffers: Tree = ()
+
+    @property
+    def parts(self) -> Own:
+        """As parts of the model."""
+        return Own(self.personal, self.buffers)
+
+
+class ClientState(NamedTuple):
+    """The state of one client between rounds, one field per slot that keeps anything."""
+
+    inner: Tree
+    correction: Tree
+    uplink: Tree
+    mixing: Tree
+    own: OwnState = OwnState()
+
+
+class Inbox(NamedTuple):
+    """The server's broadcast: the anchor (or this client's row) [P], and the controls.
+
+    buffers: Averaged buffers of the model, [B]; () where none are averaged.
+    """
+
+    model: Tensor
+    inner: Tree
+    correction: Tree
+    buffers: Tree = ()
+
+
+class Work(NamedTuple):
+    """What a client does in a round: everything random or scheduled, decided beforehand.
+
+    indices: Examples of each local step, [H, B].
+    mask: Which of the B are real where clients are padded to one B, [B]; () when all are.
+    active: Which of the H steps are real where clients are padded to one H, [H]; () when all are.
+    rates: Step sizes, [H].
+    noise: The compressor's uniforms, [n].
+    everything: All of the client's examples, where the correction reads them; else ().
+    draws: What the augmentation does to each example of each step, [H, B, n]; () without one.
+    keys: Of the model's random numbers in each step, [H]; () where it draws none.
+    shared: Which steps train the shared parameters, [H]; the others train the personal ones. ()
+        when every step trains both.
+    """
+
+    indices: Tensor
+    mask: Tree
+    active: Tree
+    rates: Tensor
+    noise: Tensor
+    everything: Tree = ()
+    draws: Tree = ()
+    keys: Tree = ()
+    shared: Tree = ()
+
+
+class Upload(NamedTuple):
+    """A client's message: the encoded model, the slots' reports, and its mean loss [].
+
+    buffers: The model's buffers after the round, [B]; () where none are averaged.
+    """
+
+    message: Tree
+    inner: Tree
+    correction: Tree
+    loss: Tensor
+    buffers: Tree = ()
+
+
+class Begun(NamedTuple):
+    """What local steps look at and leave as it is: where they start, and two pieces' states."""
+
+    start: Tensor
+    belief: Tensor
+    correction: Tree
+
+
+class Local(NamedTuple):
+    """What changes from one local step to the next."""
+
+    x: Tensor
+    inner: Tree
+    loss_sum: Tensor
+    step_sum: Tensor
+    own: OwnState = OwnState()
+
+
+@dataclass(frozen=True, eq=False)
+class Client:
+    """A client's round: its begin, H steps, and its end. Shapes are those of one client.
+
+    Attributes:
+        strategy: Bound to the model's layers.
+        gradients: Gradient functions of the objective.
+        personal: Layout of the personal parameters; None if the model has none.
+        personal_steps: First steps of a round that train the personal parameters alone; the steps
+            after them train the shared ones alone. 0 trains both in every step.
+    """
+
+    strategy: Strategy
+    gradients: Gradients
+    personal: ParamSpec | None = None
+    personal_steps: int = 0
+
+    def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
+        """Pull, take H local steps, encode what the server does not know yet."""
+        begun, local = self.begin(state, inbox, work)
+        for h in range(work.indices.shape[0]):
+            local = self.step(local, begun, batch(work, h), inbox.correction, work.rates[h])
+        return self.end(state, begun, local, inbox.correction, work)
+
+    def begin(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
+        """Pull, and get ready for the local steps."""
+        strategy = self.strategy
+        start, belief = strategy.mixing.begin(state.mixing, inbox.model)
+        own = self._begin_own(state.own, inbox, start)
+        full = full_gradient(self.gradients, start, own.parts, work.everything)
+        correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
+        zero = start.new_zeros(())
+        local = Local(start, strategy.inner.begin(state.inner, inbox.inner), zero, zero, own)
+        return Begun(start, belief, correction), local
+
+    def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
+        """One local step with the step size `lr` []; `control` is the correction's broadcast."""
+
+        def gradient(point: Tensor) -> Tensor:
+            # The same pictures and masks wherever the point is.
+            return self.gradients.step(point, local.own.parts, batch).shared
+
+        view = View(begun.start, control, gradient)
+        grad = self.gradients.step(local.x, local.own.parts, batch)
+        direction = self.strategy.correction.correct(grad.shared, local.x, begun.correction, view)
+        x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
+        own = self._step_own(local.own, grad, lr)
+        after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
+        if batch.shared != ():
+            after = _one_part(batch.shared, local, after)
+        # A client that is done waits for the others of its batch with nothing changing.
+        return after if batch.active == () else select(batch.active, after, local)
+
+    def end(
+        self, state: ClientState, begun: Begun, local: Local, control: Tree, work: Work
+    ) -> tuple[ClientState, Upload]:
+        """Encode what the server does not know yet, and keep what the next round needs."""
+        strategy, noise, (start, belief, correction) = self.strategy, work.noise, begun
+        steps, first = _steps(work, start), self.personal_steps
+        link = strategy.uplink.observe(state.uplink, steps - first, local.step_sum)
+        vector = strategy.mixing.told(start, local.x) - belief
+        message, uplink = strategy.uplink.encode(vector, link, noise)
+        belief = belief + strategy.uplink.decode(message, noise, vector.shape[0])
+        effective = strategy.inner.effective(work.rates[first:])
+        reach = _reach(effective, take(work.active, slice(first, None)))
+        ended, report = strategy.correction.end(correction, start, belief, reach, control)
+
+        memory = strategy.mixing.end(state.mixing, local.x, belief)
+        # Buffers travel if the server averages them, and else are kept.
+        kept = state.own.buffers != ()
+        upload = Upload(
+            message=message,
+            inner=strategy.inner.report(local.inner),
+            correction=report,
+            loss=local.loss_sum / steps,
+            buffers=() if kept else local.own.buffers,
+        )
+        own = local.own if kept else local.own._replace(buffers=())
+        return ClientState(local.inner, ended, uplink, memory, own), upload
+
+    def parts(self, state: ClientState, inbox: Inbox) -> Own:
+        """The other parts of the client's model at the start of a round."""
+        own = state.own.parts
+        return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
+
+    def _begin_own(self, own: OwnState, inbox: Inbox, start: Tensor) -> OwnState:
+        """The client's own parts as a round begins."""
+        inner = self.strategy.inner
+        # Averaged buffers of the optimiser have no counterpart for personal parameters.
+        if self.personal is not None and inner.control(start) == ():
+            own = own._replace(inner=inner.begin(own.inner, ()))
+        return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
+
+    def _step_own(self, own: OwnState, grad: StepGradient, lr: Tensor) -> OwnState:
+        """The same step for personal parameters, without a correction; and the new buffers."""
+        if self.personal is None:
+            return own._replace(buffers=grad.buffers)
+        inner: InnerOptimiser = self.strategy.inner.bind(self.personal)
+        personal, state = inner.step(own.personal, grad.personal, own.inner, lr)
+        return OwnState(personal, state, grad.buffers)
+
+
+def init_client(
+    strategy: Strategy, x: Tensor, own: Own = NO_PARTS, kept: bool = False
+) -> ClientState:
+    """State of a client that has not taken part yet.
+
+    Args:
+        strategy: Its slots say what a client keeps.
+        x: The initial shared parameters, [P].
+        own: The initial personal parameters and buffers.
+        kept: Whether the buffers stay with the client.
+    """
+    return ClientState(
+        inner=strategy.inner.init(x),
+        correction=strategy.correction.init(x),
+        uplink=strategy.uplink.init(x),
+        mixing=strategy.mixing.memory(x),
+        own=_init_own(strategy, own, kept),
+    )
+
+
+def _init_own(strategy: Strategy, own: Own, kept: bool) -> OwnState:
+    inner = () if own.personal == () else strategy.inner.init(own.personal)
+    return OwnState(own.personal, inner, own.buffers if kept else ())
+
+
+def batch(work: Work, h: int) -> Batch:
+    """The work of step h."""
+    rest = take((work.active, work.draws, work.keys, work.shared), h)
+    return Batch(work.indices[h], work.mask, *rest)
+
+
+def _one_part(shared: Tensor, before: Local, after: Local) -> Local:
+    """A step that moves the shared parameters if `shared` [], else the personal ones."""
+    still = before.own._replace(buffers=after.own.buffers)
+    return select(
+        shared,
+        after._replace(own=still),
+        before._replace(loss_sum=after.loss_sum, own=after.own),
+    )
+
+
+def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -> Tree:
+    """Gradient at x over all of a client's examples, [P]; () where they are not given."""
+    if everything == ():
+        return ()
+    indices, real, key = everything
+
+    def at(part: int) -> Tensor:
+        keyed = key if key == () else key + part
+        mask = real if real == () else real[part]
+        return gradients.plain(x, own, Batch(indices[part], mask, key=keyed)).shared
+
+    if real == ():
+        # One part, or all of one length: the parts' mean.
+        return sum((at(part) for part in range(1, len(indices))), at(0)) / len(indices)
+    counts = real.sum(1).to(x.dtype)
+    total = torch.zeros_like(x)
+    for part in range(len(counts)):
+        # A part that is all padding has no mean.
+        total = total + torch.where(counts[part] > 0, counts[part] * at(part), 0.0)
+    return total / counts.sum()
+
+
+def _reach(effective: Tensor, active: Tree) -> Tensor:
+    """The sum of a client's effective step sizes, [], added up in the order of the steps."""
+    taken = effective if active == () else torch.where(active, effective, 0.0)
+    return torch.cumsum(taken, 0)[-1]
+
+
+def _steps(work: Work, like: Tensor) -> Tensor:
+    """How many local steps this client takes, []."""
+    if work.active == ():
+        return like.new_tensor(work.indices.shape[0])
+    return work.active.sum().to(like.dtype)
+
+
+def broadcast_rows(anchor: Tensor, clients: Tensor) -> Tensor:
+    """The anchor row of each client, [S, P], from [1, P] (shared) or [K, P] (own rows)."""
+    shared = anchor.shape[0] == 1
+    return anchor.expand(len(clients), -1) if shared else torch.index_select(anchor, 0, clients)

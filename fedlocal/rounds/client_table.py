@@ -1,0 +1,186 @@
+"""The states of a large population, of which each round changes a few.
+
+What a round leaves behind is kept as it came, as a block of rows; a table says in which row of
+which block each client's newest state is. So a round costs what its cohort costs, memory grows with
+the clients that have taken part, and older tables stay as they were.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.vectors.trees import Tree, concatenate, leaves, tree_map
+
+IntArray = NDArray[np.int64]
+
+# Clients that come one at a time would leave a block each, and spilled, a file each.
+MOST_BLOCKS = 1000
+
+
+class Block(NamedTuple):
+    """Rows that were put together.
+
+    states: Every tensor [size, ...]. spilled: Whether they are mapped from a file, hence on the
+    CPU whatever the run's device.
+    """
+
+    states: Tree
+    size: int
+    spilled: bool
+
+
+@dataclass(frozen=True, eq=False)
+class ClientTable:
+    """The newest state of each of K clients.
+
+    Attributes:
+        fresh: State of a client that has not taken part yet, every tensor [...]; its device is
+            that of all states that are handed out.
+        blocks: What rounds left behind.
+        block: Which of the blocks holds each client's state, [K]; -1 for none.
+        row: In which of its rows, [K]; 0 for none.
+    """
+
+    fresh: Tree
+    blocks: tuple[Block, ...]
+    block: IntArray
+    row: IntArray
+
+    @classmethod
+    def of(cls, fresh: Tree, num_clients: int) -> "ClientTable":
+        """The table before anybody has taken part."""
+        zeros = np.zeros(num_clients, dtype=np.int64)
+        return cls(fresh, (), zeros - 1, zeros)
+
+    def __len__(self) -> int:
+        """K, the number of clients."""
+        return len(self.block)
+
+    @property
+    def rows_held(self) -> int:
+        """Rows that are stored: at most twice as many as clients have taken part."""
+        return sum(block.size for block in self.blocks)
+
+    def take(self, ids: IntArray) -> Tree:
+        """The states of these clients, every tensor [S, ...]. Read only: they may be the table's.
+
+        >>> table = ClientTable.of(torch.zeros(2), num_clients=1000)
+        >>> table = table.put(np.array([7, 9]), torch.ones(2, 2))
+        >>> table.take(np.array([9, 8])).tolist(), table.rows_held
+        ([[1.0, 1.0], [0.0, 0.0]], 2)
+        """
+        block, row = self.block[ids], self.row[ids]
+        used, which = np.unique(block, return_inverse=True)
+        sources = [self._source(number) for number in used]
+        if _is_whole(sources, row):
+            return self._handed_out(sources[0].states)
+        picked = list(zip(which.tolist(), row.tolist(), strict=True))
+        spilled = any(source.spilled for source in sources)
+
+        def gathered(*parts: Tensor) -> Tensor:
+            rows = [parts[number][at] for number, at in picked]
+            return torch.stack([one.cpu() for one in rows] if spilled else rows)
+
+        states = tree_map(gathered, *[source.states for source in sources])
+        return self._handed_out(states)
+
+    def everyone(self) -> Tree:
+        """The states of all clients, every tensor [K, ...]."""
+        return self.take(np.arange(len(self)))
+
+    def put(self, ids: IntArray, states: Tree, spill: str | None = None) -> "ClientTable":
+        """A table with new states of these clients.
+
+        Args:
+            ids: All different, [S].
+            states: Every tensor [S, ...]; from now on the table's.
+            spill: Folder for the rows; None leaves them in memory.
+        """
+        if len(ids) == 0 or next(leaves(self.fresh), None) is None:
+            return self
+        new = len(self.blocks)
+        block, row = self.block.copy(), self.row.copy()
+        block[ids], row[ids] = new, np.arange(len(ids))
+        sizes = np.array([*(old.size for old in self.blocks), len(ids)])
+        # Without the last place, which is that of those who are in no block.
+        live = np.bincount(block % (new + 2), minlength=new + 2)[: new + 1]
+        given_up = np.append(_given_up(sizes, live), False)
+        moved = np.flatnonzero(given_up[block])
+        if len(moved):
+            states = concatenate([states, self.take(moved)])
+            block[moved], row[moved] = new, len(ids) + np.arange(len(moved))
+        size = len(ids) + len(moved)
+        blocks = (*self.blocks, _stored(states, size, spill))
+        kept = np.flatnonzero(~given_up[:-1])
+        place = np.full(new + 2, -1)
+        place[kept] = np.arange(len(kept))
+        return replace(self, blocks=tuple(blocks[i] for i in kept), block=place[block], row=row)
+
+    def to(self, device: torch.device) -> "ClientTable":
+        """A copy on this device; what is spilled stays where it is."""
+
+        def copied(tree: Tree) -> Tree:
+            return tree_map(lambda t: t.to(device, copy=True), tree)
+
+        blocks = tuple(
+            block if block.spilled else block._replace(states=copied(block.states))
+            for block in self.blocks
+        )
+        return replace(self, fresh=copied(self.fresh), blocks=blocks)
+
+    def _source(self, number: int) -> Block:
+        if number >= 0:
+            return self.blocks[number]
+        return Block(tree_map(lambda t: t.unsqueeze(0), self.fresh), 1, spilled=False)
+
+    def _handed_out(self, states: Tree) -> Tree:
+        return tree_map(lambda t, like: t.to(like.device), states, self.fresh)
+
+
+def _is_whole(sources: list[Block], row: IntArray) -> bool:
+    """Whether these rows are all of one block's, in order: then nothing need be copied."""
+    return len(sources) == 1 and np.array_equal(row, np.arange(sources[0].size))
+
+
+def _given_up(sizes: IntArray, live: IntArray) -> NDArray[np.bool_]:
+    """Which blocks to give up, [B], after moving what is alive in them to the last one.
+
+    Those without a live row; the emptiest, as long as more than half of all rows are dead; and of
+    too many blocks the smaller half, so that it takes a while until there are too many again.
+    """
+    gone = live == 0
+    emptiest = np.argsort(live / sizes, kind="stable")
+    # What is stored if one more of them is given up, and one more.
+    stored = sizes.sum() - np.cumsum((sizes - live)[emptiest])
+    if sizes.sum() > 2 * live.sum():
+        gone[emptiest[: 1 + np.count_nonzero(stored > 2 * live.sum())]] = True
+    rest = np.flatnonzero(~gone)[:-1]
+    if len(rest) >= MOST_BLOCKS:
+        gone[rest[np.argsort(live[rest], kind="stable")[: len(rest) // 2]]] = True
+    return gone
+
+
+def _stored(states: Tree, size: int, spill: str | None) -> Block:
+    if spill is None:
+        return Block(states, size, spilled=False)
+    return Block(tree_map(lambda t: _in_file(t, Path(spill)), states), size, spilled=True)
+
+
+def _in_file(t: Tensor, folder: Path) -> Tensor:
+    """The tensor, mapped from a file that is there for as long as the mapping is.
+
+    The file has no name any more when this returns, so that nothing is left of it even if the
+    process is killed. It is written, not mapped and filled: a full disk is then an OSError.
+    """
+    if t.numel() == 0:
+        return t.cpu()
+    with NamedTemporaryFile(dir=folder, prefix="fedlocal-") as file:
+        t.detach().cpu().numpy().tofile(file)
+        file.flush()
+        return torch.from_file(file.name, size=t.numel(), dtype=t.dtype).view(t.shape)

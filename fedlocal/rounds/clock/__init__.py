@@ -1,0 +1,17 @@
+"""The clock: simulated seconds from the ledger's records, under a law."""
+
+from fedlocal.rounds.clock.clock import Clock, together
+from fedlocal.rounds.clock.laws import Constant, FloatArray, Law, Pareto, ShiftedExponential
+from fedlocal.rounds.clock.trace import Trace, read_trace
+
+__all__ = [
+    "Clock",
+    "Constant",
+    "FloatArray",
+    "Law",
+    "Pareto",
+    "ShiftedExponential",
+    "Trace",
+    "read_trace",
+    "together",
+]

@@ -1,0 +1,158 @@
+"""Simulated seconds of clients and rounds.
+
+A round ends when its slowest member has received the model, computed, and sent its answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlocal.data.clients import IntArray
+from fedlocal.rounds.clock.laws import Constant, FloatArray, Law, ShiftedExponential
+from fedlocal.rounds.ledger import RoundRecord
+from fedlocal.vectors.rng import Purpose, client_keys
+
+NAMED = {"constant": Constant(), "exponential": ShiftedExponential(0.0)}
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Compute time per local step, and what a message costs on a client's link.
+
+    A list in the place of a number is a value per client: client i takes entry i modulo its
+    length, so that a short list makes classes of clients, in equal shares.
+
+    Attributes:
+        law: Of compute times: an object, or the name of one that needs no numbers.
+        seconds_per_step: Mean seconds of one local step; what a `Trace` is multiplied by.
+        latency_seconds: Before the first byte of a message arrives, each way.
+        bandwidth_bytes: Bytes per second of a client's link, each way.
+        spread: Some clients are always slow: each one's steps take exp(spread z) times as long,
+            with its own standard normal z, drawn once for the run.
+
+    >>> clock = Clock(seconds_per_step=[0.01, 0.05], bandwidth_bytes=1e6)
+    >>> clock.compute_seconds(np.arange(3), np.full(3, 10), round_index=0, seed=0).round(6)
+    array([0.1, 0.5, 0.1])
+    >>> clock.travel_seconds(np.arange(2), np.array([0, 1_000_000]))
+    array([0.05, 1.05])
+    """
+
+    law: str | Law = "constant"
+    seconds_per_step: float | Sequence[float] = 0.01
+    latency_seconds: float | Sequence[float] = 0.05
+    bandwidth_bytes: float | Sequence[float] = 1.25e6
+    spread: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative times."""
+        if not isinstance(self.law, Law) and self.law not in NAMED:
+            raise ValueError(
+                f"clock.law must be {' or '.join(NAMED)}, got {self.law!r}; clock=pareto,"
+                " clock=shifted_exponential and clock=trace bring laws with numbers of their own"
+            )
+        steps, latency, bandwidth = (
+            self.seconds_per_step,
+            self.latency_seconds,
+            self.bandwidth_bytes,
+        )
+        if not (_all(steps, lambda s: s >= 0) and _all(latency, lambda s: s >= 0)):
+            raise ValueError(
+                "clock.seconds_per_step and clock.latency_seconds must be >= 0, got"
+                f" {steps} and {latency}"
+            )
+        if not _all(bandwidth, lambda b: b > 0):
+            raise ValueError(
+                f"clock.bandwidth_bytes must be positive, got {bandwidth}; inf"
+                " (.inf in a yaml file) is a link that costs nothing"
+            )
+        if not 0 <= self.spread < float("inf"):
+            raise ValueError(
+                f"clock.spread must be >= 0, got {self.spread}; 0 makes all clients equally fast"
+            )
+
+    def seconds(self, record: RoundRecord, seed: int) -> float:
+        """Length of one round in simulated seconds."""
+        least, most = record.lasts
+        slowest = self.client_seconds(record, seed).max(initial=least)
+        return float(min(slowest, most))
+
+    def client_seconds(self, record: RoundRecord, seed: int) -> FloatArray:
+        """What each member of a round takes to receive, compute and send, [S]."""
+        down = self.travel_seconds(record.clients, record.downlink_bytes)
+        up = self.travel_seconds(record.clients, record.uplink_bytes)
+        # Who does not answer is only sent to.
+        travel = down + np.where(record.uplink_bytes > 0, up, 0.0)
+        compute = self.compute_seconds(record.clients, record.steps, record.round_index, seed)
+        return together(travel, compute, record.overlapped)
+
+    def compute_seconds(
+        self, clients: IntArray, steps: IntArray, round_index: int, seed: int
+    ) -> FloatArray:
+        """What each client's local steps of a round take, [S].
+
+        Args:
+            clients: Client ids, [S].
+            steps: Local steps of each, [S].
+            round_index: Of the round, or of the client's own exchange.
+            seed: The run's.
+        """
+        return self._means(clients, seed) * self._law.totals(steps, clients, round_index, seed)
+
+    def steps_within(
+        self, seconds: FloatArray, clients: IntArray, most: IntArray, round_index: int, seed: int
+    ) -> IntArray:
+        """How many of its `most` [S] steps each client has done after `seconds` [S]."""
+        times = self._steps(clients, most, round_index, seed)
+        means = self._means(clients, seed)
+        # The small allowance keeps ten steps of 0.01 within 0.1.
+        done = [
+            np.searchsorted(mean * each.cumsum(), limit * (1 + 1e-9), side="right")
+            for each, mean, limit in zip(times, means, seconds, strict=True)
+        ]
+        return np.array(done, dtype=np.int64)
+
+    def travel_seconds(self, clients: IntArray, nbytes: IntArray) -> FloatArray:
+        """What one message of so many bytes takes to or from each client, [S]."""
+        latency, bandwidth = self.latency_seconds, self.bandwidth_bytes
+        return _of(latency, clients) + nbytes / _of(bandwidth, clients)
+
+    @property
+    def _law(self) -> Law:
+        return self.law if isinstance(self.law, Law) else NAMED[self.law]
+
+    def _steps(
+        self, clients: IntArray, counts: IntArray, round_index: int, seed: int
+    ) -> list[FloatArray]:
+        """Length of each client's steps in units of its mean, [S] of [count]."""
+        return [
+            self._law.steps(int(count), int(client), round_index, seed)
+            for client, count in zip(clients, counts, strict=True)
+        ]
+
+    def _means(self, clients: IntArray, seed: int) -> FloatArray:
+        """Mean seconds of a step of each client, [S]."""
+        if self.spread == 0:
+            return _of(self.seconds_per_step, clients)
+        # Keys, which no round's generator shares.
+        keys = client_keys(seed, Purpose.COMPUTE, clients, 0)
+        uniforms = ((keys >> np.uint64(12)) + 0.5) / 2.0**52
+        normals = np.array([NormalDist().inv_cdf(uniform) for uniform in uniforms.tolist()])
+        return _of(self.seconds_per_step, clients) * np.exp(self.spread * normals)
+
+
+def together(travel: FloatArray, compute: FloatArray, overlapped: bool) -> FloatArray:
+    """Both one after the other; overlapped, whichever takes longer hides the other."""
+    return np.maximum(travel, compute) if overlapped else travel + compute
+
+
+def _of(values: float | Sequence[float], clients: IntArray) -> FloatArray:
+    each = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    return each[clients.astype(np.int64) % len(each)]
+
+
+def _all(values: float | Sequence[float], holds: Callable[[FloatArray], NDArray[np.bool_]]) -> bool:
+    each = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    return len(each) > 0 and bool(holds(each).all())

@@ -1,0 +1,104 @@
+"""Evaluation of the consensus model on train and test examples."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.data.clients import IntArray
+from fedlocal.objective import Objective
+from fedlocal.objective.accuracy import count_right, rule_of
+from fedlocal.objective.gradients import Own
+from fedlocal.vectors.rng import Purpose, generator
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Schedule and size of evaluations.
+
+    Attributes:
+        every: Rounds between two evaluations; the last round is always evaluated.
+        train_examples: Size of the fixed random subset that the train loss is measured on; 0 takes
+            all examples.
+        batch_size: Number of examples evaluated at once; bounds the memory.
+    """
+
+    every: int = 1
+    train_examples: int = 10_000
+    batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for numbers that evaluate nothing."""
+        if self.every < 1 or self.batch_size < 1 or self.train_examples < 0:
+            raise ValueError(
+                "evaluate.every and evaluate.batch_size must be >= 1 and train_examples >= 0, got"
+                f" {self.every}, {self.batch_size}, {self.train_examples}"
+            )
+
+    def due(self, round_index: int, rounds: int) -> bool:
+        """Return whether to evaluate after `round_index` of `rounds` rounds."""
+        return round_index % self.every == 0 or round_index == rounds
+
+    def subset(self, x: Tensor, y: Tensor, held: IntArray, seed: int) -> "Examples":
+        """Return the examples that clients hold and that the train loss is measured on."""
+        if 0 < self.train_examples < len(held):
+            rng = generator(seed, Purpose.EVALUATION)
+            held = np.sort(rng.choice(held, self.train_examples, replace=False))
+        if len(held) == len(x):
+            return Examples(x, y)
+        rows = torch.from_numpy(held).to(x.device)
+        return Examples(x[rows], y[rows])
+
+
+class Examples(NamedTuple):
+    """Inputs x [n, ...] and targets y [n, ...]."""
+
+    x: Tensor
+    y: Tensor
+
+
+class Score(NamedTuple):
+    """Loss and accuracy of a model on a set of examples; None where no accuracy is defined."""
+
+    loss: float
+    accuracy: float | None
+
+
+@torch.no_grad()
+def score(
+    objective: Objective, x: Tensor, own: Own, examples: Examples, batch_size: int, seed: int = 0
+) -> Score:
+    """Evaluate a model on a whole set of examples.
+
+    The loss is that of all outputs together, without the l2 term. Therefore it does not depend on
+    `batch_size`, whatever the loss is.
+
+    Args:
+        objective: Model and loss.
+        x: The shared parameters, [P].
+        own: The other parts of the model.
+        examples: The set.
+        batch_size: Number of examples that the model sees at once.
+        seed: Seed of the random numbers of a model that draws some in eval mode, too.
+    """
+    output = outputs(objective, x, own, examples.x, batch_size, seed)
+    loss = float(objective.loss(output, examples.y.clone()))
+    rule = rule_of(output, examples.y, objective.loss)
+    if rule is None:
+        return Score(loss, None)
+    right, counted = count_right(output, examples.y, rule)
+    return Score(loss, right / counted if counted else None)
+
+
+def outputs(
+    objective: Objective, x: Tensor, own: Own, inputs: Tensor, batch_size: int, seed: int = 0
+) -> Tensor:
+    """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`."""
+    key = torch.tensor(seed, device=x.device) if objective.random[1] else None
+    if len(inputs) > batch_size and not objective.rowwise:
+        # Outputs depend on the other examples of the batch; the whole set is the one defined batch.
+        batch_size = len(inputs)
+    parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

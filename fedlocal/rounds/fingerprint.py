@@ -1,0 +1,91 @@
+"""Fingerprints: of a parameter vector, and of all that two ends of a run must agree on."""
+
+import hashlib
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedlocal.rounds.state import Simulation
+from fedlocal.vectors.trees import leaves
+
+
+def params_sha256(params: Tensor) -> str:
+    """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
+    values = _as_numpy(params.detach().cpu())
+    return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
+
+
+def _as_numpy(values: Tensor) -> NDArray[Any]:
+    # numpy has no bfloat16; its bits are those of an int16.
+    return (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
+
+
+def run_digest(sim: Simulation) -> str:
+    """Fingerprint of what a client's round depends on besides its data and the messages.
+
+    Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
+    model, loss, batches, and what local steps do to pictures, precision and gradients. The model's
+    frozen tensors, and the parts of it that stay with the clients, count by their values.
+    """
+    fixed = sim.objective.constants
+    agreed = (
+        version("fedlocal"),
+        sim.strategy,
+        sim.objective.layout,
+        sim.buffers,
+        sim.personal_steps,
+        sim.objective.l2,
+        described(sim.objective.loss),
+        params_sha256(sim.start),
+        str(sim.start.dtype),
+        len(sim.clients),
+        sim.batch_size,
+        sim.seed,
+        sim.clients.pixels,
+        sim.objective.augment,
+        sim.objective.precision,
+        sim.objective.clip_norm,
+        *(f"{name} {described(tensor)}" for name, tensor in fixed.items()),
+        *map(described, leaves(sim.own)),
+    )
+    return hashlib.sha256(repr(agreed).encode()).hexdigest()
+
+
+def described(value: Any) -> str:
+    """A loss in words that are the same in every process.
+
+    Functions by module and name, with the keywords that are bound; modules by class, settings and
+    tensors; plain values as they print; anything else by its class.
+
+    >>> from fedlocal.objective.losses import cross_entropy
+    >>> described(partial(cross_entropy, margin=2))
+    'fedlocal.objective.losses.cross_entropy(margin=2)'
+    """
+    if isinstance(value, partial):
+        words = [described(each) for each in value.args]
+        words += [f"{key}={described(each)}" for key, each in sorted(value.keywords.items())]
+        return f"{described(value.func)}({', '.join(words)})"
+    if isinstance(value, Tensor):
+        return f"{value.dtype}{list(value.shape)} {params_sha256(value)}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(described, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {described(each)}" for key, each in value.items()) + "}"
+    if value is None or isinstance(value, bool | int | float | str):
+        return repr(value)
+    return _named(value)
+
+
+def _named(value: Any) -> str:
+    if hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    if not isinstance(value, nn.Module):
+        return f"{kind} {described(vars(value))}" if hasattr(value, "__dict__") else kind
+    plain = {key: each for key, each in vars(value).items() if not key.startswith("_")}
+    parts = {key: described(each) for key, each in value.named_children()}
+    return f"{kind} {described(plain)} {described(value.state_dict())} {parts}"

@@ -1,0 +1,66 @@
+"""A ledger in a file: what every round sent and computed, for a clock to read again."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlocal.rounds.ledger import Ledger, RoundRecord
+
+# What of a record is one number per member.
+BY_MEMBER = ("clients", "steps", "uplink_bytes", "downlink_bytes")
+
+
+def save_ledger(ledger: Ledger, path: Path) -> None:
+    """Write the records as npz, the members of all rounds in one row after the other.
+
+    Rounds may have different cohorts; `members` [R] says how long each round's part is.
+    """
+    records = ledger.records
+    columns: dict[str, Any] = {
+        "round_index": np.array([one.round_index for one in records], dtype=np.int64),
+        "members": np.array([len(one.clients) for one in records], dtype=np.int64),
+        "overlapped": np.array([one.overlapped for one in records], dtype=np.bool_),
+        "lasts": np.array([one.lasts for one in records], dtype=np.float64).reshape(-1, 2),
+    }
+    columns |= {key: _joined([getattr(one, key) for one in records]) for key in BY_MEMBER}
+    np.savez_compressed(path, **columns)
+
+
+def load_ledger(path: Path) -> Ledger:
+    """The ledger that `save_ledger` wrote.
+
+    Raises:
+        ValueError: The file has another layout.
+    """
+    with np.load(path) as file:
+        missing = {"round_index", "members", "overlapped", "lasts", *BY_MEMBER} - set(file)
+        if missing:
+            raise ValueError(
+                f"{path} is no ledger: it has no {', '.join(sorted(missing))}; a run's is"
+                " ledger.npz in its folder"
+            )
+        columns = {key: file[key] for key in file}
+    parts = [
+        slice(end - count, end)
+        for end, count in zip(columns["members"].cumsum(), columns["members"], strict=True)
+    ]
+    rounds = zip(
+        columns["round_index"], columns["overlapped"], columns["lasts"], parts, strict=True
+    )
+    return Ledger(
+        tuple(
+            RoundRecord(
+                int(index),
+                *(columns[key][part] for key in BY_MEMBER),
+                overlapped=bool(overlapped),
+                lasts=tuple(lasts),
+            )
+            for index, overlapped, lasts, part in rounds
+        )
+    )
+
+
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)

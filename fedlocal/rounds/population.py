@@ -1,0 +1,175 @@
+"""Clients that live in this process: their states stacked, their rounds run by a runtime."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedlocal.data.clients import IntArray
+from fedlocal.objective.augment import NoAugment
+from fedlocal.objective.gradients import Own
+from fedlocal.rounds.client import ClientState, Inbox, OwnState, Upload, broadcast_rows
+from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.runner import Plan
+from fedlocal.rounds.state import (
+    Answers,
+    Order,
+    RunState,
+    Simulation,
+    has_own_models,
+    step_sizes,
+)
+from fedlocal.vectors.rng import Purpose, generator, step_keys
+from fedlocal.vectors.trees import Tree, expand, repeat
+
+
+@dataclass(frozen=True)
+class InProcess:
+    """All K clients here; `RunState.clients` is a table of their states.
+
+    Attributes:
+        spill: Folder for the states; None keeps them in memory.
+    """
+
+    spill: str | None = None
+
+    def init(self, sim: Simulation) -> ClientTable:
+        """See `Population.init`."""
+        return ClientTable.of(sim.fresh_client(), len(sim.clients))
+
+    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientTable, Answers]:
+        """See `Population.train`. Every member answers."""
+        if len(order.members) == 0:
+            nothing = sim.start.new_zeros(0, 0)
+            return state.clients, Answers(order.members, order.invited, None, nothing)
+        ids = torch.from_numpy(order.members).to(sim.start.device)
+        server = state.server
+        models = broadcast_rows(server.anchor, ids)
+        inbox = Inbox(models, server.inner, server.correction, server.buffers)
+        table: ClientTable = state.clients
+        plan = plan_of(sim, order)
+        states, uploads = work(sim, table.take(order.members), inbox, plan)
+        answers = Answers(order.members, order.invited, uploads, plan.noise)
+        return table.put(order.members, states, self.spill), answers
+
+    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+        """See `Population.gradients`. Every member answers."""
+        ids = torch.from_numpy(order.members).to(sim.start.device)
+        table: ClientTable = state.clients
+        own = own_parts(table.take(order.members).own, state.server.buffers, len(order.members))
+        models = broadcast_rows(state.server.anchor, ids)
+        return order.members, gradients_at(sim, order, models, own)
+
+    def models(self, sim: Simulation, state: RunState) -> Tensor:
+        """See `Population.models`."""
+        ids = torch.arange(len(sim.clients), device=sim.start.device)
+        rows = broadcast_rows(state.server.anchor, ids)
+        # Where all evaluate what is broadcast, nobody's state need be looked at.
+        return outputs(sim, state.clients.everyone(), rows) if has_own_models(sim) else rows
+
+    def own(self, sim: Simulation, state: RunState) -> Own:
+        """See `Population.own`."""
+        everyone = state.clients.everyone()
+        return own_parts(everyone.own, state.server.buffers, len(sim.clients))
+
+
+def fresh_clients(sim: Simulation, count: int) -> ClientState:
+    """States of clients that have not taken part yet, every tensor [count, ...]."""
+    return repeat(sim.fresh_client(), count)
+
+
+def work(
+    sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan
+) -> tuple[ClientState, Upload]:
+    """The members' round: their next states and uploads, every tensor [S, ...].
+
+    Args:
+        sim: The run.
+        states: The members' states, every tensor [S, ...].
+        inbox: What they received; its model is [S, P], its controls are those of all.
+        plan: Who the members are and what they do.
+    """
+    shared = expand((inbox.inner, inbox.correction, inbox.buffers), len(plan.clients))
+    return sim.cohort.run(states, Inbox(inbox.model, *shared), plan)
+
+
+def plan_of(sim: Simulation, order: Order) -> Plan:
+    """The members' mini-batches, step sizes and draws, the same wherever they are drawn."""
+    indices = sim.clients.cohort_batches(
+        order.members, order.steps, sim.batch_size, sim.seed, order.round_index
+    )
+    uplink, rates = sim.strategy.uplink, step_sizes(sim, order)
+    reads_all = sim.strategy.correction.reads_all_data
+    return Plan(
+        clients=order.members,
+        steps=order.steps,
+        rates=np.broadcast_to(rates, (len(order.members), len(rates))),
+        indices=indices,
+        noise=link_noise(
+            uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
+        ),
+        everything=_examples(sim, order) if reads_all else [],
+        draws=_draws(sim, order, indices),
+        keys=_keys(sim, order, Purpose.FORWARD, len(rates)),
+        full_keys=_full_keys(sim, order) if reads_all else NO_KEYS,
+        personal_steps=sim.personal_steps,
+    )
+
+
+def gradients_at(sim: Simulation, order: Order, models: Tensor, own: Own) -> Tensor:
+    """Gradient of each member over all of its examples, [S, P].
+
+    Args:
+        sim: The run.
+        order: Its members.
+        models: Where each gradient is taken, [S, P].
+        own: The other parts of the members' models, every tensor [S, ...].
+    """
+    return sim.cohort.gradients(models, own, _examples(sim, order), _full_keys(sim, order))
+
+
+def own_parts(states: OwnState, buffers: Tree, count: int) -> Own:
+    """The own parts of `count` members, every tensor [S, ...]; averaged buffers [B] go before."""
+    return states.parts if buffers == () else Own(states.personal, expand(buffers, count))
+
+
+NO_KEYS = np.zeros((0, 0), dtype=np.int64)
+
+
+def _keys(sim: Simulation, order: Order, purpose: Purpose, steps: int) -> IntArray:
+    """Keys of the model's random numbers, [S, steps]; none where it draws none."""
+    if not sim.objective.random[0]:
+        return NO_KEYS
+    return step_keys(sim.seed, purpose, order.members, order.round_index, steps)
+
+
+def _full_keys(sim: Simulation, order: Order) -> IntArray:
+    return _keys(sim, order, Purpose.FULL_GRADIENT, 1)
+
+
+def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:
+    """What the augmentation does, of each member [steps_i, b_i, n]; empty without one."""
+    augment = sim.objective.augment
+    if augment == NoAugment():
+        return []
+    height, width = sim.objective.x.shape[-2:]
+    drawn: list[IntArray] = []
+    for client, own in zip(order.members, indices, strict=True):
+        rng = generator(sim.seed, Purpose.AUGMENTATION, int(client), order.round_index)
+        drawn.append(augment.draw(rng, own.shape[0], own.shape[1], (height, width)))
+    return drawn
+
+
+def _examples(sim: Simulation, order: Order) -> list[IntArray]:
+    return [sim.clients.examples(int(c)) for c in order.members]
+
+
+def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
+    """The model to evaluate of each client, [S, P], given the anchor row that it would receive.
+
+    That is the one it would start the next round from, unless the inner optimiser has another.
+    """
+    starts = torch.vmap(sim.strategy.mixing.begin)(states.mixing, rows)[0]
+    return torch.vmap(sim.strategy.inner.output)(states.inner, starts)

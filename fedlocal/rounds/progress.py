@@ -1,0 +1,49 @@
+"""A run from round to round: what it has left so far, and when it is over."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fedlocal.rounds.advance import advance
+from fedlocal.rounds.barrier import Row
+from fedlocal.rounds.ledger import RoundRecord
+from fedlocal.rounds.state import RunState, Simulation, initial_state
+
+
+class Course(NamedTuple):
+    """A run so far; its lists grow with every round.
+
+    state: Where it stands. history: A row of metrics per round. records: What each round sent.
+    """
+
+    state: RunState
+    history: list[Row]
+    records: list[RoundRecord]
+
+
+def outset(sim: Simulation) -> Course:
+    """A run before its first round."""
+    return Course(initial_state(sim), [], [])
+
+
+def over(sim: Simulation, history: list[Row]) -> bool:
+    """Whether a run with these rows has had its last round."""
+    return len(history) >= sim.rounds or sim.goal.met(history)
+
+
+def run(
+    sim: Simulation, course: Course, after_round: Callable[[Course], None] = lambda course: None
+) -> Course:
+    """Go on to the last round.
+
+    Args:
+        sim: The run.
+        course: Where to begin; its lists are added to.
+        after_round: Called with the course after each round.
+    """
+    while not over(sim, course.history):
+        state, row, record = advance(sim, course.state)
+        course.history.append(row)
+        course.records.append(record)
+        course = course._replace(state=state)
+        after_round(course)
+    return course

@@ -1,0 +1,189 @@
+"""Messages as bytes: a fixed header, then every field packed to its declared number of bits.
+
+Both ends know the layout from the strategy, so nothing but values travels, and of an optional part
+only the flag where it is 0. The ledger counts
+`nbytes`, which a test holds against the length of what `pack` returns.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.slots import Field, Optional
+from fedlocal.vectors.bits import pack_bits, unpack_bits
+from fedlocal.vectors.trees import Tree, tree_map
+
+VERSION = 1
+MAGIC = b"fl"
+DTYPES = {
+    torch.float32: (1, np.dtype("<f4")),
+    torch.float64: (2, np.dtype("<f8")),
+    torch.float16: (3, np.dtype("<f2")),
+}
+HEADER = struct.Struct("<2sBBIIIId")
+CHECKSUM = struct.Struct("<I")
+OVERHEAD = HEADER.size + CHECKSUM.size
+
+
+class Header(NamedTuple):
+    """What a message says about itself besides its values.
+
+    client: Who sends it, or whom it is for. round_index: From 0. examples: The client's example
+    count. steps: Local steps taken. loss: Mean local loss.
+    """
+
+    client: int
+    round_index: int
+    examples: int = 0
+    steps: int = 0
+    loss: float = 0.0
+
+
+def dense_layout(tree: Tree) -> Tree:
+    """The layout that sends every tensor of a tree in full."""
+    return tree_map(lambda t: Field(t.numel()), tree)
+
+
+def nbytes(layout: Tree, dtype: torch.dtype) -> int:
+    """Length of a message of this layout, header and all optional parts included."""
+    return OVERHEAD + _body_bytes(layout, dtype)
+
+
+def optional_nbytes(layout: Tree, dtype: torch.dtype) -> int:
+    """Length of all optional parts of a message of this layout."""
+    if isinstance(layout, Field):
+        return 0
+    if isinstance(layout, Optional):
+        return _body_bytes(layout.body, dtype)
+    return sum(optional_nbytes(part, dtype) for part in layout)
+
+
+def each_nbytes(messages: Tree, layout: Tree, dtype: torch.dtype, count: int) -> NDArray[np.int64]:
+    """Length of each of `count` messages, tensors [count, ...]: they may differ in what travels."""
+    whole = np.full(count, nbytes(layout, dtype))
+    return whole - _spared(messages, layout, dtype)
+
+
+def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
+    """The bytes of one message.
+
+    Args:
+        header: What stands before the values.
+        tree: The message of one client: tensors whose numbers of elements are the layout's.
+        layout: A `Field` per tensor.
+        dtype: Of the floating-point fields.
+    """
+    body = b"".join(_packed(tree, layout, dtype))
+    head = HEADER.pack(MAGIC, VERSION, DTYPES[dtype][0], *header)
+    return head + _checksum(head, body) + body
+
+
+def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]:
+    """Header and tree (tensors 1-D) of what `pack` made.
+
+    Raises:
+        ValueError: The bytes are not such a message: wrong magic, version, dtype, length or
+            checksum.
+    """
+    longest = nbytes(layout, dtype)
+    shortest = longest - optional_nbytes(layout, dtype)
+    if not shortest <= len(data) <= longest:
+        wanted = str(longest) if shortest == longest else f"{shortest} to {longest}"
+        raise ValueError(f"a message of {wanted} bytes was expected, got {len(data)}")
+    magic, version, code, *rest = HEADER.unpack_from(data)
+    head, checksum, body = data[: HEADER.size], data[HEADER.size : OVERHEAD], data[OVERHEAD:]
+    if (magic, version) != (MAGIC, VERSION):
+        raise ValueError(f"not a version {VERSION} message: it begins with {data[:3]!r}")
+    if code != DTYPES[dtype][0]:
+        raise ValueError(f"the message's dtype code is {code}, {DTYPES[dtype][0]} ({dtype}) wanted")
+    if checksum != _checksum(head, body):
+        raise ValueError("the message's checksum does not fit: it was damaged on the way")
+    tree, beyond = _unpacked(body, layout, dtype)
+    if beyond:
+        raise ValueError(
+            f"{len(beyond)} bytes of the message are behind all that its flags promise"
+        )
+    return Header(*rest), tree
+
+
+def _checksum(head: bytes, body: bytes) -> bytes:
+    return CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head)))
+
+
+def _body_bytes(layout: Tree, dtype: torch.dtype) -> int:
+    if isinstance(layout, Field):
+        return _field_bytes(layout, dtype)
+    return sum(_body_bytes(part, dtype) for part in layout)
+
+
+def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int64] | int:
+    """Bytes that each message does without because of flags that are 0."""
+    if isinstance(layout, Field):
+        return 0
+    if not isinstance(layout, Optional):
+        pairs = zip(messages, layout, strict=True)
+        return sum((_spared(part, wanted, dtype) for part, wanted in pairs), 0)
+    set_ = messages.flag.reshape(-1).cpu().numpy() != 0
+    inside = _spared(messages.body, layout.body, dtype)
+    return np.where(set_, inside, _body_bytes(layout.body, dtype))
+
+
+def _packed(tree: Tree, layout: Tree, dtype: torch.dtype) -> Iterator[bytes]:
+    if isinstance(layout, Field):
+        yield _pack_field(tree, layout, dtype)
+    elif isinstance(layout, Optional) and not tree.flag.any():
+        yield _pack_field(tree.flag, layout.flag, dtype)
+    else:
+        for part, wanted in zip(tree, layout, strict=True):
+            yield from _packed(part, wanted, dtype)
+
+
+def _unpacked(body: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Tree, bytes]:
+    """The tree at the beginning of the body, and the rest of the body."""
+    if isinstance(layout, Field):
+        size = _field_bytes(layout, dtype)
+        if len(body) < size:
+            raise ValueError(
+                f"a message of more bytes was expected: {size - len(body)} are missing"
+            )
+        return _unpack_field(body[:size], layout, dtype), body[size:]
+    parts: list[Tree] = []
+    for part in layout:
+        if isinstance(layout, Optional) and parts and not parts[0].any():
+            parts.append(_nothing(part, dtype))
+            continue
+        tree, body = _unpacked(body, part, dtype)
+        parts.append(tree)
+    return (type(layout)(*parts) if hasattr(layout, "_fields") else tuple(parts)), body
+
+
+def _nothing(layout: Tree, dtype: torch.dtype) -> Tree:
+    return _unpacked(bytes(_body_bytes(layout, dtype)), layout, dtype)[0]
+
+
+def _field_bytes(field: Field, dtype: torch.dtype) -> int:
+    bits = field.bits or 8 * DTYPES[dtype][1].itemsize
+    return ceil(field.length * bits / 8)
+
+
+def _pack_field(tensor: Tensor, field: Field, dtype: torch.dtype) -> bytes:
+    values = tensor.detach().cpu().reshape(-1).numpy()
+    if values.size != field.length:
+        raise ValueError(f"a field of {field.length} values was declared, got {values.size}")
+    if field.bits == 0:
+        return values.astype(DTYPES[dtype][1]).tobytes()
+    return pack_bits(values, field.bits).tobytes()
+
+
+def _unpack_field(data: bytes, field: Field, dtype: torch.dtype) -> Tensor:
+    if field.bits == 0:
+        # A copy: frombuffer gives read-only memory, which torch warns about.
+        return torch.from_numpy(np.frombuffer(data, DTYPES[dtype][1]).copy())
+    return torch.from_numpy(unpack_bits(data, field.bits, field.length))

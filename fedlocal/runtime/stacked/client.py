@@ -1,0 +1,56 @@
+"""A client of any of several runs, each with the numbers of its own run's strategy."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from fedlocal.objective.gradients import Batch, Gradients, Own
+from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Work
+from fedlocal.runtime.stacked.numbers import Path, with_numbers
+from fedlocal.vectors.trees import Tree
+
+
+@dataclass(frozen=True, eq=False)
+class StackedClient:
+    """The round of a `Client` whose state brings the numbers along: (numbers, state).
+
+    Attributes:
+        client: Of one of the runs.
+        paths: Where the numbers stand in its strategy.
+    """
+
+    client: Client
+    paths: tuple[Path, ...]
+
+    @property
+    def gradients(self) -> Gradients:
+        """Of the objective, which all runs share."""
+        return self.client.gradients
+
+    def parts(self, state: Tree, inbox: Inbox) -> Own:
+        """See `Client.parts`."""
+        return self.client.parts(state[1], inbox)
+
+    def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
+        """See `Client.begin`."""
+        numbers, own = state
+        begun, local = self._with(numbers).begin(own, inbox, work)
+        return (numbers, begun), local
+
+    def step(self, local: Local, begun: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
+        """See `Client.step`."""
+        numbers, own = begun
+        return self._with(numbers).step(local, own, batch, control, lr)
+
+    def end(
+        self, state: Tree, begun: Tree, local: Local, control: Tree, work: Work
+    ) -> tuple[ClientState, Upload]:
+        """See `Client.end`; the next state is without the numbers."""
+        numbers, own = begun
+        return self._with(numbers).end(state[1], own, local, control, work)
+
+    def _with(self, numbers: Any) -> Client:
+        return replace(
+            self.client, strategy=with_numbers(self.client.strategy, self.paths, numbers)
+        )

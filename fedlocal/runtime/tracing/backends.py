@@ -1,0 +1,157 @@
+"""What a recorded step is run by: its own operations, or a compiled program."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from time import perf_counter
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+from torch.utils.flop_counter import FlopCounterMode
+
+from fedlocal.runtime.tracing.bound import bind
+from fedlocal.runtime.tracing.constants import fold
+from fedlocal.runtime.tracing.joined import in_parts
+from fedlocal.runtime.tracing.passes import convolution_groups, lay_out
+from fedlocal.runtime.tracing.trace import Flat
+
+log = logging.getLogger(__name__)
+
+Program = Literal["auto", "direct", "recorded", "compiled"]
+PROGRAMS = ("auto", "direct", "recorded", "compiled")
+
+# Recording takes as long as some hundred steps.
+RECORD_FROM = 200
+# Compiling takes half a minute, and saves so much in about this many multiplications and additions
+# (2 cores; a perceptron as well as LeNet-5). A count and not a clock, so that a run that is
+# repeated or resumed is computed by the same program.
+COMPILE_FROM = 4e12
+
+
+class Finish:
+    """What becomes of a recorded graph.
+
+    Attributes:
+        compiles: Whether a graph was compiled so far.
+    """
+
+    def __init__(self, program: Program, calls: int) -> None:
+        """`calls` says how often the graph will be called."""
+        self._program = program
+        self._calls = calls
+        self.compiles = False
+
+    def __call__(self, graph: GraphModule, inputs: list[Tensor]) -> Flat:
+        """What to call in the graph's place, given the tensors that it was recorded with."""
+        if self._worth_compiling(graph, inputs):
+            program = compiled(graph, inputs)
+            if program is not None:
+                self.compiles = True
+                return program
+        if inputs[0].device.type == "cpu":
+            lay_out(graph)
+        fold(graph)
+        bind(graph)
+        return graph.forward
+
+    def _worth_compiling(self, graph: GraphModule, inputs: list[Tensor]) -> bool:
+        if self._program != "auto":
+            return self._program == "compiled"
+        # The libraries' ordinary convolutions are faster than what a compiler does around them.
+        if any(convolution_groups(node) == 1 for node in graph.graph.nodes):
+            return False
+        return self._calls * flops(graph, inputs) >= COMPILE_FROM and can_compile()
+
+
+def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph's own operations, one after another."""
+    bind(graph)
+    return graph.forward
+
+
+def flops(graph: GraphModule, inputs: list[Tensor]) -> int:
+    """Multiplications and additions in products and convolutions."""
+    with FlopCounterMode(display=False) as counter:
+        graph(*inputs)
+    return counter.get_total_flops()
+
+
+def can_compile() -> bool:
+    """Whether there is a C++ compiler, which torch's compiler needs on a CPU and beside a GPU."""
+    return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
+
+
+def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph by torch's compiler.
+
+    Not `torch.compile`, which looks at each argument at every call before it trusts its program:
+    a record is called with one layout only, and this costs as much as a small model's step.
+    """
+    # Two seconds, and most runs do not compile.
+    from torch._inductor import standalone_compile
+
+    return standalone_compile(graph, [*inputs], dynamic_shapes="from_example_inputs")
+
+
+def compiled(
+    graph: GraphModule,
+    inputs: list[Tensor],
+    compiler: Callable[[GraphModule, list[Tensor]], Flat] = inductor,
+) -> Flat | None:
+    """The graph, compiled; torch keeps the result on disk for the next run.
+
+    None if that fails, or if its first outcome differs from the graph's own: a compiler may be
+    wrong, and nobody would see it in the numbers.
+    """
+    began, expected = perf_counter(), graph(*inputs)
+    try:
+        fast = _without_constants(graph, inputs, compiler)
+        outcome = fast(*inputs)
+    except Exception as error:
+        log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
+        return None
+    for ours, theirs in zip(outcome, expected, strict=True):
+        if not close(ours, theirs):
+            log.warning("the compiled local step gives other numbers; it runs uncompiled")
+            return None
+    log.info("local step compiled in %.0f s", perf_counter() - began)
+    return fast
+
+
+def _without_constants(
+    graph: GraphModule, inputs: list[Tensor], compiler: Callable[[GraphModule, list[Tensor]], Flat]
+) -> Flat:
+    """The compiled graph, which is given its constants at every call."""
+    rewritten, constants = lifted(graph)
+    in_parts(rewritten)
+    program = compiler(rewritten, [*inputs, *constants])
+    return lambda *tensors: program(*tensors, *constants)
+
+
+def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """A copy whose constants are further arguments, and these.
+
+    All examples are among them: a compiler would copy what it finds in a module.
+    """
+    nodes, constants = deepcopy(graph.graph), []
+    last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
+    for node in nodes.find_nodes(op="get_attr"):
+        constants.append(graph.get_buffer(str(node.target)))
+        with nodes.inserting_after(last):
+            last = nodes.placeholder(f"constant_{len(constants)}")
+        last.meta.update(node.meta)
+        node.replace_all_uses_with(last)
+        nodes.erase_node(node)
+    return GraphModule({}, nodes), constants
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Whether two outcomes differ by rounding only, measured against the largest entry."""
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    scale = max(float(b.abs().nan_to_num().max()), 1e-30) if b.numel() else 1.0
+    allowed = scale * torch.finfo(a.dtype).eps ** 0.75
+    return bool(torch.isclose(a, b, rtol=0, atol=allowed, equal_nan=True).all())

@@ -1,0 +1,67 @@
+"""The slots of a method, one folder each, named like the fields of `Strategy`.
+
+A slot's folder holds its abstract component (`base.py`) beside the components that fill it. A
+component is a frozen dataclass with pure methods. Its state is a tree of tensors (usually a
+NamedTuple) that is handed in and out; `()` is "no state". Methods of the client half see one
+client, with flat vectors [P]; the vmapped runtime adds the client dimension. So: no `.item()`, no
+branch on a tensor's value, no in-place change, no random call.
+
+Who calls what, in which order: `fedlocal/rounds/client.py` and `fedlocal/rounds/server.py`.
+"""
+
+from typing import TYPE_CHECKING
+
+from fedlocal.utils.lazy import lazy
+
+if TYPE_CHECKING:
+    from fedlocal.slots.component import Piece
+    from fedlocal.slots.compress.base import Compressor, Field, Optional
+    from fedlocal.slots.correction.base import Correction
+    from fedlocal.slots.inner.base import InnerOptimiser, Rate
+    from fedlocal.slots.mixing.base import Legs, Mixing
+    from fedlocal.slots.outer.base import OuterOptimiser
+    from fedlocal.slots.period.base import Period, Sampling
+    from fedlocal.slots.strategy import Strategy
+    from fedlocal.slots.terms import Guarantee, Round, Timing, View
+
+__all__ = [
+    "Compressor",
+    "Correction",
+    "Field",
+    "Guarantee",
+    "InnerOptimiser",
+    "Legs",
+    "Mixing",
+    "Optional",
+    "OuterOptimiser",
+    "Period",
+    "Piece",
+    "Rate",
+    "Round",
+    "Sampling",
+    "Strategy",
+    "Timing",
+    "View",
+]
+
+HOMES = {
+    "Compressor": "compress.base",
+    "Correction": "correction.base",
+    "Field": "compress.base",
+    "Guarantee": "terms",
+    "InnerOptimiser": "inner.base",
+    "Legs": "mixing.base",
+    "Mixing": "mixing.base",
+    "Optional": "compress.base",
+    "OuterOptimiser": "outer.base",
+    "Period": "period.base",
+    "Piece": "component",
+    "Rate": "inner.base",
+    "Round": "terms",
+    "Sampling": "period.base",
+    "Strategy": "strategy",
+    "Timing": "terms",
+    "View": "terms",
+}
+
+__getattr__ = lazy(__name__, HOMES)

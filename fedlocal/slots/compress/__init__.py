@@ -1,0 +1,42 @@
+"""Compressors for either direction of the wire."""
+
+from fedlocal.slots.compress.base import Compressor, Field, Optional
+from fedlocal.slots.compress.contractive import Contractive, contraction, remembers
+from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.compress.lowrank import PowerSGD
+from fedlocal.slots.compress.natural import Natural
+from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
+from fedlocal.slots.compress.reset import ErrorReset
+from fedlocal.slots.compress.sparse import RandomK, TopK
+from fedlocal.slots.compress.trigger import Triggered
+from fedlocal.slots.compress.wrap import (
+    ErrorFeedback,
+    PerLayer,
+    QuantisedTopK,
+    error_feedback,
+    link,
+)
+
+__all__ = [
+    "QSGD",
+    "Compressor",
+    "Contractive",
+    "ErrorFeedback",
+    "ErrorReset",
+    "Field",
+    "Identity",
+    "Natural",
+    "Optional",
+    "PerLayer",
+    "PowerSGD",
+    "QuantisedTopK",
+    "RandomK",
+    "ScaledSign",
+    "TernGrad",
+    "TopK",
+    "Triggered",
+    "contraction",
+    "error_feedback",
+    "link",
+    "remembers",
+]

@@ -1,0 +1,87 @@
+"""Compressors that take away a share of what they are given: what gossip's beliefs rely on."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from fedlocal.slots.compress.base import Compressor
+from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.compress.natural import Natural
+from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
+from fedlocal.slots.compress.sparse import Sparsifier
+from fedlocal.slots.compress.wrap import ErrorFeedback, PerLayer, QuantisedTopK
+from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.trees import Tree
+
+
+@dataclass(frozen=True)
+class Contractive(Compressor):
+    """A compressor scaled by 1 / (1 + omega), which changes only the unbiased ones.
+
+    Unscaled, one with omega >= 1 may add more to v - C(v) than there was in v, and whoever sends
+    such differences again and again runs away: random-k sends P / k times the coordinate.
+    """
+
+    compressor: Compressor
+
+    @property
+    def lossless(self) -> bool:
+        """As the compressor inside."""
+        return self.compressor.lossless
+
+    def bind(self, spec: ParamSpec) -> "Contractive":
+        return replace(self, compressor=self.compressor.bind(spec))
+
+    def init(self, x: Tensor) -> Tree:
+        return self.compressor.init(x)
+
+    def observe(self, state: Tree, steps: Tensor, step_sum: Tensor) -> Tree:
+        return self.compressor.observe(state, steps, step_sum)
+
+    def noise_size(self, size: int) -> int:
+        return self.compressor.noise_size(size)
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Tree, Tree]:
+        return self.compressor.encode(v, state, noise)
+
+    def decode(self, message: Tree, noise: Tensor, size: int) -> Tensor:
+        scale = 1 / (1 + self.compressor.variance(size))
+        return scale * self.compressor.decode(message, noise, size)
+
+    def layout(self, size: int) -> Tree:
+        return self.compressor.layout(size)
+
+
+def contraction(compressor: Compressor, size: int) -> float:
+    """Delta with E|v - C(v)|^2 <= (1 - delta) |v|^2 for all v [size], C being `Contractive`.
+
+    >>> from fedlocal.slots.compress import TopK
+    >>> contraction(TopK(0.25), 8)
+    0.25
+
+    Raises:
+        ValueError: No delta is known for this compressor.
+    """
+    match compressor:
+        case Identity():
+            return 1.0
+        case Contractive(inside):
+            return contraction(inside, size)
+        case PerLayer(inside, sizes):
+            # Before `bind` the layers are not known; then it is as if there were one.
+            return min(contraction(inside, n) for n in sizes or (size,))
+        case Sparsifier():
+            return compressor.kept(size) / size
+        case ScaledSign():
+            return 1 / size
+        case QuantisedTopK(sparsifier, quantiser):
+            return contraction(sparsifier, size) * contraction(quantiser, sparsifier.kept(size))
+        case QSGD() | Natural() | TernGrad(clip=None):
+            return 1 / (1 + compressor.variance(size))
+    raise ValueError(f"how much {compressor} loses at most is not known; give gossip_step a number")
+
+
+def remembers(compressor: Compressor) -> bool:
+    """Whether there is error feedback in it."""
+    inside = getattr(compressor, "compressor", None)
+    return isinstance(compressor, ErrorFeedback) or (inside is not None and remembers(inside))

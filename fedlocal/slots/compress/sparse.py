@@ -1,0 +1,120 @@
+"""Sparsifiers: send few coordinates."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.slots.compress.base import Compressor, Field
+from fedlocal.slots.compress.blocks import is_long
+from fedlocal.slots.compress.largest import largest
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.trees import Tree
+
+
+@dataclass(frozen=True)
+class Sparsifier(Compressor):
+    """Keeps `kept(P)` = ceil(ratio P) of P coordinates, at least one."""
+
+    ratio: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse a ratio that keeps nothing or more than everything."""
+        check_number("ratio", self.ratio)
+        if not 0 < self.ratio <= 1:
+            raise ValueError(
+                f"ratio must be in (0, 1], got {self.ratio}; 0.01 keeps one coordinate in 100"
+            )
+
+    @property
+    def lossless(self) -> bool:
+        """Only when everything is kept."""
+        return self.ratio == 1
+
+    def kept(self, size: int) -> int:
+        """Number of coordinates sent out of `size`."""
+        # The small allowance keeps 0.07 * 100 = 7.000000000000001 from becoming 8.
+        return max(1, ceil(self.ratio * size * (1 - 1e-12)))
+
+
+class Sparse(NamedTuple):
+    """values: [k]. indices: [k], int64, in 0..P-1."""
+
+    values: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class TopK(Sparsifier):
+    """The coordinates of largest magnitude. Contractive with delta = k / P.
+
+    >>> v = torch.tensor([0.1, -3.0, 0.5, 2.0])
+    >>> message, _ = TopK(0.5).encode(v, (), noise=v)
+    >>> TopK(0.5).decode(message, noise=v, size=4)
+    tensor([ 0., -3.,  0.,  2.])
+    """
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Sparse, Tree]:
+        k = self.kept(v.shape[0])
+        # Few of many torch puts in order, the largest first, and so does `largest`, much faster.
+        # It differs where magnitudes are equal: torch's order of those is nobody's promise.
+        few = is_long(v) and 64 * k <= v.shape[0]
+        indices = largest(torch.abs, v, k) if few else torch.topk(v.abs(), k, sorted=False).indices
+        return Sparse(v.gather(0, indices), indices), state
+
+    def decode(self, message: Sparse, noise: Tensor, size: int) -> Tensor:
+        zeros = message.values.new_zeros(size)
+        return zeros.index_put_((message.indices,), message.values)
+
+    def layout(self, size: int) -> Sparse:
+        k = self.kept(size)
+        index_bits = max(1, (size - 1).bit_length())
+        return Sparse(Field(k), Field(k, index_bits))  # type: ignore[arg-type]
+
+
+class Values(NamedTuple):
+    """values: [k], of coordinates that both ends derive from the shared noise."""
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class RandomK(Sparsifier):
+    """Coordinates drawn uniformly without replacement; both ends know which, so none is sent.
+
+    Attributes:
+        unbiased: Scale by P / k so that the mean is the vector (omega = P / k - 1). Unscaled it
+            is contractive with delta = k / P, which is what error feedback uses either way.
+
+    >>> v, noise = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.3, 0.1, 0.9, 0.7])
+    >>> message, _ = RandomK(0.5).encode(v, (), noise)
+    >>> RandomK(0.5).decode(message, noise, size=4)
+    tensor([2., 4., 0., 0.])
+    """
+
+    unbiased: bool = True
+
+    def noise_size(self, size: int) -> int:
+        return size
+
+    def variance(self, size: int) -> float:
+        return size / self.kept(size) - 1 if self.unbiased else 0.0
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Values, Tree]:
+        return Values(v.gather(0, self._indices(noise, v.shape[0]))), state
+
+    def decode(self, message: Values, noise: Tensor, size: int) -> Tensor:
+        scale = 1 + self.variance(size)
+        zeros = message.values.new_zeros(size)
+        return zeros.index_put_((self._indices(noise, size),), scale * message.values)
+
+    def layout(self, size: int) -> Values:
+        return Values(Field(self.kept(size)))  # type: ignore[arg-type]
+
+    def _indices(self, noise: Tensor, size: int) -> Tensor:
+        # Stable, so that ties in the noise fall the same way for one client and for many.
+        if noise.device.type == "cpu":
+            return largest(torch.neg, noise, self.kept(size))
+        return torch.argsort(noise, stable=True)[: self.kept(size)]

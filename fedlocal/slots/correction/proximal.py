@@ -1,0 +1,45 @@
+"""Corrections that several strategies share. Others live in their strategy's file."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from fedlocal.slots.correction.base import Correction
+from fedlocal.slots.terms import Guarantee, View
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.trees import Tree
+
+
+@dataclass(frozen=True)
+class NoCorrection(Correction):
+    """Step along the mini-batch gradient as it is."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing: at home in every method."""
+        return frozenset()
+
+
+@dataclass(frozen=True)
+class Proximal(Correction):
+    """Add the gradient of mu / 2 |x - start|^2.
+
+    Reference: Li et al. Federated Optimization in Heterogeneous Networks. 2020.
+    https://arxiv.org/abs/1812.06127
+    """
+
+    mu: float
+
+    def __post_init__(self) -> None:
+        """Refuse a term that pushes away."""
+        check_number("mu", self.mu)
+        if not self.mu >= 0:
+            raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing: a client may start from anything."""
+        return frozenset()
+
+    def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
+        return grad + self.mu * (x - view.start)

@@ -1,0 +1,63 @@
+"""LARS: a step size for every layer, in proportion to the layer's own size."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fedlocal.slots.inner.sgd import Buffered, MomentumState, check_momentum, check_weight_decay
+from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.trees import Tree
+
+
+@dataclass(frozen=True)
+class LARS(Buffered):
+    """Momentum SGD whose gradient is scaled in every layer by trust |w| / (|g| + decay |w| + eps).
+
+    d = g + weight_decay w, scaled by the layer's ratio; v <- momentum v + d; x <- x - lr v. Where
+    |w| or |g| is 0 the ratio is 1. The paper has lr inside v, which is the same until lr changes.
+
+    Reference: You, Gitman, Ginsburg. Large Batch Training of Convolutional Networks. 2017.
+    https://arxiv.org/abs/1708.03888
+
+    Attributes:
+        trust: The paper's eta.
+        sizes: Scalars of each layer; filled in by `bind`, once the model is known.
+    """
+
+    trust: float = 0.001
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    eps: float = 1e-8
+    sizes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge or divide by nothing."""
+        super().__post_init__()
+        check_momentum("momentum", self.momentum)
+        check_weight_decay(self.weight_decay)
+        if not (self.trust > 0 and self.eps >= 0):
+            raise ValueError(
+                f"trust must be positive and eps >= 0, got {self.trust} and {self.eps}; for"
+                " example trust=0.001"
+            )
+
+    def bind(self, spec: ParamSpec) -> "LARS":
+        return replace(self, sizes=spec.sizes)
+
+    def init(self, x: Tensor) -> MomentumState:
+        return MomentumState(torch.zeros_like(x))
+
+    def step(
+        self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
+    ) -> tuple[Tensor, Tree]:
+        layers = zip(*(torch.split(v, list(self.sizes)) for v in (x, direction)), strict=True)
+        scaled = torch.cat([self._scaled(w, g) for w, g in layers])
+        velocity = self.momentum * state.velocity + scaled
+        return x - lr * velocity, MomentumState(velocity)
+
+    def _scaled(self, w: Tensor, g: Tensor) -> Tensor:
+        weight, grad = torch.linalg.vector_norm(w), torch.linalg.vector_norm(g)
+        ratio = self.trust * weight / (grad + self.weight_decay * weight + self.eps)
+        # Masked, not branched: there is one pair of norms per client under vmap.
+        return torch.where(weight * grad > 0, ratio, 1.0) * (g + self.weight_decay * w)

@@ -1,0 +1,200 @@
+"""Learning-rate schedules.
+
+`by_round` keeps a round's first step size for the whole of it, which some methods ask for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlocal.slots.inner.base import Rate
+from fedlocal.utils.checks import check_number
+
+
+@dataclass(frozen=True)
+class ConstantRate(Rate):
+    """The same step size throughout."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        return np.full(steps, self.lr)
+
+
+@dataclass(frozen=True)
+class StepRate(Rate):
+    """A constant that is multiplied by `drops[t]` from round t (counted from 0) on.
+
+    >>> StepRate(0.1, {10: 0.5}).at(round_index=10, first_step=0, steps=2)
+    array([0.05, 0.05])
+    """
+
+    lr: float
+    drops: dict[int, float] = field(default_factory=dict[int, float], hash=False)
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        factors = [factor for start, factor in self.drops.items() if round_index >= start]
+        return np.full(steps, self.lr * float(np.prod(factors)))
+
+
+def step_rate(lr: float, at: Sequence[int], factor: float = 0.1) -> StepRate:
+    """A constant that is multiplied by `factor` from every round of `at` (counted from 0) on."""
+    return StepRate(lr, dict.fromkeys(at, factor))
+
+
+@dataclass(frozen=True)
+class ExponentialRate(Rate):
+    """A constant that is multiplied by `factor` after every round."""
+
+    lr: float
+    factor: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+        check_number("factor", self.factor)
+        if not 0 < self.factor <= 1:
+            raise ValueError(f"factor must be in (0, 1], got {self.factor}; for example 0.99")
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        return np.full(steps, self.lr * self.factor**round_index)
+
+
+@dataclass(frozen=True)
+class CosineRate(Rate):
+    """Half a cosine from `lr` down to `last` over so many rounds, step by step.
+
+    Time is in rounds, so that it ends with the run whatever the periods are. What comes later keeps
+    the last step size.
+
+    >>> CosineRate(0.1, rounds=2).at(round_index=1, first_step=3, steps=2).round(4)
+    array([0.05  , 0.0146])
+    """
+
+    lr: float
+    rounds: int
+    last: float = 0.0
+    by_round: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+        check_number("rounds", self.rounds)
+        check_number("last", self.last)
+        if self.rounds < 1:
+            raise ValueError(f"rounds of the cosine must be >= 1, got {self.rounds}")
+        if not 0 <= self.last <= self.lr:
+            raise ValueError(f"last must be between 0 and lr = {self.lr}, got {self.last}")
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        step = 1 if self.by_round else 1 / steps
+        passed = round_index + step * _inside(steps, self.by_round)
+        # Never at the end itself, where the step size may be zero.
+        share = np.minimum(passed, self.rounds - step) / self.rounds
+        return self.last + (self.lr - self.last) * (1 + np.cos(np.pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class InverseTimeRate(Rate):
+    """eta_t = lr shift / (shift + t) in local step t: `lr` first, half of it at t = shift.
+
+    That is eta_t = a / (b + t) with b = shift and a = lr shift.
+    """
+
+    lr: float
+    shift: float
+    by_round: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+        check_number("shift", self.shift)
+        if not self.shift > 0:
+            raise ValueError(f"shift must be positive, got {self.shift}")
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        passed = first_step + _inside(steps, self.by_round)
+        return self.lr * self.shift / (self.shift + passed)
+
+
+def stich_rate(strong_convexity: float, shift: float, by_round: bool = False) -> InverseTimeRate:
+    """eta_t = 4 / (mu (a + t)), for local SGD on mu-strongly convex losses.
+
+    The theorem asks for a shift a > max(16 kappa, H).
+
+    Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019.
+    https://arxiv.org/abs/1805.09767
+    """
+    if not (strong_convexity > 0 and shift > 0):
+        raise ValueError(
+            f"strong_convexity and shift must be positive, got {strong_convexity} and {shift}"
+        )
+    return InverseTimeRate(4 / (strong_convexity * shift), shift, by_round)
+
+
+@dataclass(frozen=True)
+class WarmupRate(Rate):
+    """Another schedule times a factor that grows to 1 in `steps` local steps, in equal parts.
+
+    The factor of local step t is first + (1 - first) (t + 1) / steps, and 1 later.
+
+    >>> WarmupRate(ConstantRate(0.1), steps=4).at(round_index=0, first_step=2, steps=3)
+    array([0.075, 0.1  , 0.1  ])
+    """
+
+    rate: Rate
+    steps: int
+    first: float = 0.0
+    by_round: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what does not warm up."""
+        check_number("steps", self.steps)
+        check_number("first", self.first)
+        if self.steps < 1:
+            raise ValueError(f"steps of the warm-up must be >= 1, got {self.steps}")
+        if not 0 <= self.first <= 1:
+            raise ValueError(f"first must be a factor in [0, 1], got {self.first}")
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        passed = first_step + _inside(steps, self.by_round)
+        share = np.minimum(1.0, (passed + 1) / self.steps)
+        return (self.first + (1 - self.first) * share) * self.rate.at(
+            round_index, first_step, steps
+        )
+
+
+def check_lr(lr: float) -> None:
+    """Raise ValueError unless lr is positive and finite."""
+    check_number("lr", lr)
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be positive and finite, got {lr}; for example lr=0.1")
+
+
+def as_rate(lr: float | Rate) -> Rate:
+    """A number is a constant rate."""
+    if isinstance(lr, Rate):
+        return lr
+    check_number("lr", lr)
+    return _constant(float(lr))
+
+
+@cache
+def _constant(lr: float) -> ConstantRate:
+    return ConstantRate(lr)
+
+
+def _inside(steps: int, by_round: bool) -> NDArray[np.float64]:
+    """How many steps of its round went before each step, [steps]."""
+    return np.zeros(steps) if by_round else np.arange(steps, dtype=np.float64)

@@ -1,0 +1,235 @@
+"""Inner optimisers: what one local step does with the corrected direction.
+
+Momentum is PyTorch's: v <- momentum v + g, x <- x - lr v; Nesterov steps along g + momentum v.
+"""
+
+from dataclasses import dataclass
+from math import log
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.slots.inner.base import InnerOptimiser, Rate
+from fedlocal.slots.inner.rates import as_rate
+from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.utils.checks import check_number
+from fedlocal.vectors.trees import Tree, tree_map, weighted_mean
+
+Buffers = Literal["keep", "reset", "average"]
+# What a piece can no longer rely on, by what becomes of buffers at a synchronisation.
+CARRIED = {
+    "keep": frozenset({Guarantee.EQUAL_BUFFERS, Guarantee.FRESH_BUFFERS}),
+    "average": frozenset({Guarantee.FRESH_BUFFERS}),
+    "reset": frozenset[Guarantee](),
+}
+
+
+@dataclass(frozen=True)
+class Buffered(InnerOptimiser):
+    """An inner optimiser with buffers, and what becomes of them at a synchronisation.
+
+    Attributes:
+        lr: Step size, or a schedule.
+        buffers: "keep" leaves them on the client, "reset" begins every round afresh, "average"
+            sends them with the model, so that both links carry as many vectors more.
+    """
+
+    lr: float | Rate
+    buffers: Buffers = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no optimiser knows."""
+        as_rate(self.lr)
+        if self.buffers not in ("keep", "reset", "average"):
+            raise ValueError(f"buffers must be keep, reset or average, got {self.buffers!r}")
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Buffers are averaged where models are."""
+        average = self.buffers == "average"
+        return frozenset({Guarantee.AVERAGING_SERVER}) if average else frozenset()
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """One whose steps are linear in their directions says so by leaving that out."""
+        return CARRIED[self.buffers] | {Guarantee.LINEAR_STEPS}
+
+    def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        return as_rate(self.lr).at(round_index, first_step, steps)
+
+    def control(self, x: Tensor) -> Tree:
+        return self.init(x) if self.buffers == "average" else ()
+
+    def begin(self, state: Tree, control: Tree) -> Tree:
+        if self.buffers == "reset":
+            return tree_map(torch.zeros_like, state)
+        return control if self.buffers == "average" else state
+
+    def report(self, state: Tree) -> Tree:
+        return state if self.buffers == "average" else ()
+
+    def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
+        return weighted_mean(reports, info.weights) if self.buffers == "average" else control
+
+
+@dataclass(frozen=True)
+class SGD(Buffered):
+    """Stochastic gradient descent without a memory."""
+
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse a decay that grows."""
+        super().__post_init__()
+        check_weight_decay(self.weight_decay)
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Nothing: a step is its size times its direction."""
+        return frozenset()
+
+    def init(self, x: Tensor) -> Tree:
+        return ()
+
+    def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
+        return _descend(x, _decayed(direction, x, self.weight_decay), lr), state
+
+
+class MomentumState(NamedTuple):
+    """velocity: v, [P]."""
+
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class Momentum(SGD):
+    """SGD with heavy-ball or Nesterov momentum."""
+
+    momentum: float = 0.9
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        super().__post_init__()
+        check_momentum("momentum", self.momentum)
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """What its buffers carry into the next round; its steps are linear."""
+        return CARRIED[self.buffers]
+
+    def effective(self, rates: Tensor) -> Tensor:
+        # The velocity of a constant direction of 1 after h steps is 1 + b + ... + b^(h - 1).
+        taken = torch.arange(len(rates), dtype=rates.dtype, device=rates.device)
+        velocity = torch.cumsum(self.momentum**taken, 0)
+        return rates * (1 + self.momentum * velocity if self.nesterov else velocity)
+
+    def init(self, x: Tensor) -> MomentumState:
+        return MomentumState(torch.zeros_like(x))
+
+    def step(
+        self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
+    ) -> tuple[Tensor, MomentumState]:
+        grad = _decayed(direction, x, self.weight_decay)
+        velocity = torch.add(grad, state.velocity, alpha=self.momentum)
+        along = torch.add(grad, velocity, alpha=self.momentum) if self.nesterov else velocity
+        return _descend(x, along, lr), MomentumState(velocity)
+
+
+def sgd(
+    lr: float | Rate,
+    buffers: Buffers = "keep",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> Buffered:
+    """The piece that takes these steps: without momentum, the one without a buffer.
+
+    `Momentum(momentum=0)` takes the same steps (a law holds it to that) for a third more time a
+    round and one more vector per client.
+    """
+    check_momentum("momentum", momentum)
+    if momentum == 0:
+        return SGD(lr, buffers, weight_decay)
+    return Momentum(lr, buffers, weight_decay, momentum, nesterov)
+
+
+class AdamState(NamedTuple):
+    """mean, square: running first and second moment, [P]. taken: steps so far, []."""
+
+    mean: Tensor
+    square: Tensor
+    taken: Tensor
+
+
+@dataclass(frozen=True)
+class AdamW(Buffered):
+    """Adam with decoupled weight decay, as `torch.optim.AdamW`.
+
+    Reference: Loshchilov, Hutter. Decoupled Weight Decay Regularization. 2019.
+    https://arxiv.org/abs/1711.05101
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        super().__post_init__()
+        check_number("eps", self.eps)
+        check_number("weight_decay", self.weight_decay)
+        for beta in self.betas:
+            check_momentum("each of betas", beta)
+
+    def init(self, x: Tensor) -> Tree:
+        return AdamState(torch.zeros_like(x), torch.zeros_like(x), x.new_zeros(()))
+
+    def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
+        first, second = self.betas
+        mean = first * state.mean + (1 - first) * direction
+        square = second * state.square + (1 - second) * direction * direction
+        taken = state.taken + 1
+        unbiased = mean / _bias(first, taken)
+        scale = torch.sqrt(square / _bias(second, taken)) + self.eps
+        x = x * (1 - lr * self.weight_decay) - lr * unbiased / scale
+        return x, AdamState(mean, square, taken)
+
+
+def _bias(beta: float, taken: Tensor) -> Tensor:
+    # 1 - beta^t, of which float32 would lose four digits at the first step.
+    return -torch.expm1(taken * log(beta)) if beta else torch.ones_like(taken)
+
+
+def check_without(method: str, reason: str, **options: float) -> None:
+    """Raise ValueError if an option is given that the method has no place for, with the reason."""
+    for name, value in options.items():
+        if value:
+            raise ValueError(f"{method} takes no {name}, got {value}: {reason}")
+
+
+def check_momentum(name: str, value: float) -> None:
+    """Raise ValueError unless 0 <= value < 1."""
+    check_number(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {value}")
+
+
+def check_weight_decay(value: float) -> None:
+    """Raise ValueError unless value >= 0."""
+    check_number("weight_decay", value)
+    if not value >= 0:
+        raise ValueError(f"weight_decay must be >= 0, got {value}")
+
+
+def _decayed(direction: Tensor, x: Tensor, weight_decay: float) -> Tensor:
+    # Adding nothing would still read and write every client's whole vector.
+    return torch.add(direction, x, alpha=weight_decay) if weight_decay else direction
+
+
+def _descend(x: Tensor, along: Tensor, lr: Tensor) -> Tensor:
+    # x - lr * along in one pass: a step is bound by memory.
+    return torch.addcmul(x, along, lr, value=-1)

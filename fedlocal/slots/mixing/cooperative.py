@@ -1,0 +1,119 @@
+"""Cooperative SGD: clients that combine models with a mixing matrix, and perhaps some more nodes.
+
+    Wang, Joshi. Cooperative SGD: A Unified Framework for the Design and Analysis of
+    Local-Update SGD Algorithms. 2018. https://arxiv.org/abs/1808.07576
+
+Paper symbol -> name here: W -> graph, v -> auxiliary, X -> anchor and the auxiliary rows, one row
+per column of the paper.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedlocal.slots.mixing.graph import ROUNDING, check_graph, describe
+from fedlocal.slots.mixing.kinds import Graph
+from fedlocal.slots.mixing.own import OwnModels
+from fedlocal.slots.mixing.topology import Matrix
+from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.utils.checks import check_number
+
+CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]
+
+
+class Auxiliary(NamedTuple):
+    """models: The auxiliary variables z^1 ... z^v, [v, P]. No data move them."""
+
+    models: Tensor
+
+
+@dataclass(frozen=True)
+class Cooperative(OwnModels):
+    """X <- (X - lr G) W^T over the K clients' models and v auxiliary ones.
+
+    Each client has its own anchor row, the model that it starts the next round from. A message is
+    the change of a row that neighbours do not know: as bytes it stands for the whole model, which
+    it does not behind a lossy uplink (`CompressedGossip` is for those).
+
+    Attributes:
+        graph: Of K + v nodes; the last v are the auxiliary variables.
+        auxiliary: v.
+        order: "adapt_then_combine" mixes the models after the local steps. "combine_then_adapt",
+            the original order of D-PSGD, mixes those before and adds the local steps unmixed.
+    """
+
+    graph: Graph
+    auxiliary: int = 0
+    order: CombineOrder = "adapt_then_combine"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown order."""
+        if self.order not in get_args(CombineOrder):
+            raise ValueError(
+                f"order must be {' or '.join(get_args(CombineOrder))}, got {self.order!r}"
+            )
+        check_number("auxiliary", self.auxiliary)
+        if self.auxiliary < 0:
+            raise ValueError(f"auxiliary must be >= 0, got {self.auxiliary}")
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Models travel whole: neighbours do not know what a change is a change of."""
+        return super().requires | {Guarantee.LOSSLESS_UPLINK}
+
+    def describe(self, num_clients: int) -> str:
+        line = describe(self.graph, num_clients + self.auxiliary)
+        return (
+            f"{line}; {self.auxiliary} of them auxiliary, on a server" if self.auxiliary else line
+        )
+
+    def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
+        # Auxiliary variables live on a server, which then does all of the mixing.
+        return None if self.auxiliary else self.graph.links(round_index, num_clients)
+
+    def anchor(self, x: Tensor, num_clients: int) -> Tensor:
+        return x.repeat(num_clients, 1)
+
+    def init(self, x: Tensor, num_clients: int) -> Auxiliary:
+        nodes = num_clients + self.auxiliary
+        check_graph(self.graph, nodes, columns=not self.auxiliary)
+        _check_equal_say(self.graph.cycle(nodes), num_clients)
+        return Auxiliary(x.repeat(self.auxiliary, 1))
+
+    def consensus(self, state: Auxiliary, anchor: Tensor) -> Tensor:
+        # The paper's u, which a doubly stochastic W leaves where it is: auxiliary variables count.
+        return torch.cat([anchor, state.models]).mean(0)
+
+    def mix(
+        self, state: Auxiliary, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, Auxiliary]:
+        models = torch.cat([anchor, state.models])
+        steps = torch.zeros_like(models).index_add(0, clients, received)
+        matrix = self.graph.matrix(info.round_index, len(models))
+        # The move and not W X, which would lose the digits that models have in common.
+        pull = torch.tensor(matrix - np.eye(len(models)), dtype=models.dtype, device=models.device)
+        if self.order == "adapt_then_combine":
+            move = pull @ (models + steps) + steps
+        else:
+            move = pull @ models + steps
+        return move[: len(anchor)], Auxiliary(state.models + move[len(anchor) :])
+
+
+def _check_equal_say(matrices: Matrix, num_clients: int) -> None:
+    """Refuse matrices [T, n, n] that bring models together nearer to some clients than to others.
+
+    Mixing keeps say @ X, where say @ W = say. Without auxiliary variables the columns tell.
+    """
+    nodes = matrices.shape[1]
+    system = np.vstack([matrices.mean(0).T - np.eye(nodes), np.ones(nodes)])
+    say = np.linalg.lstsq(system, np.eye(nodes + 1)[nodes], rcond=None)[0]
+    kept = np.abs(say @ matrices - say).max() < ROUNDING
+    if not kept or np.ptp(say[:num_clients]) > ROUNDING:
+        raise ValueError(
+            f"W gives the clients unequal say, {np.round(say[:num_clients], 4).tolist()} of the"
+            " model that all tend to; make its columns sum to 1"
+        )

@@ -1,0 +1,93 @@
+"""Outer optimisers that several strategies share. Others live in their strategy's file."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedlocal.slots.inner.sgd import check_momentum
+from fedlocal.slots.outer.base import OuterOptimiser
+from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.utils.checks import check_number
+
+
+class OuterState(NamedTuple):
+    """velocity: [A, P]."""
+
+    velocity: Tensor
+
+
+@dataclass(frozen=True)
+class OuterSGD(OuterOptimiser):
+    """SGD on the anchor along the pseudo-gradient; with the defaults it takes the mean.
+
+    v <- momentum v + d, the anchor moves by -lr v; Nesterov steps along d + momentum v.
+    """
+
+    lr: float = 1.0
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        check_momentum("outer momentum", self.momentum)
+        check_number("outer lr", self.lr)
+        if not self.lr > 0:
+            raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
+
+    @property
+    def plain(self) -> bool:
+        """Whether the anchor lands on the mean."""
+        return self.lr == 1 and self.momentum == 0
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing where it changes nothing."""
+        return frozenset() if self.plain else super().requires
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Only lr 1 without momentum puts the anchor on the mean."""
+        return frozenset() if self.plain else super().breaks
+
+    def init(self, anchor: Tensor) -> OuterState:
+        return OuterState(torch.zeros_like(anchor))
+
+    def step(
+        self, pseudo_grad: Tensor, state: OuterState, info: Round
+    ) -> tuple[Tensor, OuterState]:
+        velocity = self.momentum * state.velocity + pseudo_grad
+        along = pseudo_grad + self.momentum * velocity if self.nesterov else velocity
+        return -self.lr * along, OuterState(velocity)
+
+
+class SlowState(NamedTuple):
+    """slow: u_t, in gradient units so that a change of lr does not rescale it, [A, P]."""
+
+    slow: Tensor
+
+
+@dataclass(frozen=True)
+class SlowMomentum(OuterOptimiser):
+    """u <- beta u + (before - after) / gamma, the anchor moves by -alpha gamma u.
+
+    Reference: Wang, Tantia, Ballas, Rabbat. SlowMo. 2020. https://arxiv.org/abs/1910.00643
+    """
+
+    slow_lr: float = 1.0
+    slow_momentum: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse values that diverge."""
+        check_momentum("slow_momentum", self.slow_momentum)
+        check_number("slow_lr", self.slow_lr)
+        if not self.slow_lr > 0:
+            raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
+
+    def init(self, anchor: Tensor) -> SlowState:
+        return SlowState(torch.zeros_like(anchor))
+
+    def step(self, pseudo_grad: Tensor, state: SlowState, info: Round) -> tuple[Tensor, SlowState]:
+        slow = self.slow_momentum * state.slow + pseudo_grad / info.lr
+        return -self.slow_lr * info.lr * slow, SlowState(slow)

@@ -1,0 +1,25 @@
+"""Periods: how many local steps the clients take between two synchronisations."""
+
+from fedlocal.slots.period.adacomm import AdaComm
+from fedlocal.slots.period.base import Period
+from fedlocal.slots.period.schedules import (
+    ConstantPeriod,
+    Epochs,
+    GapSet,
+    StepPeriod,
+    SwitchPeriod,
+    check_period,
+    period_of,
+)
+
+__all__ = [
+    "AdaComm",
+    "ConstantPeriod",
+    "Epochs",
+    "GapSet",
+    "Period",
+    "StepPeriod",
+    "SwitchPeriod",
+    "check_period",
+    "period_of",
+]

@@ -1,0 +1,40 @@
+"""The sampling that most strategies share. Others live in their strategy's file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedlocal.slots.period.base import Sampling
+from fedlocal.vectors.rng import Purpose, client_keys
+
+
+@dataclass(frozen=True)
+class UniformSampling(Sampling):
+    """Each cohort is drawn without replacement, every client with the same probability.
+
+    Keyed by client id: whether client i is among them depends on no order of calls.
+
+    Reference: McMahan et al. 2017. https://arxiv.org/abs/1602.05629
+    """
+
+    def cohort(
+        self, num_clients: int, participation: float, seed: int, round_index: int
+    ) -> NDArray[np.int64]:
+        clients = np.arange(num_clients, dtype=np.int64)
+        wanted = cohort_size(num_clients, participation)
+        if wanted == num_clients:
+            return clients
+        keys = client_keys(seed, Purpose.SAMPLING, clients, round_index)
+        # No two keys are equal: a bijection of the ids makes them.
+        return np.sort(np.argpartition(keys, wanted)[:wanted])
+
+
+def cohort_size(num_clients: int, participation: float) -> int:
+    """max(floor(participation K), 1).
+
+    >>> cohort_size(100, 0.29)
+    29
+    """
+    # The small allowance keeps 0.29 * 100 = 28.999999999999996 from becoming 28.
+    return max(1, int(participation * num_clients + 1e-9))

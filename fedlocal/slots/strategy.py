@@ -1,0 +1,105 @@
+"""A strategy is its filled slots. Illegal pairs are refused here, before anything runs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+
+from fedlocal.slots.component import Piece
+from fedlocal.slots.compress.base import Compressor
+from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.correction.base import Correction
+from fedlocal.slots.correction.proximal import NoCorrection
+from fedlocal.slots.inner.base import InnerOptimiser
+from fedlocal.slots.mixing import WeightedMean
+from fedlocal.slots.mixing.base import Mixing
+from fedlocal.slots.outer.base import OuterOptimiser
+from fedlocal.slots.outer.sgd import OuterSGD
+from fedlocal.slots.period.base import Period, Sampling
+from fedlocal.slots.sampling import UniformSampling
+from fedlocal.slots.terms import Guarantee, Timing
+from fedlocal.vectors.flat import ParamSpec
+
+# What a compressor that loses something takes from the others.
+LOSSY = {"uplink": Guarantee.LOSSLESS_UPLINK, "downlink": Guarantee.LOSSLESS_DOWNLINK}
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One method of the family. The defaults are local SGD.
+
+    Attributes:
+        timing: When what a client sent is applied.
+        rounds: The method ends after so many rounds by definition (one-shot averaging); None
+            leaves that to the run.
+
+    Raises:
+        ValueError: A piece relies on a guarantee that another piece breaks.
+
+    >>> from strategies import scaffold, vrl_sgd
+    >>> vrl_sgd().needs_everyone, scaffold().needs_everyone
+    (True, False)
+    """
+
+    inner: InnerOptimiser
+    period: Period
+    correction: Correction = NoCorrection()
+    uplink: Compressor = Identity()
+    downlink: Compressor = Identity()
+    mixing: Mixing = WeightedMean()
+    outer: OuterOptimiser = OuterSGD()
+    sampling: Sampling = UniformSampling()
+    timing: Timing = Timing.BARRIER
+    rounds: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse illegal pairs."""
+        for slot, piece in self.pieces():
+            for broken in sorted(piece.requires & self.timing.breaks, key=str):
+                raise ValueError(
+                    f"{slot}={piece} needs: {broken.value}; timing={self.timing.value} breaks that."
+                    f" Change one of the two"
+                )
+            for other_slot, other in self.pieces():
+                for broken in sorted(piece.requires & self._breaks(other_slot, other), key=str):
+                    raise ValueError(
+                        f"{slot}={piece} needs: {broken.value}; {other_slot}={other} breaks that."
+                        f" Change one of the two"
+                    )
+
+    def pieces(self) -> Iterator[tuple[str, Piece]]:
+        """Every slot's name and what fills it."""
+        for slot in fields(self):
+            value = getattr(self, slot.name)
+            if isinstance(value, Piece):
+                yield slot.name, value
+
+    @property
+    def needs_everyone(self) -> bool:
+        """Whether every client has to take part in every round."""
+        if self.timing is Timing.ASYNCHRONOUS:
+            return True
+        return any(Guarantee.FULL_PARTICIPATION in piece.requires for _, piece in self.pieces())
+
+    def check_participation(self, fraction: float) -> None:
+        """Raise ValueError if the method needs every client and only a share takes part."""
+        if fraction < 1 and self.timing is Timing.ASYNCHRONOUS:
+            raise ValueError(
+                f"an asynchronous strategy has no cohorts to sample; participation is {fraction:g},"
+                " drop-out counted. Use participation=1 without faults"
+            )
+        for slot, piece in self.pieces():
+            if fraction < 1 and Guarantee.FULL_PARTICIPATION in piece.requires:
+                raise ValueError(
+                    f"{slot}={piece} needs: {Guarantee.FULL_PARTICIPATION.value};"
+                    f" participation is {fraction:g}, drop-out counted. Use participation=1"
+                    " without faults, or a method that allows sampling: scaffold, which corrects"
+                    " drift too, local_sgd, fedavg, fedprox or slowmo"
+                )
+
+    def bind(self, spec: ParamSpec) -> "Strategy":
+        """The same strategy, its pieces knowing the shapes of the layers."""
+        return replace(self, **{slot: piece.bind(spec) for slot, piece in self.pieces()})
+
+    @staticmethod
+    def _breaks(slot: str, piece: Piece) -> frozenset[Guarantee]:
+        lossy = isinstance(piece, Compressor) and not piece.lossless
+        return piece.breaks | {LOSSY[slot]} if lossy else piece.breaks

@@ -1,0 +1,1 @@
+"""Checks of arguments, lazy imports, threads, devices: what any room may use."""

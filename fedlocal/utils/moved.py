@@ -1,0 +1,141 @@
+"""Former import paths, which still work and say where the module is now.
+
+A user's yaml, pyproject or script may hold them.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+# Former and present modules and packages, all inside fedlocal.
+MOVED = {
+    "accuracy": "objective.accuracy",
+    "augment": "objective.augment",
+    "average": "slots.inner.averaged",
+    "bits": "vectors.bits",
+    "checkpoint": "rounds.checkpoint",
+    "cite": "cli.cite",
+    "class_criteria": "objective.class_criteria",
+    "client": "rounds.client",
+    "client_table": "rounds.client_table",
+    "clients": "data.clients",
+    "clock": "rounds.clock",
+    "compress": "slots.compress",
+    "correction": "slots.correction.proximal",
+    "course": "rounds.progress",
+    "criteria": "objective.criteria",
+    "deadline": "rounds.deadline",
+    "deploy": "flower.deploy",
+    "device": "utils.device",
+    "evaluate": "rounds.evaluate",
+    "fingerprint": "rounds.fingerprint",
+    "flat": "vectors.flat",
+    "flattened": "utils.flattened",
+    "goal": "rounds.goal",
+    "in_process": "rounds.population",
+    "inner": "slots.inner.sgd",
+    "job": "cli",
+    "lars": "slots.inner.lars",
+    "ledger": "rounds.ledger",
+    "ledger_file": "rounds.ledger_file",
+    "links": "slots.links",
+    "losses": "objective.losses",
+    "main": "cli.main",
+    "memory": "utils.memory",
+    "mixing": "slots.mixing",
+    "node": "flower.node",
+    "noise": "rounds.noise",
+    "options": "objective.options",
+    "outer": "slots.outer.sgd",
+    "participation": "rounds.faults",
+    "payload": "rounds.payload",
+    "period": "slots.period",
+    "period.adacomm": "slots.period.adacomm",
+    "period.schedules": "slots.period.schedules",
+    "pieces": "slots",
+    "pieces.link": "slots.compress.base",
+    "pieces.piece": "slots.component",
+    "pieces.schedule": "slots.period.base",
+    "pieces.terms": "slots.terms",
+    "precision": "objective.precision",
+    "progress": "report.progress",
+    "rates": "slots.inner.rates",
+    "recorded": "runtime.tracing",
+    "recorded.graph": "runtime.tracing.trace",
+    "recorded.program": "runtime.tracing.backends",
+    "recorded.replayed": "runtime.tracing.cuda_graphs",
+    "recorded.rewrite": "runtime.tracing.passes",
+    "replay": "rounds.retimed",
+    "report.replayed": "report.retimed",
+    "result": "rounds.result",
+    "rng": "vectors.rng",
+    "runtime.flower_bundle": "flower.app_bundle",
+    "runtime.flower_client": "flower.client_app",
+    "runtime.flower_engine": "flower.engine",
+    "runtime.flower_inprocess": "flower.inprocess",
+    "runtime.flower_nodes": "flower.remote_population",
+    "runtime.flower_server": "flower.server_app",
+    "runtime.flower_settings": "flower.runtime",
+    "runtime.flower_strategy": "flower.strategy",
+    "runtime.runtime": "rounds.runner",
+    "sampling": "slots.sampling",
+    "server": "rounds.server",
+    "simulation": "rounds.state",
+    "stacked": "runtime.stacked",
+    "stacked.join": "cli.stacked",
+    "strategy": "slots.strategy",
+    "threads": "utils.threads",
+    "tracking": "report.tracking",
+    "tracking.csv": "report.tracking.csv",
+    "trees": "vectors.trees",
+    "version": "utils.version",
+    "whole": "utils.checks",
+    "wire": "rounds.wire",
+}
+
+
+def present_name(former: str) -> str | None:
+    """Return the present name of a former module, None if it is where it was.
+
+    >>> present_name("fedlocal.compress.sparse")
+    'fedlocal.slots.compress.sparse'
+    """
+    package, *parts = former.split(".")
+    for length in range(len(parts), 0, -1) if package == "fedlocal" else ():
+        if present := MOVED.get(".".join(parts[:length])):
+            return ".".join([package, present, *parts[length:]])
+    return None
+
+
+class Forwarding(MetaPathFinder, Loader):
+    """Finds a module under its former name.
+
+    It stands before the other finders: the submodules of a former package would otherwise be
+    found, and loaded a second time, in the folder of the present one.
+    """
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name == "fedlocal.simulate":
+            raise ModuleNotFoundError(
+                "fedlocal.simulate is a function; write `from fedlocal import simulate, Result`",
+                name=name,
+            )
+        return ModuleSpec(name, self) if present_name(name) else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """See `importlib.abc.Loader`."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Import the present module, and put it in the place of the former one."""
+        former = module.__name__
+        present = present_name(former)
+        assert present is not None
+        warnings.warn(f"{former} is now {present}; write that", FutureWarning, stacklevel=2)
+        sys.modules[former] = import_module(present)

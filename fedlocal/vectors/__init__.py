@@ -1,0 +1,1 @@
+"""Flat vectors, trees of tensors, keyed random numbers, packed bits."""
