@@ -21,9 +21,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.deadline import FixedTime
 from fedlocal.slots import Correction, Guarantee, Mixing, OuterOptimiser, Round, View
 from fedlocal.slots.inner.sgd import SGD, check_weight_decay, check_without
+from fedlocal.slots.period import FixedTime
 from fedlocal.slots.strategy import Strategy
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree, weighted_mean

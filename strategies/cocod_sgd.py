@@ -21,7 +21,7 @@ from typing import NamedTuple
 from torch import Tensor, zeros_like
 
 from fedlocal.slots import Compressor, Period, Rate, Round, Timing
-from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.compress.base import Identity
 from fedlocal.slots.inner.sgd import sgd
 from fedlocal.slots.mixing import OwnModels
 from fedlocal.slots.mixing.gossip import gossip_link

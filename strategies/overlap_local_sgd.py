@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots import Compressor, Period, Rate, Round, Timing
-from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.compress.base import Identity
 from fedlocal.slots.inner.sgd import check_momentum, sgd
 from fedlocal.slots.mixing import OwnModels
 from fedlocal.slots.mixing.gossip import gossip_link

@@ -22,7 +22,7 @@ from fedlocal.report.runs import FinishedRun
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.fingerprint import params_sha256
-from fedlocal.rounds.ledger_file import save_ledger
+from fedlocal.rounds.ledger import save_ledger
 from fedlocal.rounds.retimed import clock_decided
 from partitions.statistics import credit
 from partitions.storage import digest

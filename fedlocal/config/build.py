@@ -36,7 +36,7 @@ from fedlocal.objective.options import ModelOptions
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpointing
 from fedlocal.rounds.evaluation import check_measured
-from fedlocal.rounds.payload import formats
+from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.runner import Runtime
 from fedlocal.rounds.state import Simulation
 from partitions import Partition
@@ -129,7 +129,7 @@ def build(cfg: DictConfig) -> Job:
         )
         if engine is not None:
             # Refuses what no message between machines holds.
-            formats(simulation)
+            check_messages(simulation)
         if dataset.here is not None:
             simulation = replace(simulation, train=None)
         check_measured(simulation, away=engine is not None)

@@ -28,7 +28,7 @@ from fedlocal.flower.records import (
     write_state,
 )
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.payload import formats, pack_model, pack_upload
+from fedlocal.rounds.payload import pack_model, pack_upload
 from fedlocal.rounds.state import Simulation
 from fedlocal.rounds.wire import Header
 from fedlocal.vectors.trees import take
@@ -104,7 +104,7 @@ def _node(
     # Nodes in one process share what they have in common; own data they have not.
     sim = _simulation(overrides, partition if data else 0, data, classes)
     clients = clients_of(len(sim.clients), partition, num_partitions)
-    return Node(sim, formats(sim), clients), run_digest(sim)
+    return Node(sim, sim.messages, clients), run_digest(sim)
 
 
 def _mismatch(own: str, other: str) -> RecordDict | None:

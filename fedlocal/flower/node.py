@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import ClientState, Inbox, Upload
-from fedlocal.rounds.payload import Formats, unpack_broadcast, unpack_model
+from fedlocal.rounds.messages import MessageFormats
+from fedlocal.rounds.payload import unpack_broadcast, unpack_model
 from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, work
 from fedlocal.rounds.state import Order, Simulation
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
@@ -83,7 +84,7 @@ class Node:
     """
 
     sim: Simulation
-    form: Formats
+    form: MessageFormats
     clients: IntArray
 
     @property

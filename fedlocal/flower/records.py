@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedlocal.data.clients import IntArray
 from fedlocal.flower.node import Mail, NodeState
-from fedlocal.rounds.payload import Formats
+from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.state import Order
 from fedlocal.vectors.trees import leaves, tree_map
 
@@ -78,7 +78,7 @@ def write_letter(letter: Letter) -> RecordDict:
     return RecordDict({"pact": pact, "order": head, "broadcast": ArrayRecord(arrays)})
 
 
-def read_letter(content: RecordDict, form: Formats) -> Letter:
+def read_letter(content: RecordDict, form: MessageFormats) -> Letter:
     """What `write_letter` wrote.
 
     Raises:

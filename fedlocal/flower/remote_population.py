@@ -29,8 +29,9 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.noise import link_noise
-from fedlocal.rounds.payload import Formats, formats, pack_broadcast, pack_model, unpack_model
+from fedlocal.rounds.payload import pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import expand, stack
@@ -65,7 +66,7 @@ class FlowerNodes:
     """
 
     grid: Grid
-    form: Formats
+    form: MessageFormats
     pact: Pact
     start: Remote
     timeout_seconds: float = 600.0
@@ -252,4 +253,4 @@ def population(
     pact = Pact(overrides, run_digest(sim))
     machines = met or meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
-    return FlowerNodes(grid, formats(sim), pact, start, timeout_seconds, patience_seconds)
+    return FlowerNodes(grid, sim.messages, pact, start, timeout_seconds, patience_seconds)

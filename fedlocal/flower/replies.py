@@ -11,7 +11,8 @@ from torch import Tensor
 from fedlocal.data.clients import IntArray
 from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.rounds.client import Upload
-from fedlocal.rounds.payload import Formats, unpack_model, unpack_upload
+from fedlocal.rounds.messages import MessageFormats
+from fedlocal.rounds.payload import unpack_model, unpack_upload
 from fedlocal.rounds.state import Order, Simulation
 from fedlocal.vectors.trees import leaves
 
@@ -39,7 +40,7 @@ class Request(NamedTuple):
 Read = Callable[[int, Array], Any]
 
 
-def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
+def upload_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
     """Reads the members' uploads."""
 
     def read(client: int, array: Array) -> Upload:
@@ -49,7 +50,7 @@ def upload_reader(form: Formats, sim: Simulation, order: Order) -> Read:
     return read
 
 
-def gradient_reader(form: Formats, sim: Simulation, order: Order) -> Read:
+def gradient_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
     """Reads the members' gradients."""
 
     def read(client: int, array: Array) -> Tensor:

@@ -12,7 +12,7 @@ from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import leaves
 from fedlocal.report.units import Numbers
 from fedlocal.rounds.clock import Clock
-from fedlocal.rounds.ledger_file import load_ledger
+from fedlocal.rounds.ledger import load_ledger
 from fedlocal.rounds.retimed import replay
 
 GROUP = "clock."

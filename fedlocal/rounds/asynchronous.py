@@ -24,10 +24,9 @@ from fedlocal.rounds.flight import (
     landed,
     order_for,
     take_off,
-    whole_nbytes,
 )
 from fedlocal.rounds.late import Pile
-from fedlocal.rounds.ledger import RoundRecord, uplink_nbytes
+from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.noise import link_noise
 from fedlocal.rounds.server import ServerState, server_round
 from fedlocal.rounds.state import RunState, Simulation, mean_step_size
@@ -79,8 +78,8 @@ def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
     exchange = Exchange(
         client=who,
         steps=int(flight.steps[who]),
-        uplink_bytes=int(uplink_nbytes(sim.strategy, upload, sim.start)[0]),
-        downlink_bytes=whole_nbytes(sim, state),
+        uplink_bytes=int(sim.messages.upload_nbytes(upload)[0]),
+        downlink_bytes=sim.messages.whole.nbytes,
         staleness=flight.exchanges - int(flight.read[who]),
         lr=mean_step_size(sim, order_for(flight, np.array([who]))),
         upload=upload,

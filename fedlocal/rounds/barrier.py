@@ -10,8 +10,8 @@ from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
-from fedlocal.rounds.late import Pile, idle, sort_out
-from fedlocal.rounds.ledger import RoundRecord, uplink_nbytes
+from fedlocal.rounds.late import Pile, idle, in_time, lasts, sort_out
+from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.noise import link_noise
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import (
@@ -23,7 +23,6 @@ from fedlocal.rounds.state import (
     mean_step_size,
     step_sizes,
 )
-from fedlocal.rounds.time_limit import in_time, lasts
 from fedlocal.rounds.traffic import polled, traffic
 from fedlocal.slots import Round, Timing
 from fedlocal.vectors.rng import Purpose
@@ -154,13 +153,12 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
 
 
 def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) -> RoundRecord:
-    strategy, like = sim.strategy, sim.start
     answered = among(order.invited, answers.members)
     steps = np.zeros(len(order.invited), dtype=np.int64)
     steps[answered] = order.steps[among(order.members, answers.members)]
     up = np.zeros(len(order.invited), dtype=np.int64)
     if answers.uploads is not None:
-        up[answered] = uplink_nbytes(strategy, answers.uploads, like)
+        up[answered] = sim.messages.upload_nbytes(answers.uploads)
     up, down = traffic(sim, state, order, up)
     return RoundRecord(
         round_index=state.round_index,
@@ -168,7 +166,7 @@ def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) ->
         steps=steps,
         uplink_bytes=up,
         downlink_bytes=down,
-        overlapped=strategy.timing is Timing.OVERLAPPED,
+        overlapped=sim.strategy.timing is Timing.OVERLAPPED,
         lasts=lasts(order, answers),
     )
 

@@ -4,14 +4,10 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots import Guarantee, Period, Timing
+from fedlocal.slots import Guarantee, Timing
 from fedlocal.slots.strategy import Strategy
-from fedlocal.utils.checks import check_number
-from fedlocal.vectors.trees import Tree
 
 Lateness = Literal["partial", "drop", "next_round"]
 
@@ -89,50 +85,3 @@ class Deadline:
                 f"timing={strategy.timing.value} counts every change a round late already; use"
                 " late=drop or late=partial"
             )
-
-
-@dataclass(frozen=True)
-class FixedTime(Period):
-    """Every member computes for so many simulated seconds, however many steps that is.
-
-    Who does not finish one step does not answer.
-
-    Attributes:
-        seconds: Of computing; messages come on top.
-        most: Local steps that are enough, however fast a client is.
-    """
-
-    seconds: float
-    most: int = 1000
-
-    def __post_init__(self) -> None:
-        """Refuse a round without a step."""
-        check_number("seconds", self.seconds)
-        check_number("most", self.most)
-        if not (self.seconds > 0 and self.most >= 1):
-            raise ValueError(
-                "the seconds of computing must be positive and the most steps >= 1, got"
-                f" {self.seconds} and {self.most}"
-            )
-
-    @property
-    def reads_clock(self) -> bool:
-        return True
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """A time limit ends a round for all."""
-        return frozenset({Guarantee.BARRIER})
-
-    @property
-    def breaks(self) -> frozenset[Guarantee]:
-        """Slow clients take fewer steps, or none."""
-        return frozenset({Guarantee.EQUAL_STEPS, Guarantee.FULL_PARTICIPATION})
-
-    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.full(len(epoch), self.most)
-
-
-def computing_limit(period: Period) -> float:
-    """Seconds after which clients stop computing; infinite for none."""
-    return period.seconds if isinstance(period, FixedTime) else inf

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
-from fedlocal.rounds.ledger import downlink_layouts
 from fedlocal.rounds.state import Order, RunState, Simulation, local_steps
-from fedlocal.rounds.wire import nbytes
 from fedlocal.vectors.trees import Tree, take
 
 
@@ -137,13 +135,7 @@ def departed(sim: Simulation, state: RunState, who: int) -> RunState:
 
 def _away(sim: Simulation, state: RunState, who: int, steps: int) -> float:
     """Seconds until its message is here: the model down, the steps, the message up."""
-    ids, up = np.array([who]), nbytes(sim.strategy.uplink.layout(len(sim.start)), sim.start.dtype)
-    down = whole_nbytes(sim, state)
+    ids, up, down = np.array([who]), sim.messages.upload.nbytes, sim.messages.whole.nbytes
     travel = sum(sim.clock.travel_seconds(ids, np.array([n]))[0] for n in (down, up))
     done = int(state.flight.done[who])
     return float(travel + sim.clock.compute_seconds(ids, np.array([steps]), done, sim.seed)[0])
-
-
-def whole_nbytes(sim: Simulation, state: RunState) -> int:
-    """Length of a message that brings a client the server's model."""
-    return nbytes(downlink_layouts(sim.strategy, state.server)[1], sim.start.dtype)

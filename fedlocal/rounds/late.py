@@ -1,5 +1,9 @@
-"""Answers that come after their round's deadline and count in the next round."""
+"""Time limits of a round: who can make it with how many steps, and answers that come late.
 
+A late answer counts in the next round.
+"""
+
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -7,12 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
+from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.client import Upload
+from fedlocal.rounds.clock import FloatArray, together
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.state import Order, RunState, Simulation
-from fedlocal.slots import Round
+from fedlocal.rounds.state import Answers, Order, RunState, Simulation
+from fedlocal.rounds.traffic import traffic
+from fedlocal.slots import Round, Timing
 from fedlocal.vectors.trees import Tree, concatenate, take
+
+# Sums of times are exact to fewer digits than the times.
+ALLOWANCE = 1 + 1e-9
 
 
 class Pile(NamedTuple):
@@ -42,6 +51,61 @@ class Late(NamedTuple):
 def idle(state: RunState, clients: IntArray) -> IntArray:
     """Those of the clients that are not still busy with the round before."""
     return clients if state.late == () else clients[~np.isin(clients, state.late.pile.members)]
+
+
+def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
+    """The order, to those who can make it, with the steps that they can make."""
+    end, stop = sim.deadline.limit, sim.strategy.period.seconds_limit
+    if end == stop == inf:
+        return order
+    overlapped = sim.strategy.timing is Timing.OVERLAPPED
+    who, t = order.members, order.round_index
+    travel = _travel(sim, state, order)
+    room = np.full(len(who), stop)
+    if sim.deadline.late == "partial":
+        room = np.minimum(room, _left(travel, end, overlapped))
+    steps = sim.clock.steps_within(room, who, order.steps, t, sim.seed)
+    compute = sim.clock.compute_seconds(who, steps, t, sim.seed)
+    needs = together(travel, compute, overlapped)
+    patience = 2 * end if sim.deadline.late == "next_round" else end
+    # A client that is stopped before its shared steps has nothing to send.
+    kept = (steps > sim.personal_steps) & (needs <= patience * ALLOWANCE)
+    # Who was stopped had been at work until then.
+    busy = together(travel, room, overlapped)[kept & (steps < order.steps)]
+    return order._replace(
+        members=who[kept],
+        steps=steps[kept],
+        late=who[kept & (needs > end * ALLOWANCE)],
+        lasts=(float(min(busy.max(initial=_awaited(state)), end)), end),
+    )
+
+
+def lasts(order: Order, answers: Answers) -> tuple[float, float]:
+    """Bounds of the round's length: for who is missing, the others wait until the deadline."""
+    least, most = order.lasts
+    if most == inf:
+        return least, most
+    here = np.isin(order.invited, np.setdiff1d(answers.members, order.late))
+    return (least if here.all() else most), most
+
+
+def _awaited(state: RunState) -> float:
+    """Seconds until the last message of the round before is there."""
+    return 0.0 if state.late == () else state.late.seconds
+
+
+def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
+    """What the longest messages to and from each member take, [S]."""
+    at_work = among(order.invited, order.members)
+    uploads = np.full(len(order.invited), sim.messages.upload.nbytes)
+    up, down = traffic(sim, state, order, uploads)
+    clock, who = sim.clock, order.members
+    return clock.travel_seconds(who, up[at_work]) + clock.travel_seconds(who, down[at_work])
+
+
+def _left(travel: FloatArray, end: float, overlapped: bool) -> FloatArray:
+    """Seconds that are left for computing, negative where even the messages take too long, [S]."""
+    return np.where(travel <= end, end, -1.0) if overlapped else end - travel
 
 
 def sort_out(

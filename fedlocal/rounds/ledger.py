@@ -5,18 +5,16 @@ A clock turns these records into simulated seconds, now or again later under ano
 
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedlocal.data.clients import IntArray
-from fedlocal.rounds.client import Upload
-from fedlocal.rounds.server import ServerState
-from fedlocal.rounds.wire import dense_layout, each_nbytes, nbytes
-from fedlocal.slots.strategy import Strategy
-from fedlocal.vectors.trees import Tree, take
+
+# What of a record is one number per member.
+BY_MEMBER = ("clients", "steps", "uplink_bytes", "downlink_bytes")
 
 
 class RoundRecord(NamedTuple):
@@ -54,58 +52,55 @@ class Ledger:
         return int(sum(record.downlink_bytes.sum() for record in self.records))
 
 
-def uplink_nbytes(strategy: Strategy, uploads: Upload, like: Tensor) -> IntArray:
-    """Length of each upload on the wire, [S]: message, reports and header.
+def save_ledger(ledger: Ledger, path: Path) -> None:
+    """Write the records as npz, the members of all rounds in one row after the other.
 
-    Args:
-        strategy: Whose uplink encodes the message.
-        uploads: Of S clients, every tensor [S, ...].
-        like: A model [P]; gives size and dtype.
+    Rounds may have different cohorts; `members` [R] says how long each round's part is.
     """
-    layout = uplink_layout(strategy, take(uploads, 0), len(like))
-    return each_nbytes(upload_parts(uploads), layout, like.dtype, len(uploads.loss))
+    records = ledger.records
+    columns: dict[str, Any] = {
+        "round_index": np.array([one.round_index for one in records], dtype=np.int64),
+        "members": np.array([len(one.clients) for one in records], dtype=np.int64),
+        "overlapped": np.array([one.overlapped for one in records], dtype=np.bool_),
+        "lasts": np.array([one.lasts for one in records], dtype=np.float64).reshape(-1, 2),
+    }
+    columns |= {key: _joined([getattr(one, key) for one in records]) for key in BY_MEMBER}
+    np.savez_compressed(path, **columns)
 
 
-def upload_parts(upload: Upload) -> Tree:
-    """The tensors of an upload that travel in its body."""
-    return upload.message, (upload.inner, upload.correction, upload.buffers)
+def load_ledger(path: Path) -> Ledger:
+    """The ledger that `save_ledger` wrote.
 
-
-def uplink_layout(strategy: Strategy, upload: Upload, size: int) -> Tree:
-    """Layout of one client's upload: its message, and its reports in full."""
-    return strategy.uplink.layout(size), dense_layout(upload_parts(upload)[1])
-
-
-def downlink_nbytes(
-    strategy: Strategy, server: ServerState, current: NDArray[np.bool_]
-) -> IntArray:
-    """Length of the broadcast to each client, [S].
-
-    Args:
-        strategy: Whose downlink encodes the change of the anchor.
-        server: Its anchor gives the size, its controls travel in full.
-        current: Whether each client holds the anchor before the change, [S]. The others are sent
-            the anchor itself: a change is of no use to them.
+    Raises:
+        ValueError: The file has another layout.
     """
-    change, whole = (
-        nbytes(each, server.anchor.dtype) for each in downlink_layouts(strategy, server)
+    with np.load(path) as file:
+        missing = {"round_index", "members", "overlapped", "lasts", *BY_MEMBER} - set(file)
+        if missing:
+            raise ValueError(
+                f"{path} is no ledger: it has no {', '.join(sorted(missing))}; a run's is"
+                " ledger.npz in its folder"
+            )
+        columns = {key: file[key] for key in file}
+    parts = [
+        slice(end - count, end)
+        for end, count in zip(columns["members"].cumsum(), columns["members"], strict=True)
+    ]
+    rounds = zip(
+        columns["round_index"], columns["overlapped"], columns["lasts"], parts, strict=True
     )
-    return np.where(current, change, whole)
+    return Ledger(
+        tuple(
+            RoundRecord(
+                int(index),
+                *(columns[key][part] for key in BY_MEMBER),
+                overlapped=bool(overlapped),
+                lasts=tuple(lasts),
+            )
+            for index, overlapped, lasts, part in rounds
+        )
+    )
 
 
-def server_controls(server: ServerState) -> Tree:
-    """The tensors that are broadcast in full beside the anchor."""
-    return server.inner, server.correction, server.buffers
-
-
-def downlink_layouts(strategy: Strategy, server: ServerState) -> tuple[Tree, Tree]:
-    """Layouts of the broadcast to those who hold the last anchor, and to the others.
-
-    They are equal where the encoded change would be no shorter than the anchor itself (a
-    compressor with indices may be longer): then everybody is sent the anchor.
-    """
-    controls = dense_layout(server_controls(server))
-    change = strategy.downlink.layout(server.anchor.shape[1]), controls
-    whole = dense_layout(server.anchor[0]), controls
-    dtype = server.anchor.dtype
-    return (change if nbytes(change, dtype) < nbytes(whole, dtype) else whole), whole
+def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)

@@ -36,5 +36,6 @@ def link_noise(
         rng.random(out=draws[row, first : first + PIECE], dtype=dtype)  # type: ignore[call-overload]
 
     pieces = range(0, draws.shape[1], PIECE)
-    in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)
+    if draws.size:
+        in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)
     return torch.from_numpy(draws).to(like.device)

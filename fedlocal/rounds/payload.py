@@ -1,64 +1,24 @@
 """Uploads and broadcasts of a run as bytes, exactly those that the ledger counts."""
 
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import Inbox, Upload, broadcast_rows
-from fedlocal.rounds.ledger import downlink_layouts, server_controls, uplink_layout, upload_parts
+from fedlocal.rounds.messages import Format, MessageFormats, server_controls, upload_parts
 from fedlocal.rounds.noise import link_noise
-from fedlocal.rounds.server import init_server
 from fedlocal.rounds.state import Order, RunState, Simulation
-from fedlocal.rounds.traffic import sample_upload
-from fedlocal.rounds.wire import Header, dense_layout, nbytes, optional_nbytes, pack, unpack
-from fedlocal.slots import Timing
+from fedlocal.rounds.wire import Header, pack, unpack
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree, leaves, take, tree_map
 
 
-class Formats(NamedTuple):
-    """What every message of a run looks like; both ends derive it, so it never travels.
+def check_messages(sim: Simulation) -> None:
+    """Raise ValueError if a round of the strategy needs other messages than broadcast and upload.
 
-    upload: One client's.
-    change, whole: The broadcast to those who hold the last anchor, and to the others.
-    model: A client's model, for the evaluation.
-    shared: Whether all clients share one anchor row; else each has its own.
+    A first exchange of gradients (`Correction.surveys`) is one of them, and Flower has it.
     """
-
-    upload: "Format"
-    change: "Format"
-    whole: "Format"
-    model: "Format"
-    shared: bool
-
-    @property
-    def has_changes(self) -> bool:
-        """Whether a change is ever sent: it must be shorter than the anchor."""
-        return self.change.nbytes < self.whole.nbytes
-
-
-class Format(NamedTuple):
-    """How one kind of message looks.
-
-    sample: Tensors with its shapes and dtypes. layout: A Field for each. nbytes: Its length, with
-    all optional parts. shortest: Without them.
-    """
-
-    sample: Tree
-    layout: Tree
-    nbytes: int
-    shortest: int
-
-
-def formats(sim: Simulation) -> Formats:
-    """The formats of a run, from one client's round without data.
-
-    Raises:
-        ValueError: The method has messages that no round of two messages holds.
-    """
-    strategy, x = sim.strategy, sim.start
+    strategy = sim.strategy
     if strategy.mixing.polls:
         raise ValueError(
             f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
@@ -69,20 +29,6 @@ def formats(sim: Simulation) -> Formats:
             f"{strategy.correction} asks for gradients before the round, in messages without the"
             " model's buffers; on Flower use buffers=personal, buffers=frozen, or GroupNorm"
         )
-    server = init_server(strategy, x, len(sim.clients), sim.averaged)
-    controls = server_controls(server)
-    upload = sample_upload(sim, server)
-    noise = x.new_zeros(strategy.downlink.noise_size(len(x)))
-    change, _ = strategy.downlink.encode(torch.zeros_like(x), strategy.downlink.init(x), noise)
-    change_layout, whole_layout = downlink_layouts(strategy, server)
-    return Formats(
-        upload=_format(upload_parts(upload), uplink_layout(strategy, upload, len(x)), x),
-        change=_format((change, controls), change_layout, x),
-        whole=_format((x, controls), whole_layout, x),
-        model=_format(x, dense_layout(x), x),
-        # Without a barrier each client has read its own version of the anchor.
-        shared=len(server.anchor) == 1 and strategy.timing is not Timing.ASYNCHRONOUS,
-    )
 
 
 def pack_upload(form: Format, upload: Upload, header: Header, dtype: torch.dtype) -> bytes:
@@ -111,9 +57,9 @@ def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Te
     return upload
 
 
-def pack_broadcast(form: Formats, sim: Simulation, state: RunState, row: int, whole: bool) -> bytes:
+def pack_broadcast(sim: Simulation, state: RunState, row: int, whole: bool) -> bytes:
     """The server's broadcast of one anchor row: the row itself, or the change that made it."""
-    server = state.server
+    server, form = state.server, sim.messages
     controls = server_controls(server)
     header = Header(row, state.round_index)
     if whole:
@@ -124,7 +70,7 @@ def pack_broadcast(form: Formats, sim: Simulation, state: RunState, row: int, wh
 
 
 def unpack_broadcast(
-    form: Formats,
+    form: MessageFormats,
     sim: Simulation,
     data: bytes,
     row: int,
@@ -180,8 +126,3 @@ def _open(
         tree,
         form.sample,
     )
-
-
-def _format(sample: Tree, layout: Tree, like: Tensor) -> Format:
-    longest = nbytes(layout, like.dtype)
-    return Format(sample, layout, longest, longest - optional_nbytes(layout, like.dtype))

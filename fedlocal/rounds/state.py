@@ -19,6 +19,7 @@ from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.evaluate import Evaluate, Examples
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
+from fedlocal.rounds.messages import MessageFormats, message_formats
 from fedlocal.rounds.runner import Ahead, Runner, Runtime
 from fedlocal.rounds.server import ServerState, init_server
 from fedlocal.slots import Timing
@@ -106,6 +107,12 @@ class Simulation:
         ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
         client = Client(self.strategy, gradients, self.personal, self.personal_steps)
         return self.runtime.runner(client, ahead)
+
+    @cached_property
+    def messages(self) -> MessageFormats:
+        """Formats and lengths of the run's messages."""
+        server = init_server(self.strategy, self.start, len(self.clients), self.averaged)
+        return message_formats(self.strategy, self.personal, self.fresh_client(), server)
 
     @property
     def personal(self) -> ParamSpec | None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fedlocal.slots.inner.base import InnerOptimiser, Rate
     from fedlocal.slots.mixing.base import Legs, Mixing
     from fedlocal.slots.outer.base import OuterOptimiser
-    from fedlocal.slots.period.base import Period, Sampling
+    from fedlocal.slots.period.base import Period
+    from fedlocal.slots.sampling import Sampling
     from fedlocal.slots.strategy import Strategy
     from fedlocal.slots.terms import Guarantee, Round, Timing, View
 
@@ -58,7 +59,7 @@ HOMES = {
     "Piece": "component",
     "Rate": "inner.base",
     "Round": "terms",
-    "Sampling": "period.base",
+    "Sampling": "sampling",
     "Strategy": "strategy",
     "Timing": "terms",
     "View": "terms",

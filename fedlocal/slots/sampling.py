@@ -1,12 +1,24 @@
-"""The sampling that most strategies share. Others live in their strategy's file."""
+"""The slot that says who is invited to a round, and the sampling that most strategies share."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.slots.period.base import Sampling
+from fedlocal.slots.component import Piece
 from fedlocal.vectors.rng import Purpose, client_keys
+
+
+@dataclass(frozen=True)
+class Sampling(Piece):
+    """Who is invited to a round."""
+
+    @abstractmethod
+    def cohort(
+        self, num_clients: int, participation: float, seed: int, round_index: int
+    ) -> NDArray[np.int64]:
+        """Ids of the clients of a round, sorted; `participation` is the share asked for."""
 
 
 @dataclass(frozen=True)

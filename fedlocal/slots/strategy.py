@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from fedlocal.slots.component import Piece
-from fedlocal.slots.compress.base import Compressor
-from fedlocal.slots.compress.dense import Identity
-from fedlocal.slots.correction.base import Correction
-from fedlocal.slots.correction.proximal import NoCorrection
+from fedlocal.slots.compress.base import Compressor, Identity
+from fedlocal.slots.correction.base import Correction, NoCorrection
 from fedlocal.slots.inner.base import InnerOptimiser
 from fedlocal.slots.mixing import WeightedMean
 from fedlocal.slots.mixing.base import Mixing
 from fedlocal.slots.outer.base import OuterOptimiser
 from fedlocal.slots.outer.sgd import OuterSGD
-from fedlocal.slots.period.base import Period, Sampling
-from fedlocal.slots.sampling import UniformSampling
+from fedlocal.slots.period.base import Period
+from fedlocal.slots.sampling import Sampling, UniformSampling
 from fedlocal.slots.terms import Guarantee, Timing
 from fedlocal.vectors.flat import ParamSpec
 

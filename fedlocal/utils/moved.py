@@ -41,7 +41,7 @@ MOVED = {
     "job": "cli",
     "lars": "slots.inner.lars",
     "ledger": "rounds.ledger",
-    "ledger_file": "rounds.ledger_file",
+    "ledger_file": "rounds.ledger",
     "links": "slots.links",
     "losses": "objective.losses",
     "main": "cli.main",

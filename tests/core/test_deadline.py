@@ -9,10 +9,11 @@ import pytest
 
 from fedlocal import Clock, DropOut
 from fedlocal.rounds.advance import advance
-from fedlocal.rounds.deadline import Deadline, FixedTime
+from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.state import initial_state
 from fedlocal.slots import Timing
 from fedlocal.slots.compress import ErrorFeedback, TopK
+from fedlocal.slots.period import FixedTime
 from strategies.async_local_sgd import async_local_sgd
 from strategies.d_psgd import d_psgd
 from strategies.double_compression import double_compression

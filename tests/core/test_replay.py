@@ -8,8 +8,7 @@ import pytest
 from fedlocal import Clock, DropOut
 from fedlocal.rounds.clock import Pareto
 from fedlocal.rounds.deadline import Deadline
-from fedlocal.rounds.ledger import Ledger
-from fedlocal.rounds.ledger_file import load_ledger, save_ledger
+from fedlocal.rounds.ledger import Ledger, load_ledger, save_ledger
 from fedlocal.rounds.retimed import clock_decided, replay
 from fedlocal.slots.period import AdaComm
 from strategies.anytime_minibatch import anytime_minibatch

@@ -22,7 +22,7 @@ MODULES = [
     ),
     *(
         "fedlocal.rounds.ledger",
-        "fedlocal.rounds.ledger_file",
+        "fedlocal.rounds.ledger",
         "fedlocal.report.runs",
         "fedlocal.api",
     ),

@@ -19,7 +19,7 @@ from fedlocal.rounds.diagnostics import OF_GRADIENTS
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.payload import Formats, formats
+from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.progress import outset, run
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop, Vmapped
@@ -232,11 +232,11 @@ def test_the_ledger_counts_what_travels(kind, strategy):
 
 def test_personal_parts_are_in_no_message():
     sim = simulation("all_personal", local_sgd(0.1, 3))
-    form: Formats = formats(sim)
+    form: MessageFormats = sim.messages
     body = sum(p.numel() for p in sim.objective.model.body.parameters())
     for each in (form.upload, form.whole, form.change):
         assert sum(leaf.numel() for leaf in leaves(each.sample)) == body
-    average = formats(simulation("all", local_sgd(0.1, 3)))
+    average = simulation("all", local_sgd(0.1, 3)).messages
     buffers = 6 + 6 + 1
     for each in (average.upload, average.whole):
         assert sum(leaf.numel() for leaf in leaves(each.sample)) == body + buffers

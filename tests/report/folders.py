@@ -9,8 +9,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from fedlocal import Clock
-from fedlocal.rounds.ledger import Ledger, RoundRecord
-from fedlocal.rounds.ledger_file import save_ledger
+from fedlocal.rounds.ledger import Ledger, RoundRecord, save_ledger
 from fedlocal.rounds.retimed import replay
 from partitions import Partition
 from partitions.storage import save_npz

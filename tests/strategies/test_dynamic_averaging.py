@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fedlocal.rounds.payload import formats
+from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.slots.compress import TopK
 from fedlocal.slots.inner.sgd import Momentum
@@ -99,4 +99,4 @@ def test_everybody_is_needed():
 def test_messages_over_flower_are_refused():
     sim = ragged.simulation(dynamic_averaging(0.1, 3))
     with pytest.raises(ValueError, match=r"AverageOnAlarm.*in the middle of a round, which Flower"):
-        formats(sim)
+        check_messages(sim)

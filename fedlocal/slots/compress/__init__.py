@@ -1,8 +1,7 @@
 """Compressors for either direction of the wire."""
 
-from fedlocal.slots.compress.base import Compressor, Field, Optional
+from fedlocal.slots.compress.base import Compressor, Field, Identity, Optional
 from fedlocal.slots.compress.contractive import Contractive, contraction, remembers
-from fedlocal.slots.compress.dense import Identity
 from fedlocal.slots.compress.lowrank import PowerSGD
 from fedlocal.slots.compress.natural import Natural
 from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad

@@ -72,3 +72,28 @@ class Compressor(Piece):
     @abstractmethod
     def layout(self, size: int) -> Tree:
         """A `Field` for each tensor of the message, as a tree of the same shape."""
+
+
+class Dense(NamedTuple):
+    """values: [P]."""
+
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Identity(Compressor):
+    """Send the vector as it is."""
+
+    @property
+    def lossless(self) -> bool:
+        """Always."""
+        return True
+
+    def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Dense, Tree]:
+        return Dense(v), state
+
+    def decode(self, message: Dense, noise: Tensor, size: int) -> Tensor:
+        return message.values
+
+    def layout(self, size: int) -> Dense:
+        return Dense(Field(size))  # type: ignore[arg-type]

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from fedlocal.slots.compress.base import Compressor
-from fedlocal.slots.compress.dense import Identity
+from fedlocal.slots.compress.base import Compressor, Identity
 from fedlocal.slots.compress.natural import Natural
 from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
 from fedlocal.slots.compress.sparse import Sparsifier

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.slots.compress.base import Compressor, Field
-from fedlocal.slots.compress.dense import Dense
+from fedlocal.slots.compress.base import Compressor, Dense, Field
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree
 

@@ -1,6 +1,6 @@
 """Changes of the direction of a local step."""
 
-from fedlocal.slots.correction.base import Correction
-from fedlocal.slots.correction.proximal import NoCorrection, Proximal
+from fedlocal.slots.correction.base import Correction, NoCorrection
+from fedlocal.slots.correction.proximal import Proximal
 
 __all__ = ["Correction", "NoCorrection", "Proximal"]

@@ -74,3 +74,13 @@ class Correction(Piece):
     def combine(self, control: Tree, reports: Tree, received: Tensor, info: Round) -> Tree:
         """The next broadcast from the cohort's reports, each [S, ...], and messages [S, P]."""
         return control
+
+
+@dataclass(frozen=True)
+class NoCorrection(Correction):
+    """Step along the mini-batch gradient as it is."""
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """Nothing: at home in every method."""
+        return frozenset()

@@ -11,16 +11,6 @@ from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)
-class NoCorrection(Correction):
-    """Step along the mini-batch gradient as it is."""
-
-    @property
-    def requires(self) -> frozenset[Guarantee]:
-        """Nothing: at home in every method."""
-        return frozenset()
-
-
-@dataclass(frozen=True)
 class Proximal(Correction):
     """Add the gradient of mu / 2 |x - start|^2.
 

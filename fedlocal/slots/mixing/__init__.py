@@ -1,11 +1,10 @@
 """Mixings that several strategies share. One that serves a single strategy lives in its file."""
 
-from fedlocal.slots.mixing.base import Legs, Mixing
+from fedlocal.slots.mixing.base import Legs, Mixing, WeightedMean, Weights
 from fedlocal.slots.mixing.cooperative import Cooperative
 from fedlocal.slots.mixing.gossip import CompressedGossip
 from fedlocal.slots.mixing.graph import as_graph, check_graph, describe, spectral_gap
 from fedlocal.slots.mixing.kinds import ErdosRenyi, Given, Graph
-from fedlocal.slots.mixing.mean import WeightedMean, Weights
 from fedlocal.slots.mixing.own import OwnModels
 
 __all__ = [

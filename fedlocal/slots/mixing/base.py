@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch import Tensor
 
 from fedlocal.slots.component import Piece
 from fedlocal.slots.terms import Guarantee, Round
-from fedlocal.vectors.trees import Tree
+from fedlocal.vectors.trees import Tree, weighted_mean
+
+Weights = Literal["uniform", "examples"]
 
 
 class Legs(NamedTuple):
@@ -114,3 +116,29 @@ class Mixing(Piece):
             clients: Ids of the cohort, [S].
             info: What the cohort did.
         """
+
+
+@dataclass(frozen=True)
+class WeightedMean(Mixing):
+    """The mean of the cohort's models, weighted equally or by example count."""
+
+    weights: Weights = "uniform"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown weighing."""
+        if self.weights not in ("uniform", "examples"):
+            raise ValueError(f"weights must be uniform or examples, got {self.weights!r}")
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Nothing else: this is the mean that others rely on."""
+        return frozenset() if self.weights == "uniform" else frozenset({Guarantee.EQUAL_WEIGHTS})
+
+    def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
+        shares = counts if self.weights == "examples" else torch.ones_like(counts)
+        return shares / shares.sum()
+
+    def mix(
+        self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, Tree]:
+        return weighted_mean(received, info.weights).unsqueeze(0), state

@@ -5,6 +5,7 @@ from fedlocal.slots.period.base import Period
 from fedlocal.slots.period.schedules import (
     ConstantPeriod,
     Epochs,
+    FixedTime,
     GapSet,
     StepPeriod,
     SwitchPeriod,
@@ -16,6 +17,7 @@ __all__ = [
     "AdaComm",
     "ConstantPeriod",
     "Epochs",
+    "FixedTime",
     "GapSet",
     "Period",
     "StepPeriod",

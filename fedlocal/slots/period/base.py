@@ -1,12 +1,14 @@
-"""The slots that say when clients synchronise, and who takes part."""
+"""The slot that says when clients synchronise."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedlocal.slots.component import Piece
+from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
 
@@ -18,6 +20,11 @@ class Period(Piece):
     def reads_clock(self) -> bool:
         """Whether that depends on the simulated seconds."""
         return False
+
+    @property
+    def seconds_limit(self) -> float:
+        """Simulated seconds after which clients stop computing; infinite for no limit."""
+        return inf
 
     @property
     def column(self) -> str | None:
@@ -38,11 +45,21 @@ class Period(Piece):
 
 
 @dataclass(frozen=True)
-class Sampling(Piece):
-    """Who is invited to a round."""
+class ConstantPeriod(Period):
+    """H local steps in every round."""
 
-    @abstractmethod
-    def cohort(
-        self, num_clients: int, participation: float, seed: int, round_index: int
-    ) -> NDArray[np.int64]:
-        """Ids of the clients of a round, sorted; `participation` is the share asked for."""
+    period: int
+
+    def __post_init__(self) -> None:
+        """Refuse a round without a step."""
+        check_period("period (H)", self.period)
+
+    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.full(len(epoch), self.period)
+
+
+def check_period(name: str, value: int) -> None:
+    """Raise ValueError unless value is a whole number >= 1."""
+    check_number(name, value)
+    if isinstance(value, bool) or value != int(value) or value < 1:
+        raise ValueError(f"{name} must be a whole number of local steps >= 1, got {value}")

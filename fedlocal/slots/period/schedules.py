@@ -6,24 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.slots.period.base import Period
+from fedlocal.slots.period.base import ConstantPeriod, Period, check_period
 from fedlocal.slots.terms import Guarantee
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
-
-
-@dataclass(frozen=True)
-class ConstantPeriod(Period):
-    """H local steps in every round."""
-
-    period: int
-
-    def __post_init__(self) -> None:
-        """Refuse a round without a step."""
-        check_period("period (H)", self.period)
-
-    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
-        return np.full(len(epoch), self.period)
 
 
 @dataclass(frozen=True)
@@ -129,11 +115,50 @@ class GapSet(Period):
         return np.full(len(epoch), self.gaps[min(round_index, len(self.gaps) - 1)])
 
 
-def check_period(name: str, value: int) -> None:
-    """Raise ValueError unless value is a whole number >= 1."""
-    check_number(name, value)
-    if isinstance(value, bool) or value != int(value) or value < 1:
-        raise ValueError(f"{name} must be a whole number of local steps >= 1, got {value}")
+@dataclass(frozen=True)
+class FixedTime(Period):
+    """Every member computes for so many simulated seconds, however many steps that is.
+
+    Who does not finish one step does not answer.
+
+    Attributes:
+        seconds: Of computing; messages come on top.
+        most: Local steps that are enough, however fast a client is.
+    """
+
+    seconds: float
+    most: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse a round without a step."""
+        check_number("seconds", self.seconds)
+        check_number("most", self.most)
+        if not (self.seconds > 0 and self.most >= 1):
+            raise ValueError(
+                "the seconds of computing must be positive and the most steps >= 1, got"
+                f" {self.seconds} and {self.most}"
+            )
+
+    @property
+    def seconds_limit(self) -> float:
+        return self.seconds
+
+    @property
+    def reads_clock(self) -> bool:
+        return True
+
+    @property
+    def requires(self) -> frozenset[Guarantee]:
+        """A time limit ends a round for all."""
+        return frozenset({Guarantee.BARRIER})
+
+    @property
+    def breaks(self) -> frozenset[Guarantee]:
+        """Slow clients take fewer steps, or none."""
+        return frozenset({Guarantee.EQUAL_STEPS, Guarantee.FULL_PARTICIPATION})
+
+    def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
+        return np.full(len(epoch), self.most)
 
 
 def period_of(period: int | Period, epochs: float | None = None) -> Period:
