@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.wire import Header, nbytes, pack, unpack
 from fedlocal.slots import Compressor
 from fedlocal.slots.compress import (

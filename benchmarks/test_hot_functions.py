@@ -13,7 +13,7 @@ import torch
 from benchmarks.problems import BATCH, Cell
 from benchmarks.rows import simulation
 from fedlocal.rounds.barrier import order_of, round_info
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.population import plan_of
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import initial_state

@@ -29,8 +29,7 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.messages import MessageFormats
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import MessageFormats, link_noise
 from fedlocal.rounds.payload import pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.vectors.rng import Purpose
@@ -185,7 +184,7 @@ class FlowerNodes:
         @cache
         def pack(row: int, whole: bool, survey: bool) -> bytes:
             if not survey:
-                return pack_broadcast(self.form, sim, state, row, whole)
+                return pack_broadcast(sim, state, row, whole)
             return pack_model(self.form.model, state.server.anchor[row], row, state.round_index)
 
         letters = {}

@@ -27,7 +27,7 @@ from fedlocal.rounds.flight import (
 )
 from fedlocal.rounds.late import Pile
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.server import ServerState, server_round
 from fedlocal.rounds.state import RunState, Simulation, mean_step_size
 from fedlocal.slots import Round

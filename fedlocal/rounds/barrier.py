@@ -12,7 +12,7 @@ from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.late import Pile, idle, in_time, lasts, sort_out
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import (
     Answers,
@@ -92,7 +92,7 @@ def conclude(
         "answered": 0 if pile is None else len(pile.members),
         "local_loss": local_loss,
         **evaluation(sim, after),
-        **diagnose(sim, after, pile),
+        **(diagnose(sim, after, pile) if sim.diagnostics else {}),
         "uplink_bytes": after.uplink_bytes,
         "downlink_bytes": after.downlink_bytes,
         "sim_seconds": after.sim_seconds,

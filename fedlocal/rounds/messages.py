@@ -16,9 +16,14 @@ from fedlocal.objective.gradients import Batch, Everything, Gradients, Own, Step
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work
 from fedlocal.rounds.server import ServerState
 from fedlocal.rounds.wire import dense_layout, each_nbytes, nbytes, optional_nbytes
-from fedlocal.slots import Field, Strategy, Timing
+from fedlocal.slots import Compressor, Field, Strategy, Timing
+from fedlocal.utils.threads import in_threads
 from fedlocal.vectors.flat import ParamSpec
+from fedlocal.vectors.rng import Purpose, generator
 from fedlocal.vectors.trees import Tree, tree_map
+
+# Uniforms that a thread draws at a time.
+PIECE = 1 << 18
 
 
 class Format(NamedTuple):
@@ -138,3 +143,32 @@ def _sample_upload(
     inbox = Inbox(x, server.inner, server.correction, server.buffers)
     client = Client(strategy, Gradients(gradient, gradient), personal)
     return client.round(state, inbox, work)[1]
+
+
+def link_noise(
+    link: Compressor, purpose: Purpose, rows: np.ndarray, round_index: int, seed: int, like: Tensor
+) -> Tensor:
+    """Uniforms in [0, 1) for the messages of some clients (or anchor rows), [rows, n].
+
+    Args:
+        link: Says how many a message needs.
+        purpose: The link's direction.
+        rows: Client ids, or rows of the anchor.
+        round_index: The round, from 0.
+        seed: The run's.
+        like: A model [P]; gives size, dtype and device.
+    """
+    # Drawn in the run's own precision: rounding a double down to it may give 1.
+    dtype = np.float64 if like.dtype == torch.float64 else np.float32
+    draws = np.empty((len(rows), link.noise_size(len(like))), dtype)
+
+    def draw(job: tuple[int, int]) -> None:
+        row, first = job
+        skip = first * draws.itemsize // 32
+        rng = generator(seed, purpose, int(rows[row]), round_index, skip)
+        rng.random(out=draws[row, first : first + PIECE], dtype=dtype)  # type: ignore[call-overload]
+
+    pieces = range(0, draws.shape[1], PIECE)
+    if draws.size:
+        in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)
+    return torch.from_numpy(draws).to(like.device)

@@ -5,8 +5,13 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import Inbox, Upload, broadcast_rows
-from fedlocal.rounds.messages import Format, MessageFormats, server_controls, upload_parts
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import (
+    Format,
+    MessageFormats,
+    link_noise,
+    server_controls,
+    upload_parts,
+)
 from fedlocal.rounds.state import Order, RunState, Simulation
 from fedlocal.rounds.wire import Header, pack, unpack
 from fedlocal.vectors.rng import Purpose

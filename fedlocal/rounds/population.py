@@ -11,7 +11,7 @@ from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, Upload, broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
-from fedlocal.rounds.noise import link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.runner import Plan
 from fedlocal.rounds.state import (
     Answers,

@@ -48,7 +48,7 @@ MOVED = {
     "memory": "utils.memory",
     "mixing": "slots.mixing",
     "node": "flower.node",
-    "noise": "rounds.noise",
+    "noise": "rounds.messages",
     "options": "objective.options",
     "outer": "slots.outer.sgd",
     "participation": "rounds.faults",

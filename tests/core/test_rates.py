@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.rates import (
-    ConstantRate,
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

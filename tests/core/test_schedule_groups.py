@@ -10,8 +10,8 @@ from fedlocal.config.chosen import strategy_of
 from fedlocal.config.refusal import ConfigError
 from fedlocal.config.settings import check_settings
 from fedlocal.slots import Period, Rate
+from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.rates import (
-    ConstantRate,
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

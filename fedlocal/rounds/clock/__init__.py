@@ -1,7 +1,14 @@
 """The clock: simulated seconds from the ledger's records, under a law."""
 
-from fedlocal.rounds.clock.clock import Clock, together
-from fedlocal.rounds.clock.laws import Constant, FloatArray, Law, Pareto, ShiftedExponential
+from fedlocal.rounds.clock.clock import (
+    Clock,
+    Constant,
+    FloatArray,
+    Law,
+    Pareto,
+    ShiftedExponential,
+    together,
+)
 from fedlocal.rounds.clock.trace import Trace, read_trace
 
 __all__ = [

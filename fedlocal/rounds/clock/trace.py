@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedlocal.rounds.clock.laws import FloatArray, Law
+from fedlocal.rounds.clock.clock import FloatArray, Law
 
 
 @dataclass(frozen=True)

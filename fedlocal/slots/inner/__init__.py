@@ -1,10 +1,9 @@
 """Optimisers of local steps, and schedules of their step size."""
 
 from fedlocal.slots.inner.averaged import WeightedIterate
-from fedlocal.slots.inner.base import InnerOptimiser, Rate
+from fedlocal.slots.inner.base import ConstantRate, InnerOptimiser, Rate
 from fedlocal.slots.inner.lars import LARS
 from fedlocal.slots.inner.rates import (
-    ConstantRate,
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

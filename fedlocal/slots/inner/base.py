@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from fedlocal.slots.component import Piece
 from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
 
@@ -20,6 +22,20 @@ class Rate(Piece):
     @abstractmethod
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         """Step sizes of one round, [steps]; `first_step` local steps went before it."""
+
+
+@dataclass(frozen=True)
+class ConstantRate(Rate):
+    """The same step size throughout."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        """Refuse a step size that cannot train."""
+        check_lr(self.lr)
+
+    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
+        return np.full(steps, self.lr)
 
 
 @dataclass(frozen=True)
@@ -75,3 +91,21 @@ class InnerOptimiser(Piece):
     def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
         """The next broadcast from the cohort's reports, each [S, ...]."""
         return control
+
+
+def check_lr(lr: float) -> None:
+    """Raise ValueError unless lr is positive and finite."""
+    check_number("lr", lr)
+    if not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be positive and finite, got {lr}; for example lr=0.1")
+
+
+def as_rate(lr: float | Rate) -> Rate:
+    """A number is a constant rate."""
+    return lr if isinstance(lr, Rate) else _constant(lr)
+
+
+@cache
+def _constant(lr: float) -> ConstantRate:
+    check_number("lr", lr)
+    return ConstantRate(float(lr))

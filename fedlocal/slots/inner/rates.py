@@ -5,27 +5,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.slots.inner.base import Rate
+from fedlocal.slots.inner.base import Rate, check_lr
 from fedlocal.utils.checks import check_number
-
-
-@dataclass(frozen=True)
-class ConstantRate(Rate):
-    """The same step size throughout."""
-
-    lr: float
-
-    def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
-        check_lr(self.lr)
-
-    def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
-        return np.full(steps, self.lr)
 
 
 @dataclass(frozen=True)
@@ -173,26 +158,6 @@ class WarmupRate(Rate):
         return (self.first + (1 - self.first) * share) * self.rate.at(
             round_index, first_step, steps
         )
-
-
-def check_lr(lr: float) -> None:
-    """Raise ValueError unless lr is positive and finite."""
-    check_number("lr", lr)
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"lr must be positive and finite, got {lr}; for example lr=0.1")
-
-
-def as_rate(lr: float | Rate) -> Rate:
-    """A number is a constant rate."""
-    if isinstance(lr, Rate):
-        return lr
-    check_number("lr", lr)
-    return _constant(float(lr))
-
-
-@cache
-def _constant(lr: float) -> ConstantRate:
-    return ConstantRate(lr)
 
 
 def _inside(steps: int, by_round: bool) -> NDArray[np.float64]:
