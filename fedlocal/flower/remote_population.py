@@ -30,7 +30,7 @@ from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import MessageFormats, link_noise
-from fedlocal.rounds.payload import pack_broadcast, pack_model, unpack_model
+from fedlocal.rounds.payload import check_messages, pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import expand, stack
@@ -241,8 +241,10 @@ def population(
 
     Raises:
         TimeoutError: Not every partition has a node.
-        ValueError: The run waits for a column that is empty in every row.
+        ValueError: The run waits for a column that is empty in every row, or its rounds need
+            messages that Flower's side does not have.
     """
+    check_messages(sim)
     check_measured(sim, away=True)
     if sim.has_personal:
         log.warning(
