@@ -1,6 +1,7 @@
 """`fedlocal.simulate`: train one model over K clients in this process."""
 
 from collections.abc import Callable, Iterable, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,7 @@ def simulate(
     >>> result.history[-1]["local_steps"], result.params.shape, result.ledger.uplink_bytes
     (10, torch.Size([9]), 544)
     """
+    _check_callback(on_round)
     sim = prepare(
         model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
         device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
@@ -246,10 +248,24 @@ def _no_strategy(given: Any) -> str:
     )
 
 
+def _check_callback(on_round: Any) -> None:
+    """Raise ValueError unless it is None or can be called with a row."""
+    if on_round is None:
+        return
+    try:
+        signature(on_round).bind({})
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"on_round must be a function of one row of metrics, got {on_round!r}: {error}"
+        ) from error
+
+
 def _folder(spill: str | None) -> str | None:
     """The folder, which may not be there yet; absolute, as a resumed run changes its own."""
     if spill is None:
         return None
+    if not isinstance(spill, str | Path):
+        raise ValueError(f"spill must be the path of a folder or None, got {spill!r}")
     Path(spill).mkdir(parents=True, exist_ok=True)
     return str(Path(spill).absolute())
 

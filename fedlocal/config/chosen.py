@@ -16,6 +16,7 @@ from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, loss_for
 from fedlocal.rounds.clock import Clock
 from fedlocal.slots import Period, Piece, Rate
 from fedlocal.slots.compress import Identity
+from fedlocal.slots.period import ConstantPeriod
 from fedlocal.slots.strategy import Strategy
 
 
@@ -25,6 +26,7 @@ def strategy_of(cfg: DictConfig) -> Strategy:
     schedules = _schedules(cfg)
     strategy: Strategy = make(**schedules)
     _check_period(cfg, strategy, schedules.get("period"))
+    _check_steps(cfg, strategy)
     # A strategy that makes its link from the chosen one, as gossip does, keeps what it made.
     free = [slot for slot in ("uplink", "downlink") if slot not in cfg.strategy]
     chosen = [slot for slot in free if getattr(strategy, slot) == Identity()]
@@ -120,6 +122,19 @@ def _schedules(cfg: DictConfig) -> dict[str, Piece]:
             )
         given[setting] = instantiate(cfg[group], _convert_="all")
     return given
+
+
+def _check_steps(cfg: DictConfig, strategy: Strategy) -> None:
+    """Refuse a period by which the run would not take the local steps that it is asked for."""
+    period = strategy.period
+    counted = OmegaConf.is_interpolation(cfg, "rounds") and strategy.rounds is None
+    if counted and isinstance(period, ConstantPeriod) and "period" in cfg.strategy:
+        if period.period != cfg.H and not OmegaConf.is_interpolation(cfg.strategy, "period"):
+            raise ValueError(
+                f"strategy.period={period.period} differs from H={cfg.H}, by which rounds are"
+                f" counted: the run would take {cfg.rounds * period.period} local steps and not"
+                f" steps={cfg.steps}; give H={period.period}, or the number of rounds"
+            )
 
 
 def _check_period(cfg: DictConfig, strategy: Strategy, given: Piece | None) -> None:

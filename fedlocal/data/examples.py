@@ -64,6 +64,11 @@ def one_each(clients: Any) -> list[Any]:
     """
     if isinstance(clients, Mapping):
         raise ValueError(f"clients is a {_kind(clients)}; pass a list: list(clients.values())")
+    if isinstance(clients, DataLoader):
+        raise ValueError(
+            "clients is a DataLoader, and each of its batches would be a client; pass a list, for"
+            f" each client {_SHOULD_BE}"
+        )
     if isinstance(clients, Dataset | Tensor | np.ndarray) or not isinstance(clients, Iterable):
         raise ValueError(
             f"clients is a {_kind(clients)}; pass a list, for each client {_SHOULD_BE}"

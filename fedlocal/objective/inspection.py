@@ -7,10 +7,10 @@ rest of a run has to know. It refuses in one line what no run can compute right.
 import pickle
 import random
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
 from fedlocal.objective.losses import squared_error
+from fedlocal.objective.state import buffers_of, changing, values_of
 
 # Beginning of torch's warning.
 BROADCAST = "Using a target size"
@@ -171,6 +172,7 @@ def inspect(
                 "the loss does not depend on the model's trained parameters: its output is"
                 " detached, rounded, or made by argmax; nothing would be trained"
             )
+        _check_leaves(trained, first.loss)
         with _said("the gradient of the loss fails"), Drawn() as later:
             torch.autograd.grad(first.loss, trained.parameters(), allow_unused=True)
         if later.names:
@@ -206,7 +208,7 @@ def _is_rowwise(subject: Subject) -> bool:
 
 def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) -> None:
     """Raise ValueError if the outcome depends on more than the model's tensors and the key."""
-    outcomes, attributes = [], []
+    outcomes, attributes, losses = [], [], []
     for _ in range(3):
         _restore(subject.model, before)
         try:
@@ -219,14 +221,19 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
                 " draw from a run's own keys; use nn.Dropout, torch.rand or torch.bernoulli"
             )
         outcomes.append(outcome)
-        attributes.append(_attributes(subject.model))
+        attributes.append(values_of(subject.model))
+        losses.append(values_of(subject.loss) | buffers_of(subject.loss))
     # The first call may create attributes.
-    for name, value in attributes[1].items():
-        if attributes[2].get(name) != value:
-            raise ValueError(
-                f"forward changes the attribute {name} of the model, a Python value that a run"
-                " cannot carry from step to step; keep such state in a buffer, or leave it out"
-            )
+    if name := changing(*attributes[1:]):
+        raise ValueError(
+            f"forward changes the attribute {name} of the model, which a run cannot carry from"
+            " step to step; keep such state in a buffer, or leave it out"
+        )
+    if name := changing(*losses[1:]):
+        raise ValueError(
+            f"the loss changes its {name} at every call, and what it changes would depend on the"
+            " order in which clients are computed; a loss must keep no state"
+        )
     for other in outcomes[1:]:
         if not _same(outcomes[0].output, other.output) or not _same(outcomes[0].loss, other.loss):
             raise ValueError(
@@ -234,6 +241,42 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
                 " the same parameters and buffers: one of them keeps state; a model may keep it in"
                 " a buffer, and a loss must keep none"
             )
+
+
+def _check_leaves(subject: Subject, loss: Tensor) -> None:
+    """Raise ValueError if the loss depends on a trainable tensor that is none of the copy's.
+
+    Tensors that `forward` makes, such as an input with a gradient of its own, are others in a
+    second call.
+    """
+    ours = {id(p) for p in subject.model.parameters()}
+    strangers = [leaf for leaf in _leaves(loss) if id(leaf) not in ours]
+    if not strangers:
+        return
+    again = _leaves(replace(subject, model=copied(subject.model)).trial().loss)
+    for stranger in strangers:
+        if any(leaf is stranger for leaf in again):
+            raise ValueError(
+                f"the loss depends on a trainable tensor of shape {list(stranger.shape)} that is"
+                " none of the parameters that clients train, and would keep its first value: model"
+                " or loss reaches it by a function or an object that holds it (a lambda over self,"
+                " a penalty over model.parameters()). Make it a parameter of the model that forward"
+                " reads as self.name; for an L2 penalty take l2="
+            )
+
+
+def _leaves(value: Tensor) -> list[Tensor]:
+    """Return the leaves of a tensor's graph that take a gradient."""
+    leaves, seen, waiting = list[Tensor](), set[Any](), [value.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        waiting += [following for following, _ in node.next_functions]
+    return leaves
 
 
 def _check_written(model: nn.Module, before: dict[str, Tensor]) -> None:
@@ -297,26 +340,6 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _restore(model: nn.Module, values: dict[str, Tensor]) -> None:
     for name, buffer in model.named_buffers():
         buffer.copy_(values[name])
-
-
-def _attributes(model: nn.Module) -> dict[str, bytes]:
-    """Return the pickled Python values, not tensors, that modules hold, by name."""
-    return dict(_plain_values(model))
-
-
-def _plain_values(model: nn.Module) -> Iterator[tuple[str, bytes]]:
-    for prefix, module in model.named_modules():
-        for key, value in vars(module).items():
-            if _is_plain(value):
-                yield f"{prefix}.{key}".lstrip("."), pickle.dumps(value)
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple | set):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, value.values()))
-    return value is None or isinstance(value, bool | int | float | str | np.generic)
 
 
 def copied(model: nn.Module) -> nn.Module:

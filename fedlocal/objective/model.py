@@ -1,6 +1,6 @@
 """Preparation of a user's model: its copy on the device, its frozen and personal parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -30,10 +30,11 @@ def check_model(model: Any) -> None:
             " returns if it makes a model, or put it into a module's forward"
         )
     if not isinstance(model, nn.Module):
-        raise ValueError(
-            f"model must be a torch.nn.Module, got {model!r}; put a function into a module's"
-            " forward"
-        )
+        given = repr(model) if len(repr(model)) < 80 else f"an object of {type(model).__name__}"
+        fix = "put a function into a module's forward"
+        if isinstance(model, Mapping):
+            fix = "make the model and give it these tensors by load_state_dict()"
+        raise ValueError(f"model must be a torch.nn.Module, got {given}; {fix}")
     for name, module in model.named_modules():
         _check_wrapper(f"the module {name} of the model" if name else "the model", module)
     for name, parameter in model.named_parameters():

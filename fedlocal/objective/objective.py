@@ -136,8 +136,12 @@ class Objective:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with drawn_from(key):
             # The model may write to its input, so it gets a copy.
-            given = self.numbers(inputs).clone()
-            return functional_call(self.evaluated, self.layout.named(x, own), (given,))
+            given, named = self.numbers(inputs).clone(), self.layout.named(x, own)
+            if not is_functorch_wrapped_tensor(x):
+                # A model may take gradients of its own, by its parameters, also in evaluations.
+                trained = {*self.layout.shared.names, *self.layout.personal.names}
+                named |= {name: named[name].detach().requires_grad_() for name in trained}
+            return functional_call(self.evaluated, named, (given,))
 
     def numbers(self, inputs: Tensor) -> Tensor:
         """Return the model's inputs for examples of the pool, or for others kept like them."""

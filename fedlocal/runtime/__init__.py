@@ -24,8 +24,9 @@ __getattr__ = lazy(__name__, HOMES)
 
 def runtime_of(runtime: "str | Runtime") -> "Runtime":
     """A runtime by its name, or the runtime itself."""
-    if not isinstance(runtime, str):
-        return runtime
-    if runtime not in RUNTIMES:
-        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+    if hasattr(runtime, "runner") and not isinstance(runtime, type):
+        return runtime  # type: ignore[return-value]
+    if not isinstance(runtime, str) or runtime not in RUNTIMES:
+        made = f"; write {runtime.__name__}()" if isinstance(runtime, type) else ""
+        raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}{made}")
     return __getattr__(RUNTIMES[runtime])()

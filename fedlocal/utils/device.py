@@ -9,13 +9,15 @@ def pick_device(device: str) -> torch.device:
     Raises:
         ValueError: No tensor can be made there and read back.
     """
+    if not isinstance(device, str | torch.device):
+        raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0', got {device!r}")
     if device == "auto":
         rest = "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device("cuda" if torch.cuda.is_available() else rest)
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(_no_device(device)) from error
+        raise ValueError(_no_device(str(device))) from error
     return torch.device(device)
 
 

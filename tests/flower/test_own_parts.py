@@ -20,6 +20,7 @@ from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import MessageFormats
+from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.progress import outset, run
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop, Vmapped
@@ -211,7 +212,7 @@ def test_surveys_of_gradients(kind):
 def test_surveys_have_no_averaged_buffers():
     line = "asks for gradients before the round, in messages without the model's buffers"
     with pytest.raises(ValueError, match=line):
-        Rig(simulation("averaged", mime(0.1, 3)), NODES)
+        check_messages(simulation("averaged", mime(0.1, 3)))
 
 
 @pytest.mark.parametrize("strategy", [local_sgd(0.1, 3), double_compression(0.1, 3)])

@@ -21,6 +21,7 @@ from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.objective.losses import MSE, CrossEntropy, squared_error
+from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.usercode import mine
 
@@ -880,6 +881,39 @@ MISTAKES = {
         "dtype must be one of torch.float32, torch.float64, torch.float16, got torch.bfloat16;"
         " precision='bf16' computes in bfloat16 and keeps float32 parameters",
         python=python(dtype=torch.bfloat16),
+    ),
+    "run: a period that is not H": Mistake(
+        "strategy.period=2 differs from H=5, by which rounds are counted: the run would take 8"
+        " local steps and not steps=20; give H=2, or the number of rounds",
+        command=lambda: build(compose("K=2 dataset=digits strategy.period=2 H=5 steps=20").cfg),
+    ),
+    "data: a DataLoader as clients": Mistake(
+        "clients is a DataLoader, and each of its batches would be a client; pass a list, for each"
+        " client a pair (x, y), a map-style Dataset of (x, y) or a list of (x, y)",
+        python=python(clients=DataLoader(TensorDataset(X, Y), batch_size=10)),
+    ),
+    "model: a state_dict": Mistake(
+        "model must be a torch.nn.Module, got an object of OrderedDict; make the model and give it"
+        " these tensors by load_state_dict()",
+        python=lambda: fedlocal.simulate(nn.Linear(4, 3).state_dict(), split(), local_sgd(0.1, 2)),
+    ),
+    "run: no runtime": Mistake(
+        "runtime must be one of vmapped, loop, got None", python=python(runtime=None)
+    ),
+    "run: a runtime's class": Mistake(
+        "runtime must be one of vmapped, loop, got <class 'fedlocal.runtime.vmapped.Vmapped'>;"
+        " write Vmapped()",
+        python=python(runtime=Vmapped),
+    ),
+    "run: a device's number": Mistake(
+        "device must be a name such as 'cpu' or 'cuda:0', got 0", python=python(device=0)
+    ),
+    "run: spill=True": Mistake(
+        "spill must be the path of a folder or None, got True", python=python(spill=True)
+    ),
+    "run: on_round without a row": Mistake(
+        "on_round must be a function of one row of metrics, got …",
+        python=python(on_round=lambda: 0),
     ),
     "run: no CUDA": Mistake(
         NO_CUDA,
