@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from fedlocal import course
 from fedlocal.report.command import main as report
 from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import read_runs
 from fedlocal.report.table import tabulate
+from fedlocal.rounds import progress as course
 
 QUICK = ("dataset=quadratic", "rounds=2")
 

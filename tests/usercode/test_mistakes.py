@@ -128,9 +128,8 @@ class Warming:
 # The one label that no output has is not among the first examples.
 LATE = torch.where(torch.arange(mine.N) == 20, 5, Y)
 STATEFUL = (
-    "two calls of the model and the loss on the same batch give different outcomes with the same"
-    " parameters and buffers: one of them keeps state; a model may keep it in a buffer, and a loss"
-    " must keep none"
+    "the loss changes its {} at every call, and what it changes would depend on the order in which"
+    " clients are computed; a loss must keep no state"
 )
 
 MISTAKES = {
@@ -365,8 +364,8 @@ MISTAKES = {
         command=own("model", "Draws"),
     ),
     "model: a counter": Mistake(
-        "forward changes the attribute calls of the model, a Python value that a run cannot"
-        " carry from step to step; keep such state in a buffer, or leave it out",
+        "forward changes the attribute calls of the model, which a run cannot carry from step to"
+        " step; keep such state in a buffer, or leave it out",
         python=python(mine.Counts((4,), 3)),
         command=own("model", "Counts"),
     ),
@@ -775,16 +774,16 @@ MISTAKES = {
         python=python(loss=lambda o, t: (o[0] - o[1]).square().sum(), clients=split(at=39)),
     ),
     "loss: counts its calls in an attribute": Mistake(
-        STATEFUL,
+        STATEFUL.format("calls"),
         python=lambda: python(loss=Warming())(),
     ),
     "loss: counts its calls in a buffer": Mistake(
-        STATEFUL,
+        STATEFUL.format("calls"),
         python=lambda: python(loss=mine.Warmed())(),
         command=own("loss", "Warmed"),
     ),
     "loss: counts its calls in a global": Mistake(
-        STATEFUL,
+        STATEFUL.format("CALLS"),
         python=python(loss=mine.warm),
         command=own("loss", "warm"),
     ),

@@ -25,7 +25,7 @@ LISTEN = ("0.0.0.0", "127.0.0.1", "::")
 
 _HERE = Path(__file__).parent
 # Flower's SuperNode without its waits, run by path.
-QUICK_SUPERNODE = "flower/supernode.py"
+QUICK_SUPERNODE = "supernode.py"
 _SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
