@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fedlocal import Clients
 from fedlocal.data.clients import among
 from partitions.redundant import redundant
+from partitions.statistics import credit
 
 
 def holding(*chunk_sizes):
@@ -160,7 +161,7 @@ def test_batches_of_the_redundant_partition():
     held = redundant(labels, num_clients=4, seed=0, mu=3 / 8)
     assert [[len(c) for c in chunks] for chunks in held.chunks] == [[20, 20, 10]] * 4
     pool = torch.zeros(80, 1)
-    clients = Clients(pool, pool, held.chunks, held.credit())
+    clients = Clients(pool, pool, held.chunks, credit(held))
     for client in range(4):
         assert clients.batch_quotas(client, 4) == [4, 4, 2]
         for row in clients.batches(client, 6, 4, 0, 1):

@@ -24,6 +24,7 @@ from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.state import Order, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from partitions import dirichlet
+from partitions.statistics import credit
 from strategies import fedavg, fedprox, local_sgd, mime, scaffold
 from tests import ragged
 from tests.pictures import SIZES, simulation
@@ -124,7 +125,7 @@ def test_gradients_of_one_and_of_many_are_the_same():
 def digits_run(precision, runtime="vmapped", **options):
     data = digits()
     parts = dirichlet(data.y_train.numpy(), 4, seed=0, alpha=0.5)
-    clients = fedlocal.Clients(data.x_train, data.y_train, parts.chunks, parts.credit())
+    clients = fedlocal.Clients(data.x_train, data.y_train, parts.chunks, credit(parts))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = mlp(data.input_shape, 10)
