@@ -273,8 +273,10 @@ def _leaves(value: Tensor) -> list[Tensor]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
+        # Only nodes that accumulate a leaf's gradient have one.
+        variable = getattr(node, "variable", None)
+        if variable is not None:
+            leaves.append(variable)
         waiting += [following for following, _ in node.next_functions]
     return leaves
 
