@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedlocal import compress
-from fedlocal.slots import Field
+from fedlocal.slots import Field, compress
 from fedlocal.slots.compress import (
     QSGD,
     ErrorFeedback,

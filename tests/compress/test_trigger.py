@@ -6,9 +6,8 @@ import pickle
 import pytest
 import torch
 
-from fedlocal import compress
 from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
-from fedlocal.slots import Field, Optional
+from fedlocal.slots import Field, Optional, compress
 from fedlocal.slots.compress import (
     QSGD,
     Contractive,

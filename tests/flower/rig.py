@@ -17,6 +17,7 @@ from fedlocal.flower.transport import meet
 from fedlocal.rounds.advance import advance
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 
 Carry = Callable[[Message], Iterable[Message]]
@@ -37,6 +38,7 @@ class Rig:
     messages: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        check_messages(self.sim)
         self.form = self.sim.messages
         self.grid = InProcessGrid(self.client_app(), self.num_nodes, carry=self.carried)
 

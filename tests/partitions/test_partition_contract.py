@@ -50,7 +50,7 @@ def test_function_is_bound_under_its_name_both_ways(name):
     assert scheme.__module__ == f"partitions.{name}"
 
 
-@pytest.mark.parametrize("name", ["statistics", "storage", "repair", "partition"])
+@pytest.mark.parametrize("name", ["statistics", "storage", "partition"])
 def test_modules_without_a_function_of_their_name_stay_modules(name):
     assert getattr(partitions, name) is sys.modules[f"partitions.{name}"]
 

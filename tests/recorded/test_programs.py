@@ -10,7 +10,7 @@ from torch import nn
 from fedlocal import simulate
 from fedlocal.models import lenet5
 from fedlocal.runtime import Loop, Vmapped
-from fedlocal.runtime.tracing import program
+from fedlocal.runtime.tracing import backends as program
 from fedlocal.runtime.tracing.backends import close, compiled
 from fedlocal.runtime.tracing.trace import record
 from fedlocal.slots import Correction

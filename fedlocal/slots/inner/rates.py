@@ -134,7 +134,7 @@ class WarmupRate(Rate):
 
     The factor of local step t is first + (1 - first) (t + 1) / steps, and 1 later.
 
-    >>> WarmupRate(ConstantRate(0.1), steps=4).at(round_index=0, first_step=2, steps=3)
+    >>> WarmupRate(StepRate(0.1), steps=4).at(round_index=0, first_step=2, steps=3)
     array([0.075, 0.1  , 0.1  ])
     """
 
