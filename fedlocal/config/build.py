@@ -67,7 +67,7 @@ MODEL_OPTIONS = tuple(field.name for field in fields(ModelOptions))
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What one run consists of; engine is None where it runs in this process.
+    """The parts of one run; engine is None where it runs in this process.
 
     trackers: Each is a `fedlocal.report.tracking.Service`.
     """

@@ -1,4 +1,4 @@
-"""What a gradient is taken of, and what it consists of."""
+"""Types of a gradient function: the batch that it takes and the gradient that it returns."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -52,7 +52,7 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
     with warnings.catch_warnings():
         # Batches of one may warn, and the run itself may never have them.
         warnings.simplefilter("ignore")
-        # Of an operation that vmap takes one by one, as CTC. Its results may differ in size.
+        # vmap takes some operations one by one, CTC for example; their results may differ in size.
         warnings.filterwarnings("error", message=".*performance drop.*")
         for trial in (in_float64, as_it_is):
             try:

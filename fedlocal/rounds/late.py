@@ -70,7 +70,7 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
     patience = 2 * end if sim.deadline.late == "next_round" else end
     # A client that is stopped before its shared steps has nothing to send.
     kept = (steps > sim.personal_steps) & (needs <= patience * ALLOWANCE)
-    # Who was stopped had been at work until then.
+    # Clients that were stopped had been at work until then.
     busy = together(travel, room, overlapped)[kept & (steps < order.steps)]
     return order._replace(
         members=who[kept],
@@ -95,7 +95,7 @@ def _awaited(state: RunState) -> float:
 
 
 def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
-    """What the longest messages to and from each member take, [S]."""
+    """Return the seconds that the longest messages to and from each member take, [S]."""
     at_work = among(order.invited, order.members)
     uploads = np.full(len(order.invited), sim.messages.upload.nbytes)
     up, down = traffic(sim, state, order, uploads)

@@ -1,4 +1,4 @@
-"""What every message of a run looks like and how long it is, computed once.
+"""Formats and lengths of a run's messages, computed once.
 
 Both ends of a link derive it from the strategy, so it never travels. Ledger, clock, wire and
 Flower count with the same lengths.

@@ -8,6 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedlocal.objective import precision
+from fedlocal.rounds import wire
 from fedlocal.rounds.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
 from fedlocal.slots import Field, Optional
 from fedlocal.slots.compress import QSGD, Identity, TopK
@@ -225,3 +227,8 @@ def test_lengths_that_no_flags_explain():
 def test_each_message_has_its_own_length():
     both = tree_map(lambda *t: torch.stack(t), optional(0, 0), optional(1, 1), optional(1, 0))
     assert each_nbytes(both, OPTIONAL, torch.float32, 3).tolist() == [37, 53, 50]
+
+
+def test_every_dtype_of_a_run_has_a_code():
+    assert set(wire.DTYPES) == set(precision.DTYPES)
+    assert len({code for code, _ in wire.DTYPES.values()}) == len(wire.DTYPES)

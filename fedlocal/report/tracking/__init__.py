@@ -1,4 +1,4 @@
-"""Where metrics go. metrics.csv is always written; trackers come beside it."""
+"""Destinations of metrics. metrics.csv is always written; trackers come beside it."""
 
 from fedlocal.report.tracking.csv import CsvTracker
 from fedlocal.report.tracking.guarded import Guarded

@@ -20,7 +20,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Law(ABC):
-    """How long a client's local steps take, one after another, in units of the mean.
+    """Durations of a client's consecutive local steps, in units of the mean.
 
     The first n of them are the same however many are asked for, so that what fits into a time
     takes, afterwards, no longer than that time.
