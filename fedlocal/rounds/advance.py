@@ -1,4 +1,4 @@
-"""One round of a run, whatever its timing."""
+"""One round of a run, synchronous or asynchronous."""
 
 from time import perf_counter
 
@@ -16,7 +16,7 @@ ROUNDS = {
 
 
 def advance(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
-    """The next state, the round's row of metrics, and what it sent and computed."""
+    """Run one round; return the next state, its row of metrics, and its ledger record."""
     began = perf_counter()
     after, row, record = ROUNDS[sim.strategy.timing](sim, state)
     row["wall_seconds"] = state.wall_seconds + perf_counter() - began

@@ -1,10 +1,10 @@
-"""Rounds without a barrier: every client comes and goes at its own pace, on the simulated clock.
+"""Asynchronous rounds: every client exchanges models at its own pace on the simulated clock.
 
-A round is K exchanges. In an exchange one client's message arrives, the server applies it, the
-client reads what the server has now and begins again; the clock says when it will be back. What
-a client computes depends on what it read and on its own count of exchanges, not on who else is on
-the way. So clients whose messages are still to be computed are computed together, and the order
-of arrivals, hence the run, is a function of the seed.
+A round is K exchanges. In an exchange one client's update arrives, the server applies it, the
+client reads the server's current model and starts again; the clock gives its next arrival. A
+client's computation depends on the model it read and on its own number of exchanges, not on other
+clients in flight. Pending updates are therefore computed in one batch, and the order of arrivals,
+hence the run, is a function of the seed.
 """
 
 from typing import NamedTuple
@@ -36,9 +36,9 @@ from fedlocal.vectors.trees import concatenate
 
 
 class Exchange(NamedTuple):
-    """One line of a round's record: who, how many steps, bytes both ways, and so on.
+    """One exchange of a client with the server: steps, bytes both ways, staleness, update.
 
-    downlink_bytes: Of the model that it had read when it began.
+    downlink_bytes: Size of the model that the client read when it started.
     """
 
     client: int
@@ -53,7 +53,7 @@ class Exchange(NamedTuple):
 
 
 def exchanges_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
-    """K exchanges: the next state, their row, and their record."""
+    """Run K exchanges; return the next state, their row of metrics, and their record."""
     if state.flight == ():
         state = take_off(sim, state)
     exchanges: list[Exchange] = []
@@ -145,7 +145,7 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
 
 
 def _pile(exchanges: list[Exchange]) -> Pile:
-    """All that was sent, for the diagnostics."""
+    """Return all updates of the round, for the diagnostics."""
     return Pile(
         members=np.array([e.client for e in exchanges]),
         uploads=concatenate([e.upload for e in exchanges]),

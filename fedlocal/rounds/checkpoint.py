@@ -1,4 +1,4 @@
-"""A run between two rounds, in a file: everything that the rest of it depends on."""
+"""Checkpoints: the state of a run between two rounds, in a file."""
 
 import os
 from dataclasses import dataclass
@@ -17,13 +17,12 @@ FILE = "state.pt"
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """When a run saves itself.
+    """Schedule of checkpoints.
 
     Attributes:
-        every: Rounds between two checkpoints; 0 for none but the one when the run is interrupted.
-        keep: Leave the last one in the folder of a finished run, so that it can go on for more
-            rounds.
-        strict: Refuse to go on with other code or other versions. False only warns.
+        every: Rounds between two checkpoints; 0 saves one only when the run is interrupted.
+        keep: Keep the last checkpoint of a finished run, so that more rounds can be added.
+        strict: Refuse to resume with other code or other versions. False only warns.
     """
 
     every: int = 0
@@ -31,24 +30,24 @@ class Checkpointing:
     strict: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what is no number of rounds."""
+        """Raise ValueError for a negative number of rounds."""
         if self.every < 0:
             raise ValueError(f"checkpoint.every must be >= 0 rounds, got {self.every}")
 
     def due(self, round_index: int) -> bool:
-        """Whether to save after so many rounds."""
+        """Return whether to save after `round_index` rounds."""
         return self.every > 0 and round_index % self.every == 0
 
 
 class Checkpoint(NamedTuple):
-    """digest: Of the run. course: The rounds so far."""
+    """Saved run. digest: Digest of the run. course: Rounds so far."""
 
     digest: str
     course: Course
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the folder's checkpoint in one step: a crash leaves the old one or the new one."""
+    """Replace the folder's checkpoint atomically: a crash leaves the old one or the new one."""
     folder.mkdir(exist_ok=True)
     draft = folder / f"{FILE}.{os.getpid()}"
     with draft.open("wb") as file:
@@ -59,9 +58,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
-    """The folder's checkpoint, None if it has none. Load only what you trust: it is a pickle.
+    """Load the folder's checkpoint, None if there is none. It is a pickle: load trusted files only.
 
-    Clients' states that had been spilled stay in the file, which lives on while they are in use.
+    Spilled states of clients stay mapped from the file while they are in use.
     """
     path = folder / FILE
     if not path.exists():

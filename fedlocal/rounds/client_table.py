@@ -1,8 +1,8 @@
-"""The states of a large population, of which each round changes a few.
+"""Table of client states for a large population, of which each round updates a few.
 
-What a round leaves behind is kept as it came, as a block of rows; a table says in which row of
-which block each client's newest state is. So a round costs what its cohort costs, memory grows with
-the clients that have taken part, and older tables stay as they were.
+Each round appends its states as one block of rows; the table maps a client to the block and row of
+its newest state. The cost of a round depends on the cohort only, memory grows with the number of
+clients that have participated, and older tables remain valid.
 """
 
 from dataclasses import dataclass, replace
@@ -19,15 +19,15 @@ from fedlocal.vectors.trees import Tree, concatenate, leaves, tree_map
 
 IntArray = NDArray[np.int64]
 
-# Clients that come one at a time would leave a block each, and spilled, a file each.
+# Asynchronous clients add one block each, and one file each where they are spilled.
 MOST_BLOCKS = 1000
 
 
 class Block(NamedTuple):
-    """Rows that were put together.
+    """Rows stored by one call of `put`.
 
-    states: Every tensor [size, ...]. spilled: Whether they are mapped from a file, hence on the
-    CPU whatever the run's device.
+    states: Every tensor [size, ...]. spilled: Whether they are mapped from a file, and therefore on
+    the CPU for any device of the run.
     """
 
     states: Tree
@@ -37,14 +37,13 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ClientTable:
-    """The newest state of each of K clients.
+    """Newest state of each of K clients.
 
     Attributes:
-        fresh: State of a client that has not taken part yet, every tensor [...]; its device is
-            that of all states that are handed out.
-        blocks: What rounds left behind.
-        block: Which of the blocks holds each client's state, [K]; -1 for none.
-        row: In which of its rows, [K]; 0 for none.
+        fresh: Initial state of a client, every tensor [...]; all states are returned on its device.
+        blocks: Stored rows.
+        block: Index of the block that holds each client's state, [K]; -1 for none.
+        row: Row within that block, [K]; 0 for none.
     """
 
     fresh: Tree
@@ -54,21 +53,21 @@ class ClientTable:
 
     @classmethod
     def of(cls, fresh: Tree, num_clients: int) -> "ClientTable":
-        """The table before anybody has taken part."""
+        """Return the table of a population in which nobody has participated."""
         zeros = np.zeros(num_clients, dtype=np.int64)
         return cls(fresh, (), zeros - 1, zeros)
 
     def __len__(self) -> int:
-        """K, the number of clients."""
+        """Return K, the number of clients."""
         return len(self.block)
 
     @property
     def rows_held(self) -> int:
-        """Rows that are stored: at most twice as many as clients have taken part."""
+        """Number of stored rows, at most twice the number of clients that have participated."""
         return sum(block.size for block in self.blocks)
 
     def take(self, ids: IntArray) -> Tree:
-        """The states of these clients, every tensor [S, ...]. Read only: they may be the table's.
+        """Return the states of these clients, every tensor [S, ...]. Read only: they may be shared.
 
         >>> table = ClientTable.of(torch.zeros(2), num_clients=1000)
         >>> table = table.put(np.array([7, 9]), torch.ones(2, 2))
@@ -91,16 +90,16 @@ class ClientTable:
         return self._handed_out(states)
 
     def everyone(self) -> Tree:
-        """The states of all clients, every tensor [K, ...]."""
+        """Return the states of all clients, every tensor [K, ...]."""
         return self.take(np.arange(len(self)))
 
     def put(self, ids: IntArray, states: Tree, spill: str | None = None) -> "ClientTable":
-        """A table with new states of these clients.
+        """Return a table with new states of these clients.
 
         Args:
-            ids: All different, [S].
-            states: Every tensor [S, ...]; from now on the table's.
-            spill: Folder for the rows; None leaves them in memory.
+            ids: Distinct client ids, [S].
+            states: Their states, every tensor [S, ...]; the table takes ownership.
+            spill: Folder for the rows; None keeps them in memory.
         """
         if len(ids) == 0 or next(leaves(self.fresh), None) is None:
             return self
@@ -108,7 +107,7 @@ class ClientTable:
         block, row = self.block.copy(), self.row.copy()
         block[ids], row[ids] = new, np.arange(len(ids))
         sizes = np.array([*(old.size for old in self.blocks), len(ids)])
-        # Without the last place, which is that of those who are in no block.
+        # The last bin counts clients without a block.
         live = np.bincount(block % (new + 2), minlength=new + 2)[: new + 1]
         given_up = np.append(_given_up(sizes, live), False)
         moved = np.flatnonzero(given_up[block])
@@ -123,7 +122,7 @@ class ClientTable:
         return replace(self, blocks=tuple(blocks[i] for i in kept), block=place[block], row=row)
 
     def to(self, device: torch.device) -> "ClientTable":
-        """A copy on this device; what is spilled stays where it is."""
+        """Return a copy on this device; spilled blocks stay in their files."""
 
         def copied(tree: Tree) -> Tree:
             return tree_map(lambda t: t.to(device, copy=True), tree)
@@ -144,19 +143,19 @@ class ClientTable:
 
 
 def _is_whole(sources: list[Block], row: IntArray) -> bool:
-    """Whether these rows are all of one block's, in order: then nothing need be copied."""
+    """Return whether the rows are one whole block in order, which needs no copy."""
     return len(sources) == 1 and np.array_equal(row, np.arange(sources[0].size))
 
 
 def _given_up(sizes: IntArray, live: IntArray) -> NDArray[np.bool_]:
-    """Which blocks to give up, [B], after moving what is alive in them to the last one.
+    """Return which blocks to drop, [B], after their live rows move to the last one.
 
-    Those without a live row; the emptiest, as long as more than half of all rows are dead; and of
-    too many blocks the smaller half, so that it takes a while until there are too many again.
+    Dropped are blocks without a live row, the emptiest ones while more than half of all rows are
+    dead, and the smaller half of the blocks when there are too many.
     """
     gone = live == 0
     emptiest = np.argsort(live / sizes, kind="stable")
-    # What is stored if one more of them is given up, and one more.
+    # Rows stored after dropping the first, the first two, ... of them.
     stored = sizes.sum() - np.cumsum((sizes - live)[emptiest])
     if sizes.sum() > 2 * live.sum():
         gone[emptiest[: 1 + np.count_nonzero(stored > 2 * live.sum())]] = True
@@ -173,10 +172,10 @@ def _stored(states: Tree, size: int, spill: str | None) -> Block:
 
 
 def _in_file(t: Tensor, folder: Path) -> Tensor:
-    """The tensor, mapped from a file that is there for as long as the mapping is.
+    """Return the tensor mapped from a file that exists as long as the mapping.
 
-    The file has no name any more when this returns, so that nothing is left of it even if the
-    process is killed. It is written, not mapped and filled: a full disk is then an OSError.
+    The file is unlinked before this returns, so a killed process leaves nothing behind. It is
+    written and not mapped and filled, so that a full disk raises OSError.
     """
     if t.numel() == 0:
         return t.cpu()

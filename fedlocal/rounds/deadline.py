@@ -1,4 +1,4 @@
-"""Time limits: how long a round waits for its members, and how long they compute."""
+"""Deadline of a round, and treatment of late members."""
 
 from dataclasses import dataclass
 from math import inf
@@ -20,21 +20,21 @@ BREAKS = {
 
 @dataclass(frozen=True)
 class Deadline:
-    """How long a round lasts at most, and what becomes of members that would take longer.
+    """Maximum length of a round, and treatment of members that need more time.
 
     Attributes:
-        seconds: Simulated, from the broadcast to the last answer; None waits for everybody.
-        late: "partial": a member takes as many of its steps as leave time to send them, and does
-            not answer if that is none. "drop": who would be late is not waited for and does not
-            answer. "next_round": who needs at most twice the time works on, sits out the next
-            round, and its change counts there; who needs more does not answer.
+        seconds: Simulated seconds from the broadcast to the last upload; None waits for everybody.
+        late: "partial": a member takes as many of its steps as leave time for the upload, and
+            sends nothing if that is none. "drop": a late member sends nothing. "next_round": a
+            member that needs at most twice the time keeps working, is not invited to the next
+            round, and its update counts there; one that needs more sends nothing.
     """
 
     seconds: float | None = None
     late: Lateness = "partial"
 
     def __post_init__(self) -> None:
-        """Refuse what is no time."""
+        """Raise ValueError for an unknown treatment or a time that is not positive."""
         if self.late not in BREAKS:
             raise ValueError(
                 f"deadline.late must be {', '.join(get_args(Lateness))}, got {self.late!r}"
@@ -46,11 +46,11 @@ class Deadline:
 
     @property
     def limit(self) -> float:
-        """The seconds; infinite for none."""
+        """The deadline in seconds; infinity for none."""
         return inf if self.seconds is None else self.seconds
 
     def check(self, strategy: Strategy, x: Tensor) -> None:
-        """Raise ValueError if the strategy relies on what late members make untrue."""
+        """Raise ValueError if the strategy relies on a guarantee that late members break."""
         if self.seconds is None:
             return
         given = f"a deadline with late={self.late}"
@@ -66,7 +66,7 @@ class Deadline:
             self._check_changes(strategy, x)
 
     def _check_changes(self, strategy: Strategy, x: Tensor) -> None:
-        """What counts a round late must be a change that any anchor can take."""
+        """Raise ValueError if an update cannot be applied to a later anchor."""
         mixing, correction = strategy.mixing, strategy.correction
         kept = {
             "correction": (correction, (correction.init(x), correction.control(x))),

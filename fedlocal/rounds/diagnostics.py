@@ -1,7 +1,7 @@
-"""Heterogeneity in numbers: further columns of the rows, for those who ask for them.
+"""Measures of heterogeneity, as optional columns of the metrics.
 
-Columns of a run are the same in every round; None stands where a quantity is not defined or, for
-those that need every client, in rounds without an evaluation.
+A run has the same columns in every round. A cell is None where the quantity is not defined and, for
+quantities that need every client, in rounds without an evaluation.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from fedlocal.rounds.population import gradients_at
 from fedlocal.rounds.state import Order, RunState, Simulation, client_models, consensus
 from fedlocal.slots import Timing
 
-# What each column holds. g_i is client i's gradient over all of its data at the consensus model,
-# x_i the model it starts the next round from, u_i what its message tells the server to add.
+# Definition of each column. g_i: client i's gradient over all of its data at the consensus model;
+# x_i: the model it starts the next round from; u_i: its decoded update.
 NAMES = {
     "gradient_diversity": "sum |g_i|^2 / |sum g_i|^2 (Yin et al. 2018, arXiv 1706.05699)",
     "gradient_variance": "zeta^2 = mean |g_i - mean g|^2",
@@ -27,16 +27,16 @@ NAMES = {
     "update_cosine": "mean cosine of the members' u_i with the mean of u_i",
     "staleness": "rounds since the members were asked, on average",
 }
-# Of distances; bounds the memory.
+# Rows per block of distances; bounds the memory.
 ROWS_AT_ONCE = 64
 OF_GRADIENTS = {"gradient_diversity", "gradient_variance"}
 
 
 def names_of(given: bool | str | Sequence[str]) -> tuple[str, ...]:
-    """The columns that were asked for; true stands for all, false for none.
+    """Return the names of the requested columns; true selects all, false none.
 
     Raises:
-        ValueError: There is no such column.
+        ValueError: Unknown column.
     """
     if isinstance(given, bool):
         return tuple(NAMES) if given else ()
@@ -52,12 +52,12 @@ def names_of(given: bool | str | Sequence[str]) -> tuple[str, ...]:
 
 
 def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, float | None]:
-    """The columns that the run asked for.
+    """Compute the requested columns.
 
     Args:
         sim: The run.
-        state: After the round.
-        pile: What the server counted in it; None for nothing.
+        state: State after the round.
+        pile: Updates that the server applied in it; None for none.
     """
     asked, found = set(sim.diagnostics), {}
     due = sim.evaluate.due(state.round_index, sim.rounds)
@@ -66,14 +66,14 @@ def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, f
     if due and "consensus_distance" in asked:
         found["consensus_distance"] = _spread(client_models(sim, state))
     if asked and pile is not None:
-        # Overlapped, all that is received was known a round ago.
+        # With overlapped communication every update is one round old.
         found["staleness"] = float(pile.ages.mean()) + (sim.strategy.timing is Timing.OVERLAPPED)
         found |= _of_updates(_updates(sim, pile))
     return {name: found.get(name) for name in sim.diagnostics}
 
 
 def _gradients(sim: Simulation, state: RunState) -> Tensor | None:
-    """Every client's gradient over all of its examples at the consensus model, [K, P].
+    """Compute every client's full gradient at the consensus model, [K, P].
 
     None where personal parts of the model are on other machines.
     """
@@ -88,7 +88,7 @@ def _gradients(sim: Simulation, state: RunState) -> Tensor | None:
 
 
 def _updates(sim: Simulation, pile: Pile) -> Tensor:
-    """What the messages tell the server to add to its beliefs, [S, P]."""
+    """Decode the updates of the uploads, [S, P]."""
     decode = partial(sim.strategy.uplink.decode, size=len(sim.start))
     return torch.vmap(decode)(pile.uploads.message, pile.noise)
 
@@ -110,8 +110,8 @@ def _of_updates(updates: Tensor) -> dict[str, float | None]:
 
 
 def _spread(rows: Tensor) -> float:
-    """Mean squared distance of the rows to their mean."""
+    """Return the mean squared distance of the rows to their mean."""
     mean = rows.mean(0)
-    # In parts: the rows may all be one, whose distances must not become a matrix.
+    # In blocks: rows may be an expanded view, whose distances must not become a full matrix.
     parts = [(part - mean).square().sum(1) for part in rows.split(ROWS_AT_ONCE)]
     return float(torch.cat(parts).mean())

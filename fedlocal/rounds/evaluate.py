@@ -1,4 +1,4 @@
-"""Evaluation of the consensus model on train and test examples."""
+"""Evaluation of a model on a set of examples."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class Evaluate:
     batch_size: int = 500
 
     def __post_init__(self) -> None:
-        """Raise ValueError for numbers that evaluate nothing."""
+        """Raise ValueError for values that evaluate nothing."""
         if self.every < 1 or self.batch_size < 1 or self.train_examples < 0:
             raise ValueError(
                 "evaluate.every and evaluate.batch_size must be >= 1 and train_examples >= 0, got"
@@ -42,7 +42,7 @@ class Evaluate:
         return round_index % self.every == 0 or round_index == rounds
 
     def subset(self, x: Tensor, y: Tensor, held: IntArray, seed: int) -> "Examples":
-        """Return the examples that clients hold and that the train loss is measured on."""
+        """Return the clients' examples that the train loss is measured on."""
         if 0 < self.train_examples < len(held):
             rng = generator(seed, Purpose.EVALUATION)
             held = np.sort(rng.choice(held, self.train_examples, replace=False))
@@ -72,8 +72,8 @@ def score(
 ) -> Score:
     """Evaluate a model on a whole set of examples.
 
-    The loss is that of all outputs together, without the l2 term. Therefore it does not depend on
-    `batch_size`, whatever the loss is.
+    The loss is computed once on all outputs, without the l2 term, so it does not depend on
+    `batch_size` for any loss.
 
     Args:
         objective: Model and loss.
@@ -81,7 +81,7 @@ def score(
         own: The other parts of the model.
         examples: The set.
         batch_size: Number of examples that the model sees at once.
-        seed: Seed of the random numbers of a model that draws some in eval mode, too.
+        seed: Seed of models that draw random numbers in eval mode.
     """
     output = outputs(objective, x, own, examples.x, batch_size, seed)
     loss = float(objective.loss(output, examples.y.clone()))
@@ -98,7 +98,7 @@ def outputs(
     """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`."""
     key = torch.tensor(seed, device=x.device) if objective.random[1] else None
     if len(inputs) > batch_size and not objective.rowwise:
-        # Outputs depend on the other examples of the batch; the whole set is the one defined batch.
+        # Outputs depend on the other examples of the batch: only the whole set is well defined.
         batch_size = len(inputs)
     parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a run's model, or of every client's where parts of it are personal."""
+"""Evaluation of a run: the consensus model, or every client's model where parts are personal."""
 
 from collections.abc import Iterator
 
@@ -17,11 +17,11 @@ NOTHING: Columns = {"train_loss": None, "test_loss": None, "test_accuracy": None
 
 
 def check_measured(sim: Simulation, away: bool) -> None:
-    """Raise ValueError if the run waits for a column that is empty in every row.
+    """Raise ValueError if goal or period read a column that is empty in every row.
 
     Args:
         sim: The run.
-        away: Whether the clients are on machines of their own.
+        away: Whether the clients run on other machines.
     """
     period, absent = sim.strategy.period, empty_columns(sim, away)
     parts = "the personal parts of the model" if sim.has_personal else "the training examples"
@@ -37,18 +37,18 @@ def check_measured(sim: Simulation, away: bool) -> None:
 
 
 def empty_columns(sim: Simulation, away: bool) -> tuple[str, ...]:
-    """Columns of the evaluation that nobody can measure; `away` as in `check_measured`."""
+    """Return the columns that cannot be measured; `away` as in `check_measured`."""
     if sim.has_personal and away:
         return tuple(NOTHING)
     return ("train_loss",) if sim.train is None else ()
 
 
 def evaluation(sim: Simulation, state: RunState) -> Columns:
-    """Train loss, test loss and test accuracy after a round.
+    """Measure train loss, test loss and test accuracy after a round.
 
-    Of the consensus model; where parameters or buffers are personal there is no such model, and
-    these are means over the clients' own models: by example count of each one's loss on its own
-    examples, and plainly of all on the test set. None in rounds without an evaluation, and where
+    They are those of the consensus model. Where parameters or buffers are personal, they are means
+    over the clients' models: the train loss weighted by example count, each on the client's own
+    examples; test loss and accuracy unweighted. None in rounds without an evaluation, and where
     personal parts are on other machines.
     """
     if not sim.evaluate.due(state.round_index, sim.rounds):
@@ -77,7 +77,7 @@ def _of_clients(sim: Simulation, state: RunState) -> Columns:
 
 
 def _shares(sim: Simulation) -> Iterator[Examples]:
-    """Examples of each client that its train loss is measured on: a fixed random part of them."""
+    """Yield the fixed random part of each client's examples that its train loss is measured on."""
     x, y, limit = sim.objective.x, sim.objective.y, sim.evaluate.train_examples
     held = [sim.clients.examples(k) for k in range(len(sim.clients))]
     share = min(1.0, limit / sum(map(len, held))) if limit else 1.0

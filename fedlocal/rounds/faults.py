@@ -1,4 +1,4 @@
-"""How many take part in a round, and who of them answers."""
+"""Participation rate, and failures of cohort members."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ def check_participation(participation: float) -> None:
 
 @dataclass(frozen=True)
 class DropOut:
-    """Members of the cohort that do not answer: by chance, on a schedule, or ever again.
+    """Failures of cohort members: at random, on a schedule, or permanent.
 
     Attributes:
-        probability: Each member fails to answer with it, independently in every round.
-        outages: Each a client, the round it is silent from, and the round from which it answers
-            again; without the last it is silent for good. Rounds are counted from 0.
+        probability: Probability that a member fails in a round, independently of all others.
+        outages: Entries [client, first round] or [client, first round, round of return]; without
+            a return the client is gone for good. Rounds count from 0.
     """
 
     probability: float = 0.0
     outages: Sequence[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is no probability or no outage."""
+        """Raise ValueError for an invalid probability or outage."""
         if not 0 <= self.probability <= 1:
             raise ValueError(f"faults.probability must be in [0, 1], got {self.probability}")
         for outage in self.outages:
@@ -46,7 +46,7 @@ class DropOut:
                 )
 
     def answering(self, clients: IntArray, seed: int, round_index: int) -> IntArray:
-        """The members that answer, in the same order."""
+        """Return the members that do not fail, in the same order."""
         lucky = clients
         if self.probability:
             each = generators(seed, Purpose.FAULTS, clients.tolist(), round_index)
@@ -54,10 +54,10 @@ class DropOut:
         return lucky[~np.isin(lucky, self._out(round_index))]
 
     def share(self, num_clients: int) -> float:
-        """The share of the clients that can be counted on: 1 where nobody ever fails.
+        """Return the expected share of clients that do not fail.
 
         Raises:
-            ValueError: An outage is of no client of the run.
+            ValueError: An outage names a client that the run does not have.
         """
         out = {outage[0] for outage in self.outages}
         if out and max(out) >= num_clients:

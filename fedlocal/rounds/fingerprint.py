@@ -1,4 +1,4 @@
-"""Fingerprints: of a parameter vector, and of all that two ends of a run must agree on."""
+"""SHA-256 digests of a parameter vector and of a run."""
 
 import hashlib
 from functools import partial
@@ -14,7 +14,7 @@ from fedlocal.vectors.trees import leaves
 
 
 def params_sha256(params: Tensor) -> str:
-    """Fingerprint of a parameter vector, in little-endian bytes of its own dtype."""
+    """Return the digest of a parameter vector, in little-endian bytes of its own dtype."""
     values = _as_numpy(params.detach().cpu())
     return hashlib.sha256(values.astype(values.dtype.newbyteorder("<")).tobytes()).hexdigest()
 
@@ -25,11 +25,11 @@ def _as_numpy(values: Tensor) -> NDArray[Any]:
 
 
 def run_digest(sim: Simulation) -> str:
-    """Fingerprint of what a client's round depends on besides its data and the messages.
+    """Return the digest of everything a client's round depends on, except data and messages.
 
-    Two ends of a Flower run, and a run that goes on from a checkpoint, must have the same: method,
-    model, loss, batches, and what local steps do to pictures, precision and gradients. The model's
-    frozen tensors, and the parts of it that stay with the clients, count by their values.
+    Server and clients of a Flower run, and a checkpoint and the run that resumes it, must agree on
+    it. It covers method, model, loss, batches, augmentation, precision and clipping, and the values
+    of frozen tensors and of personal parts.
     """
     fixed = sim.objective.constants
     agreed = (
@@ -56,10 +56,10 @@ def run_digest(sim: Simulation) -> str:
 
 
 def described(value: Any) -> str:
-    """A loss in words that are the same in every process.
+    """Describe a loss by a string that is the same in every process.
 
-    Functions by module and name, with the keywords that are bound; modules by class, settings and
-    tensors; plain values as they print; anything else by its class.
+    A function is its module and name with bound keywords; a module its class, settings and tensors;
+    a plain value its repr; anything else its class.
 
     >>> from fedlocal.objective.losses import cross_entropy
     >>> described(partial(cross_entropy, margin=2))

@@ -1,7 +1,7 @@
-"""Who is on the way with what, in a run without a barrier.
+"""Updates in flight of an asynchronous run.
 
-What a client computes depends on what it read and on its own count of exchanges, not on company. So
-messages that are on the way are computed together, and only when the first of them arrives.
+A client's computation depends on the model it read and on its own number of exchanges only. Updates
+in flight are therefore computed in one batch, when the first of them arrives.
 """
 
 from typing import NamedTuple
@@ -18,17 +18,17 @@ from fedlocal.vectors.trees import Tree, take
 
 
 class Flight(NamedTuple):
-    """Who is on the way with what; every array is [K], and so many are in the tables.
+    """Clients in flight; every array is [K], and tables have K rows.
 
-    arrives: Simulated second at which each client's message arrives.
-    exchanges: Exchanges in all, [].
-    read: How many of them the server had seen when each client read its model.
-    done, taken: Exchanges and local steps that each client has behind it.
-    steps: Local steps that it is taking.
-    models: The models that they read, [P] each.
-    computed: Whether a client's message is known already.
-    messages: Each one's upload, and the uniforms it was encoded with, a table too; ()
-        before the first.
+    arrives: Simulated second at which each client's update arrives.
+    exchanges: Exchanges of all clients so far, [].
+    read: Number of exchanges the server had seen when each client read its model.
+    done, taken: Exchanges and local steps that each client has completed.
+    steps: Local steps of the current exchange.
+    models: Models that the clients read, [P] each.
+    computed: Whether a client's update is computed already.
+    messages: Each client's upload and the uniforms it was encoded with, a table; () before the
+        first.
     """
 
     arrives: NDArray[np.float64]
@@ -43,7 +43,7 @@ class Flight(NamedTuple):
 
 
 def take_off(sim: Simulation, state: RunState) -> RunState:
-    """Everybody reads the first anchor and begins."""
+    """Let every client read the first anchor and start."""
     count = len(sim.clients)
     zeros, everyone = np.zeros(count, dtype=np.int64), np.arange(count)
     flight = Flight(
@@ -64,7 +64,7 @@ def take_off(sim: Simulation, state: RunState) -> RunState:
 
 
 def order_for(flight: Flight, members: IntArray) -> Order:
-    """What members do that have the same numbers of exchanges and steps behind them."""
+    """Return the order of members with equal numbers of completed exchanges and steps."""
     return Order(
         round_index=int(flight.done[members[0]]),
         first_step=int(flight.taken[members[0]]),
@@ -76,7 +76,7 @@ def order_for(flight: Flight, members: IntArray) -> Order:
 
 
 def computed(sim: Simulation, state: RunState) -> RunState:
-    """Compute all messages that are on the way and not known yet."""
+    """Compute all updates in flight that are not computed yet."""
     flight: Flight = state.flight
     waiting = np.flatnonzero(~flight.computed)
     behind = np.stack([flight.done[waiting], flight.taken[waiting]], axis=1)
@@ -89,7 +89,7 @@ def computed(sim: Simulation, state: RunState) -> RunState:
 
 def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
     flight: Flight = state.flight
-    # Each client works on the model that it read, whatever the server has by now.
+    # Each client works on the model that it read, not on the server's current one.
     order = order_for(flight, members)
     as_read = state._replace(
         round_index=order.round_index,
@@ -105,7 +105,7 @@ def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
 
 
 def landed(state: RunState, who: int) -> RunState:
-    """One exchange more, and one more that this client has behind it."""
+    """Count one exchange, of this client."""
     flight: Flight = state.flight
     one = np.arange(len(flight.done)) == who
     after = flight._replace(
@@ -117,7 +117,7 @@ def landed(state: RunState, who: int) -> RunState:
 
 
 def departed(sim: Simulation, state: RunState, who: int) -> RunState:
-    """The client reads the server's model and begins."""
+    """Let the client read the server's model and start."""
     flight: Flight = state.flight
     one = np.arange(len(flight.done)) == who
     ids = torch.tensor([who], device=sim.start.device)
@@ -134,7 +134,7 @@ def departed(sim: Simulation, state: RunState, who: int) -> RunState:
 
 
 def _away(sim: Simulation, state: RunState, who: int, steps: int) -> float:
-    """Seconds until its message is here: the model down, the steps, the message up."""
+    """Return the seconds until its update arrives: broadcast, local steps, upload."""
     ids, up, down = np.array([who]), sim.messages.upload.nbytes, sim.messages.whole.nbytes
     travel = sum(sim.clock.travel_seconds(ids, np.array([n]))[0] for n in (down, up))
     done = int(state.flight.done[who])

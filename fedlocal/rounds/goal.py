@@ -1,11 +1,11 @@
-"""What a run is for: a value to reach, and when further rounds are not worth it."""
+"""Target value of a metric, and early stopping."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Metric = Literal["test_accuracy", "test_loss", "train_loss", "local_loss"]
-# Of the summary.
+# Keys of the summary.
 TO_TARGET = ("rounds_to_target", "bytes_to_target", "sim_seconds_to_target")
 
 Rows = Sequence[Mapping[str, Any]]
@@ -13,16 +13,16 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Goal:
-    """A metric, the value that it should reach, and when to end a run before its last round.
+    """Target value of a metric, and early stopping.
 
     Attributes:
-        metric: Accuracies should rise, losses fall.
-        target: Rounds, bytes and simulated seconds until it is reached go into the summary; None
-            sets none.
-        stop: End the run there.
-        patience: End the run after so many evaluations in a row without a better value; None goes
-            on.
-        min_change: A value is better only if it is better by more than this.
+        metric: Column of the metrics; larger is better for accuracies, smaller for losses.
+        target: Value to reach; rounds, bytes and simulated seconds until then go into the summary.
+            None sets no target.
+        stop: Whether to end the run at the target.
+        patience: Evaluations in a row without an improvement after which the run ends; None never
+            ends it.
+        min_change: Smallest change that counts as an improvement.
     """
 
     metric: Metric = "test_accuracy"
@@ -32,7 +32,7 @@ class Goal:
     min_change: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be reached or waited for."""
+        """Raise ValueError for an unknown metric or an impossible target or patience."""
         if self.metric not in get_args(Metric):
             raise ValueError(
                 f"goal.metric must be one of {', '.join(get_args(Metric))}, got {self.metric!r}"
@@ -50,14 +50,14 @@ class Goal:
 
     @property
     def asked(self) -> bool:
-        """Whether it asks for anything."""
+        """Whether a target or a patience is set."""
         return self.target is not None or self.patience is not None
 
     def check(self, classes: bool, tested: bool) -> None:
-        """Raise ValueError if the metric will never be there.
+        """Raise ValueError if the metric is never measured.
 
         Args:
-            classes: Whether targets are classes.
+            classes: Whether the targets are classes.
             tested: Whether there are test examples.
         """
         lacks = {"test_accuracy": not (tested and classes), "test_loss": not tested}
@@ -68,20 +68,20 @@ class Goal:
             )
 
     def met(self, rows: Rows) -> bool:
-        """Whether a run with these rows so far should end."""
+        """Return whether a run with these rows should end."""
         if not rows or rows[-1][self.metric] is None:
             return False
         return (self.stop and self.reached(rows[-1])) or self._given_up(rows)
 
     def reached(self, row: Mapping[str, Any]) -> bool:
-        """Whether this round is at the target or beyond."""
+        """Return whether this row is at the target or better."""
         value = row[self.metric]
         if self.target is None or value is None:
             return False
         return self._signed(value) >= self._signed(self.target)
 
     def summary(self, rows: Rows) -> dict[str, float | None]:
-        """What it took to reach the target, None where that was never; nothing without a target."""
+        """Return the cost of reaching the target, None where it was not reached; {} without one."""
         if self.target is None:
             return {}
         spent = (_spent(row) for row in rows if self.reached(row))
@@ -99,7 +99,7 @@ class Goal:
         return waited >= self.patience
 
     def _signed(self, value: float) -> float:
-        """The value, so that larger is better."""
+        """Return the value with the sign for which larger is better."""
         return value if self.metric == "test_accuracy" else -value
 
 

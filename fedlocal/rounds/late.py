@@ -1,6 +1,6 @@
-"""Time limits of a round: who can make it with how many steps, and answers that come late.
+"""Members and steps that fit within a deadline, and late updates.
 
-A late answer counts in the next round.
+A late update counts in the next round.
 """
 
 from math import inf
@@ -20,18 +20,18 @@ from fedlocal.rounds.traffic import traffic
 from fedlocal.slots import Round, Timing
 from fedlocal.vectors.trees import Tree, concatenate, take
 
-# Sums of times are exact to fewer digits than the times.
+# Tolerance for rounding in sums of times.
 ALLOWANCE = 1 + 1e-9
 
 
 class Pile(NamedTuple):
-    """What the server counts in one round.
+    """Updates that the server applies in one round.
 
-    members: Ids of those who sent the uploads, [S].
-    uploads: Every tensor [S, ...].
-    noise: The uniforms that they were encoded with, [S, n].
-    info: What the members did.
-    ages: Rounds since each of them was asked, [S].
+    members: Ids of the senders, [S].
+    uploads: Their uploads, every tensor [S, ...].
+    noise: Uniforms that the uploads were encoded with, [S, n].
+    info: Weights, steps and step sizes of the members.
+    ages: Rounds since each of them was invited, [S].
     """
 
     members: IntArray
@@ -42,19 +42,19 @@ class Pile(NamedTuple):
 
 
 class Late(NamedTuple):
-    """What came after its round's deadline, the last of it `seconds` into the next round."""
+    """Updates that missed the deadline; the last arrives `seconds` into the next round."""
 
     pile: Pile
     seconds: float
 
 
 def idle(state: RunState, clients: IntArray) -> IntArray:
-    """Those of the clients that are not still busy with the round before."""
+    """Return the clients that are not still busy with the round before."""
     return clients if state.late == () else clients[~np.isin(clients, state.late.pile.members)]
 
 
 def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
-    """The order, to those who can make it, with the steps that they can make."""
+    """Restrict the order to the members and steps that fit within the deadline."""
     end, stop = sim.deadline.limit, sim.strategy.period.seconds_limit
     if end == stop == inf:
         return order
@@ -68,9 +68,9 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
     compute = sim.clock.compute_seconds(who, steps, t, sim.seed)
     needs = together(travel, compute, overlapped)
     patience = 2 * end if sim.deadline.late == "next_round" else end
-    # A client that is stopped before its shared steps has nothing to send.
+    # A client that stops before its first shared step has nothing to send.
     kept = (steps > sim.personal_steps) & (needs <= patience * ALLOWANCE)
-    # Clients that were stopped had been at work until then.
+    # Clients that were cut short worked until the limit.
     busy = together(travel, room, overlapped)[kept & (steps < order.steps)]
     return order._replace(
         members=who[kept],
@@ -81,7 +81,7 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
 
 
 def lasts(order: Order, answers: Answers) -> tuple[float, float]:
-    """Bounds of the round's length: for who is missing, the others wait until the deadline."""
+    """Return bounds of the round's length; missing members keep it open until the deadline."""
     least, most = order.lasts
     if most == inf:
         return least, most
@@ -90,7 +90,7 @@ def lasts(order: Order, answers: Answers) -> tuple[float, float]:
 
 
 def _awaited(state: RunState) -> float:
-    """Seconds until the last message of the round before is there."""
+    """Return the seconds until the last late update of the round before arrives."""
     return 0.0 if state.late == () else state.late.seconds
 
 
@@ -104,21 +104,21 @@ def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
 
 
 def _left(travel: FloatArray, end: float, overlapped: bool) -> FloatArray:
-    """Seconds that are left for computing, negative where even the messages take too long, [S]."""
+    """Return the seconds left for computing, negative where messages alone take too long, [S]."""
     return np.where(travel <= end, end, -1.0) if overlapped else end - travel
 
 
 def sort_out(
     sim: Simulation, before: Tree, order: Order, record: RoundRecord, pile: Pile | None
 ) -> tuple[Pile | None, Tree]:
-    """What the server counts in this round, and what it keeps for the next.
+    """Return the updates that count in this round, and those kept for the next.
 
     Args:
         sim: The run.
-        before: The `Late` of the round before; () for nothing.
-        order: The round's.
-        record: The round's.
-        pile: What the members answered; None if nobody did.
+        before: Late updates of the round before; () for none.
+        order: Order of the round.
+        record: Ledger record of the round.
+        pile: Updates of the round's members; None if nobody answered.
     """
     if before == () and len(order.late) == 0:
         return pile, ()
@@ -138,7 +138,7 @@ def _overdue(sim: Simulation, record: RoundRecord, order: Order) -> float:
 
 
 def _part(pile: Pile, rows: NDArray[np.bool_], age: int = 0) -> Pile:
-    """The given rows; their weights are yet to be settled."""
+    """Select the given rows; their weights are computed later."""
     ids = torch.from_numpy(rows).to(pile.noise.device)
     uploads, noise, read, steps, sums = take(_tensors(pile), ids)
     info = pile.info._replace(read=read, steps=steps, step_sums=sums)
@@ -146,7 +146,7 @@ def _part(pile: Pile, rows: NDArray[np.bool_], age: int = 0) -> Pile:
 
 
 def _joined(sim: Simulation, round_index: int, piles: list[Pile]) -> Pile | None:
-    """All of them as one pile of this round."""
+    """Join updates into those of this round."""
     if not piles:
         return None
     last = piles[-1].info

@@ -1,6 +1,6 @@
-"""The ledger: what every round sent and computed, in the clients' own numbers.
+"""The ledger: bytes and local steps of every client in every round.
 
-A clock turns these records into simulated seconds, now or again later under another law.
+A clock computes simulated seconds from it, in the run or later under another law.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 
 from fedlocal.data.clients import IntArray
 
-# What of a record is one number per member.
+# Fields of a record with one number per member.
 BY_MEMBER = ("clients", "steps", "uplink_bytes", "downlink_bytes")
 
 
 class RoundRecord(NamedTuple):
-    """One round as its cohort saw it; every array is [S].
+    """Bytes and local steps of one round's cohort; every array is [S].
 
-    steps and uplink_bytes are 0 for a client that did not answer. Where clients talk to each
-    other, bytes are those of all links of theirs. overlapped: Whether messages travel while
-    clients compute. lasts: Bounds of its length in seconds: what somebody late or cut short makes
-    the others wait, and the deadline.
+    steps and uplink_bytes are 0 for a client that did not answer. In decentralised methods bytes
+    are those of all links of a client. overlapped: Whether messages travel while clients compute.
+    lasts: Bounds of the round's length in seconds: the wait for late members, and the deadline.
     """
 
     round_index: int
@@ -37,25 +36,25 @@ class RoundRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Ledger:
-    """All records of a run so far."""
+    """Records of a run."""
 
     records: tuple[RoundRecord, ...] = ()
 
     @property
     def uplink_bytes(self) -> int:
-        """Bytes that clients sent, in all."""
+        """Total bytes that clients sent."""
         return int(sum(record.uplink_bytes.sum() for record in self.records))
 
     @property
     def downlink_bytes(self) -> int:
-        """Bytes that clients received, in all."""
+        """Total bytes that clients received."""
         return int(sum(record.downlink_bytes.sum() for record in self.records))
 
 
 def save_ledger(ledger: Ledger, path: Path) -> None:
-    """Write the records as npz, the members of all rounds in one row after the other.
+    """Write the records as npz, with the members of all rounds concatenated.
 
-    Rounds may have different cohorts; `members` [R] says how long each round's part is.
+    Cohorts may differ in size; `members` [R] holds the size of each round's.
     """
     records = ledger.records
     columns: dict[str, Any] = {
@@ -69,7 +68,7 @@ def save_ledger(ledger: Ledger, path: Path) -> None:
 
 
 def load_ledger(path: Path) -> Ledger:
-    """The ledger that `save_ledger` wrote.
+    """Read a ledger written by `save_ledger`.
 
     Raises:
         ValueError: The file has another layout.

@@ -1,7 +1,7 @@
 """Formats and lengths of a run's messages, computed once.
 
-Both ends of a link derive it from the strategy, so it never travels. Ledger, clock, wire and
-Flower count with the same lengths.
+Both ends of a link derive them from the strategy, so they never travel. Ledger, clock, wire and
+Flower use the same lengths.
 """
 
 from typing import NamedTuple
@@ -22,15 +22,15 @@ from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.rng import Purpose, generator
 from fedlocal.vectors.trees import Tree, tree_map
 
-# Uniforms that a thread draws at a time.
+# Number of uniforms that a thread draws at a time.
 PIECE = 1 << 18
 
 
 class Format(NamedTuple):
     """Format of one kind of message.
 
-    sample: Tensors of its shapes and dtypes. layout: A Field for each. nbytes: Its length with all
-    optional parts. shortest: Its length without them.
+    sample: Tensors of its shapes and dtypes. layout: A Field for each. nbytes: Length with all
+    optional parts. shortest: Length without them.
     """
 
     sample: Tree
@@ -42,10 +42,10 @@ class Format(NamedTuple):
 class MessageFormats(NamedTuple):
     """Formats of a run's messages.
 
-    upload: One client's. change, whole: The broadcast to those who hold the last anchor, and to
-    the others; they are equal where the encoded change would be no shorter than the anchor (a
-    compressor with indices may be longer). model: A vector [P] as it is, of a model or a gradient.
-    flag: A yes or no. shared: Whether all clients share one anchor row.
+    upload: Upload of one client. change: Broadcast to clients that hold the previous anchor.
+    whole: Broadcast to the others; equal to `change` where the encoded change would be no shorter
+    (a compressor with indices may be longer). model: An uncompressed vector [P], of a model or a
+    gradient. flag: A yes or no. shared: Whether all clients share one anchor row.
     """
 
     upload: Format
@@ -57,11 +57,11 @@ class MessageFormats(NamedTuple):
 
     @property
     def has_changes(self) -> bool:
-        """Whether a change is ever sent: it must be shorter than the anchor."""
+        """Whether changes are sent at all: they must be shorter than the anchor."""
         return self.change.nbytes < self.whole.nbytes
 
     def upload_nbytes(self, uploads: Upload) -> IntArray:
-        """Length of each upload, every tensor [S, ...]: message, reports and header, [S]."""
+        """Return the length of each upload in bytes, [S]; every tensor of `uploads` is [S, ...]."""
         form, count = self.upload, len(uploads.loss)
         if form.shortest == form.nbytes:
             return np.full(count, form.nbytes)
@@ -69,11 +69,11 @@ class MessageFormats(NamedTuple):
         return each_nbytes(upload_parts(uploads), form.layout, dtype, count)
 
     def broadcast_nbytes(self, current: NDArray[np.bool_]) -> IntArray:
-        """Length of the broadcast to each client, [S].
+        """Return the length of the broadcast to each client in bytes, [S].
 
         Args:
-            current: Whether each client holds the anchor before the change, [S]. The others are
-                sent the anchor itself: a change is of no use to them.
+            current: Whether each client holds the previous anchor, [S]. The others are sent the
+                anchor itself.
         """
         return np.where(current, self.change.nbytes, self.whole.nbytes)
 
@@ -81,10 +81,10 @@ class MessageFormats(NamedTuple):
 def message_formats(
     strategy: Strategy, personal: ParamSpec | None, state: ClientState, server: ServerState
 ) -> MessageFormats:
-    """Formats of a run's messages, from one client's round without data.
+    """Compute the formats of a run's messages from one client's round without data.
 
     Args:
-        strategy: Bound to the model's layers.
+        strategy: Strategy, bound to the model's layers.
         personal: Layout of the personal parameters; None if the model has none.
         state: State of a client that has not taken part yet.
         server: The server's state before the first round.
@@ -112,19 +112,19 @@ def message_formats(
 
 
 def upload_parts(upload: Upload) -> Tree:
-    """The tensors of an upload that travel in its body."""
+    """Return the tensors of an upload that travel in its body."""
     return upload.message, (upload.inner, upload.correction, upload.buffers)
 
 
 def server_controls(server: ServerState) -> Tree:
-    """The tensors that are broadcast in full beside the anchor."""
+    """Return the tensors that are broadcast uncompressed beside the anchor."""
     return server.inner, server.correction, server.buffers
 
 
 def _sample_upload(
     strategy: Strategy, personal: ParamSpec | None, state: ClientState, server: ServerState
 ) -> Upload:
-    """One client's upload with nothing in it: shapes and dtypes are those of every other."""
+    """Return an upload of zeros, with the shapes and dtypes of every upload."""
     x = server.anchor[0]
 
     def gradient(point: Tensor, own: Own, batch: Batch) -> StepGradient:
@@ -148,17 +148,17 @@ def _sample_upload(
 def link_noise(
     link: Compressor, purpose: Purpose, rows: np.ndarray, round_index: int, seed: int, like: Tensor
 ) -> Tensor:
-    """Uniforms in [0, 1) for the messages of some clients (or anchor rows), [rows, n].
+    """Draw uniforms in [0, 1) for the messages of some clients (or anchor rows), [rows, n].
 
     Args:
-        link: Says how many a message needs.
-        purpose: The link's direction.
+        link: Compressor; its `noise_size` is n.
+        purpose: Direction of the link.
         rows: Client ids, or rows of the anchor.
-        round_index: The round, from 0.
-        seed: The run's.
-        like: A model [P]; gives size, dtype and device.
+        round_index: Round, from 0.
+        seed: Seed of the run.
+        like: A model [P] with the size, dtype and device of the run.
     """
-    # Drawn in the run's own precision: rounding a double down to it may give 1.
+    # Drawn in the run's own precision: a double below 1 may round to 1.
     dtype = np.float64 if like.dtype == torch.float64 else np.float32
     draws = np.empty((len(rows), link.noise_size(len(like))), dtype)
 

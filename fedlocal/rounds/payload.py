@@ -1,4 +1,4 @@
-"""Uploads and broadcasts of a run as bytes, exactly those that the ledger counts."""
+"""Uploads and broadcasts as bytes, exactly those that the ledger counts."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from fedlocal.vectors.trees import Tree, leaves, take, tree_map
 def check_messages(sim: Simulation) -> None:
     """Raise ValueError if a round of the strategy needs other messages than broadcast and upload.
 
-    A first exchange of gradients (`Correction.surveys`) is one of them, and Flower has it.
+    The exchange of gradients (`Correction.needs_gradient_exchange`) exists on Flower.
     """
     strategy = sim.strategy
     if strategy.mixing.polls:
@@ -37,17 +37,16 @@ def check_messages(sim: Simulation) -> None:
 
 
 def pack_upload(form: Format, upload: Upload, header: Header, dtype: torch.dtype) -> bytes:
-    """One client's upload; its loss goes into the header."""
+    """Pack one client's upload; its loss goes into the header."""
     header = header._replace(loss=float(upload.loss))
     return pack(header, upload_parts(upload), form.layout, dtype)
 
 
 def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Tensor) -> Upload:
-    """What `pack_upload` packed.
+    """Unpack an upload packed by `pack_upload`.
 
     Raises:
-        ValueError: Not a message of this format, or of another client or round, or with values
-            that are not finite.
+        ValueError: Another format, client or round, or values that are not finite.
     """
     header, (message, (inner, correction, buffers)) = _open(
         form, data, client, order.round_index, like
@@ -63,7 +62,7 @@ def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Te
 
 
 def pack_broadcast(sim: Simulation, state: RunState, row: int, whole: bool) -> bytes:
-    """The server's broadcast of one anchor row: the row itself, or the change that made it."""
+    """Pack the broadcast of one anchor row: the row itself, or its change since the last round."""
     server, form = state.server, sim.messages
     controls = server_controls(server)
     header = Header(row, state.round_index)
@@ -104,15 +103,15 @@ def unpack_broadcast(
 
 
 def pack_model(form: Format, model: Tensor, client: int, round_index: int) -> bytes:
-    """A client's model [P] as it is, for the evaluation."""
+    """Pack a client's uncompressed model [P], for the evaluation."""
     return pack(Header(client, round_index), model, form.layout, model.dtype)
 
 
 def unpack_model(form: Format, data: bytes, client: int, round_index: int, like: Tensor) -> Tensor:
-    """What `pack_model` packed, [P].
+    """Unpack a model [P] packed by `pack_model`.
 
     Raises:
-        ValueError: Not a message of this format, or of another client or round.
+        ValueError: Another format, client or round.
     """
     return _open(form, data, client, round_index, like)[1]
 

@@ -25,7 +25,7 @@ SHOWN = (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """What a run leaves behind.
+    """Result of a run.
 
     Attributes:
         history: One dict of metrics per round; bytes, steps and seconds are cumulative, None
@@ -33,13 +33,13 @@ class Result:
         model: The trained module in eval mode (the mean model where clients differ). Personal
             parameters and personal buffers in it are those of the start: see `client_model`.
         params: The shared parameters, [P].
-        client_params: Each client's model after the last synchronisation, [K, P]; of an
-            asynchronous run what each would read now.
+        client_params: Each client's model after the last synchronisation, [K, P]; in an
+            asynchronous run the model that each would read next.
         server_state: The server's state.
-        clients: Where the clients' states are.
-        ledger: What every round sent and computed.
+        clients: The clients' states; see `client_states`.
+        ledger: Bytes and local steps of every round.
         layout: Names and shapes of the model's shared, personal and buffered parts.
-        executor: How the clients of a round were run, with the reason if that was one at a time.
+        executor: Execution of a cohort, with the reason where clients ran one at a time.
     """
 
     history: list[Row]
@@ -86,7 +86,7 @@ class Result:
         return named
 
     def _kept(self, clients: IntArray) -> Own:
-        """Personal parts of the model that these clients keep, every tensor [S, ...]."""
+        """Return the personal parts of these clients' models, every tensor [S, ...]."""
         if isinstance(self.clients, ClientTable):
             return self.clients.take(clients).own.parts
         averaged = self.server_state.buffers != () or not self.layout.buffers.names
@@ -96,7 +96,7 @@ class Result:
 
     @property
     def client_states(self) -> Tree:
-        """The clients' states, every tensor [K, ...]; put together anew each time."""
+        """The clients' states, every tensor [K, ...]; gathered at each call."""
         table = self.clients
         return table.everyone() if isinstance(table, ClientTable) else table
 

@@ -1,7 +1,7 @@
-"""The seconds of a finished run under another clock.
+"""Simulated seconds of a finished run under another clock.
 
-Bytes and steps are what they are; how long they take is the clock's law. So a run whose course did
-not depend on the clock can be timed again without running it again.
+The ledger holds bytes and steps; the clock's law gives their durations. A run that did not depend
+on the clock can therefore be timed again without training.
 """
 
 import numpy as np
@@ -14,22 +14,22 @@ from fedlocal.slots import Timing
 
 
 def replay(ledger: Ledger, clock: Clock, seed: int) -> NDArray[np.float64]:
-    """Simulated seconds at the end of each round, [R], as the run would have had them.
+    """Compute the simulated seconds at the end of each round, [R].
 
     Args:
-        ledger: Of a run that `clock_decided` has nothing to say of.
-        clock: Any law.
-        seed: The run's.
+        ledger: Ledger of a run for which `clock_decided` returns "".
+        clock: The other clock.
+        seed: Seed of the run.
     """
     return np.cumsum([clock.seconds(record, seed) for record in ledger.records])
 
 
 def clock_decided(sim: Simulation) -> str:
-    """Why the run would have gone another way under another clock; "" where it would not."""
+    """Return why the run depends on its clock; "" where it does not."""
     if sim.strategy.timing is Timing.ASYNCHRONOUS:
-        return "messages were applied in the order in which they arrived"
+        return "updates were applied in the order in which they arrived"
     if sim.deadline.seconds is not None:
-        return "a deadline decided who answered with what"
+        return "a deadline decided which members answered, and after how many steps"
     if sim.strategy.period.reads_clock:
         return "the period followed the simulated seconds"
     return ""

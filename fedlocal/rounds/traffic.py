@@ -1,4 +1,4 @@
-"""How many bytes a round brings to and from each client it invites."""
+"""Bytes that a round sends to and receives from each invited client."""
 
 from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.ledger import RoundRecord
@@ -8,22 +8,22 @@ from fedlocal.rounds.state import Order, RunState, Simulation
 def traffic(
     sim: Simulation, state: RunState, order: Order, uploads: IntArray
 ) -> tuple[IntArray, IntArray]:
-    """Bytes up and down of each of the invited, both [I], given the lengths of the uploads [I]."""
+    """Return bytes up and down of each invited client, both [I]; `uploads` [I] holds lengths."""
     strategy = sim.strategy
     up, down = uploads, sim.messages.broadcast_nbytes(order.current)
     if strategy.correction.surveys:
-        # The first exchange: a model to all that are invited, a gradient from those who answer.
+        # The gradient exchange: a model to all invited clients, a gradient from each member.
         vector = sim.messages.model.nbytes
         up, down = up + vector * among(order.invited, order.members), down + vector
     links = strategy.mixing.links(state.round_index, len(sim.clients))
     if links is not None:
-        # Clients talk to each other: what one sends, its neighbours receive, and nobody else.
+        # Clients send to their neighbours and not to the server.
         up, down = links.sum(1) * up, up @ links
     return up, down
 
 
 def polled(sim: Simulation, before: RunState, after: RunState, record: RoundRecord) -> RoundRecord:
-    """The record with the messages that were really sent, where the mixing decides which are."""
+    """Return the record with the messages that were sent, where the mixing decides that."""
     legs = sim.strategy.mixing.legs(before.server.mixing, after.server.mixing)
     if legs is None:
         return record

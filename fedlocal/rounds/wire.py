@@ -1,8 +1,7 @@
 """Messages as bytes: a fixed header, then every field packed to its declared number of bits.
 
-Both ends know the layout from the strategy, so nothing but values travels, and of an optional part
-only the flag where it is 0. The ledger counts
-`nbytes`, which a test holds against the length of what `pack` returns.
+Both ends derive the layout from the strategy, so only values travel; an optional part whose flag is
+0 travels as its flag. The ledger counts `nbytes`, the length of what `pack` returns.
 """
 
 import struct
@@ -33,10 +32,10 @@ OVERHEAD = HEADER.size + CHECKSUM.size
 
 
 class Header(NamedTuple):
-    """What a message says about itself besides its values.
+    """Header of a message.
 
-    client: Who sends it, or whom it is for. round_index: From 0. examples: The client's example
-    count. steps: Local steps taken. loss: Mean local loss.
+    client: Sender of an upload, receiver of a broadcast. round_index: Round, from 0. examples:
+    Number of the client's examples. steps: Local steps taken. loss: Mean local loss.
     """
 
     client: int
@@ -47,17 +46,17 @@ class Header(NamedTuple):
 
 
 def dense_layout(tree: Tree) -> Tree:
-    """The layout that sends every tensor of a tree in full."""
+    """Return the layout that sends every tensor of a tree uncompressed."""
     return tree_map(lambda t: Field(t.numel()), tree)
 
 
 def nbytes(layout: Tree, dtype: torch.dtype) -> int:
-    """Length of a message of this layout, header and all optional parts included."""
+    """Return the length of a message in bytes, header and all optional parts included."""
     return OVERHEAD + _body_bytes(layout, dtype)
 
 
 def optional_nbytes(layout: Tree, dtype: torch.dtype) -> int:
-    """Length of all optional parts of a message of this layout."""
+    """Return the length of all optional parts of a message in bytes."""
     if isinstance(layout, Field):
         return 0
     if isinstance(layout, Optional):
@@ -66,19 +65,19 @@ def optional_nbytes(layout: Tree, dtype: torch.dtype) -> int:
 
 
 def each_nbytes(messages: Tree, layout: Tree, dtype: torch.dtype, count: int) -> NDArray[np.int64]:
-    """Length of each of `count` messages, tensors [count, ...]: they may differ in what travels."""
+    """Return the length of each of `count` messages, whose tensors are [count, ...], in bytes."""
     whole = np.full(count, nbytes(layout, dtype))
     return whole - _spared(messages, layout, dtype)
 
 
 def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
-    """The bytes of one message.
+    """Pack one message.
 
     Args:
-        header: What stands before the values.
-        tree: The message of one client: tensors whose numbers of elements are the layout's.
+        header: Its header.
+        tree: Its tensors, with the numbers of elements that the layout declares.
         layout: A `Field` per tensor.
-        dtype: Of the floating-point fields.
+        dtype: Dtype of the floating-point fields.
     """
     body = b"".join(_packed(tree, layout, dtype))
     head = HEADER.pack(MAGIC, VERSION, DTYPES[dtype][0], *header)
@@ -86,11 +85,10 @@ def pack(header: Header, tree: Tree, layout: Tree, dtype: torch.dtype) -> bytes:
 
 
 def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]:
-    """Header and tree (tensors 1-D) of what `pack` made.
+    """Return header and tree (1-D tensors) of a message packed by `pack`.
 
     Raises:
-        ValueError: The bytes are not such a message: wrong magic, version, dtype, length or
-            checksum.
+        ValueError: Wrong magic number, version, dtype, length or checksum.
     """
     longest = nbytes(layout, dtype)
     shortest = longest - optional_nbytes(layout, dtype)
@@ -104,12 +102,10 @@ def unpack(data: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Header, Tree]
     if code != DTYPES[dtype][0]:
         raise ValueError(f"the message's dtype code is {code}, {DTYPES[dtype][0]} ({dtype}) wanted")
     if checksum != _checksum(head, body):
-        raise ValueError("the message's checksum does not fit: it was damaged on the way")
+        raise ValueError("the message's checksum is wrong: it was damaged in transit")
     tree, beyond = _unpacked(body, layout, dtype)
     if beyond:
-        raise ValueError(
-            f"{len(beyond)} bytes of the message are behind all that its flags promise"
-        )
+        raise ValueError(f"the message is {len(beyond)} bytes longer than its flags declare")
     return Header(*rest), tree
 
 
@@ -146,7 +142,7 @@ def _packed(tree: Tree, layout: Tree, dtype: torch.dtype) -> Iterator[bytes]:
 
 
 def _unpacked(body: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Tree, bytes]:
-    """The tree at the beginning of the body, and the rest of the body."""
+    """Return the tree at the beginning of the body, and the rest of the body."""
     if isinstance(layout, Field):
         size = _field_bytes(layout, dtype)
         if len(body) < size:

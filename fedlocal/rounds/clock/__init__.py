@@ -1,4 +1,4 @@
-"""The clock: simulated seconds from the ledger's records, under a law."""
+"""The simulated clock: seconds of rounds from bytes, steps and a law of compute times."""
 
 from fedlocal.rounds.clock.clock import (
     Clock,

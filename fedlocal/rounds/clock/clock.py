@@ -1,6 +1,6 @@
-"""Simulated seconds of clients and rounds, and laws of how long a local step takes.
+"""Simulated seconds of clients and rounds, and laws of compute times.
 
-A round ends when its slowest member has received the model, computed, and sent its answer.
+A round ends when its slowest member has received the model, computed, and sent its upload.
 """
 
 from abc import ABC, abstractmethod
@@ -20,27 +20,26 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Law(ABC):
-    """Durations of a client's consecutive local steps, in units of the mean.
+    """Law of the durations of a client's consecutive local steps, in units of their mean.
 
-    The first n of them are the same however many are asked for, so that what fits into a time
-    takes, afterwards, no longer than that time.
+    The first n durations do not depend on the number requested.
     """
 
     @abstractmethod
     def steps(self, count: int, client: int, round_index: int, seed: int) -> FloatArray:
-        """Length of each of a round's first `count` steps, [count]."""
+        """Return the length of each of a round's first `count` steps, [count]."""
 
     def totals(
         self, counts: IntArray, clients: IntArray, round_index: int, seed: int
     ) -> FloatArray:
-        """Length of so many steps of each client together, [S]."""
+        """Return the total length of each client's first `counts` [S] steps, [S]."""
         each = zip(counts.tolist(), clients.tolist(), strict=True)
         return np.array([self.steps(n, c, round_index, seed).sum() for n, c in each])
 
 
 @dataclass(frozen=True)
 class Constant(Law):
-    """Every step takes the mean."""
+    """Equal durations."""
 
     def steps(self, count: int, client: int, round_index: int, seed: int) -> FloatArray:
         return np.ones(count)
@@ -53,17 +52,16 @@ class Constant(Law):
 
 @dataclass(frozen=True)
 class ShiftedExponential(Law):
-    """`shift` of the mean for certain and the rest at random, exponentially, step by step.
+    """Shifted exponential law: `shift` plus an exponential of mean 1 - shift, per step.
 
-    The usual model of stragglers (Lee et al. 2018. https://arxiv.org/abs/1512.02673); without a
-    shift it is that of the analysis of AdaComm (Wang, Joshi. 2019.
-    https://arxiv.org/abs/1810.08313).
+    The usual model of stragglers (Lee et al. 2018. https://arxiv.org/abs/1512.02673); with shift 0
+    that of the analysis of AdaComm (Wang, Joshi. 2019. https://arxiv.org/abs/1810.08313).
     """
 
     shift: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what is no share."""
+        """Raise ValueError unless the shift is in [0, 1]."""
         if not 0 <= self.shift <= 1:
             raise ValueError(
                 f"clock.law.shift must be in [0, 1], got {self.shift}; it is the share of the mean"
@@ -77,12 +75,12 @@ class ShiftedExponential(Law):
 
 @dataclass(frozen=True)
 class Pareto(Law):
-    """Heavy tails: a step takes longer than t times the shortest with probability t^-shape."""
+    """Heavy-tailed law: P(duration > t x shortest duration) = t^-shape."""
 
     shape: float = 2.5
 
     def __post_init__(self) -> None:
-        """Refuse a law without a mean."""
+        """Raise ValueError for a law without a mean."""
         if not self.shape > 1:
             raise ValueError(
                 f"clock.law.shape must be above 1, got {self.shape}: at 1 and below a step's mean"
@@ -99,18 +97,18 @@ NAMED = {"constant": Constant(), "exponential": ShiftedExponential(0.0)}
 
 @dataclass(frozen=True)
 class Clock:
-    """Compute time per local step, and what a message costs on a client's link.
+    """Compute time per local step, and travel time per message.
 
-    A list in the place of a number is a value per client: client i takes entry i modulo its
-    length, so that a short list makes classes of clients, in equal shares.
+    A list in place of a number gives values per client: client i takes entry i modulo its length,
+    so a short list makes equally large classes of clients.
 
     Attributes:
-        law: Of compute times: an object, or the name of one that needs no numbers.
-        seconds_per_step: Mean seconds of one local step; what a `Trace` is multiplied by.
-        latency_seconds: Before the first byte of a message arrives, each way.
+        law: Law of compute times: an object, or the name of one without parameters.
+        seconds_per_step: Mean seconds of one local step; factor of a `Trace`.
+        latency_seconds: Seconds before the first byte of a message arrives, each way.
         bandwidth_bytes: Bytes per second of a client's link, each way.
-        spread: Some clients are always slow: each one's steps take exp(spread z) times as long,
-            with its own standard normal z, drawn once for the run.
+        spread: Spread of client speeds: steps of a client take exp(spread z) times as long, with a
+            standard normal z drawn once per client and run.
 
     >>> clock = Clock(seconds_per_step=[0.01, 0.05], bandwidth_bytes=1e6)
     >>> clock.compute_seconds(np.arange(3), np.full(3, 10), round_index=0, seed=0).round(6)
@@ -126,7 +124,7 @@ class Clock:
     spread: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse negative times."""
+        """Raise ValueError for an unknown law or negative times."""
         if not isinstance(self.law, Law) and self.law not in NAMED:
             raise ValueError(
                 f"clock.law must be {' or '.join(NAMED)}, got {self.law!r}; clock=pareto,"
@@ -153,16 +151,16 @@ class Clock:
             )
 
     def seconds(self, record: RoundRecord, seed: int) -> float:
-        """Length of one round in simulated seconds."""
+        """Return the length of one round in simulated seconds."""
         least, most = record.lasts
         slowest = self.client_seconds(record, seed).max(initial=least)
         return float(min(slowest, most))
 
     def client_seconds(self, record: RoundRecord, seed: int) -> FloatArray:
-        """What each member of a round takes to receive, compute and send, [S]."""
+        """Return the seconds each member of a round takes to receive, compute and send, [S]."""
         down = self.travel_seconds(record.clients, record.downlink_bytes)
         up = self.travel_seconds(record.clients, record.uplink_bytes)
-        # Who does not answer is only sent to.
+        # A member that does not answer only receives.
         travel = down + np.where(record.uplink_bytes > 0, up, 0.0)
         compute = self.compute_seconds(record.clients, record.steps, record.round_index, seed)
         return together(travel, compute, record.overlapped)
@@ -170,20 +168,20 @@ class Clock:
     def compute_seconds(
         self, clients: IntArray, steps: IntArray, round_index: int, seed: int
     ) -> FloatArray:
-        """What each client's local steps of a round take, [S].
+        """Return the seconds of each client's local steps in a round, [S].
 
         Args:
             clients: Client ids, [S].
             steps: Local steps of each, [S].
-            round_index: Of the round, or of the client's own exchange.
-            seed: The run's.
+            round_index: Index of the round, or of the client's own exchange.
+            seed: Seed of the run.
         """
         return self._means(clients, seed) * self._law.totals(steps, clients, round_index, seed)
 
     def steps_within(
         self, seconds: FloatArray, clients: IntArray, most: IntArray, round_index: int, seed: int
     ) -> IntArray:
-        """How many of its `most` [S] steps each client has done after `seconds` [S]."""
+        """Return how many of its `most` [S] steps each client completes in `seconds` [S]."""
         times = self._steps(clients, most, round_index, seed)
         means = self._means(clients, seed)
         # The small allowance keeps ten steps of 0.01 within 0.1.
@@ -194,7 +192,7 @@ class Clock:
         return np.array(done, dtype=np.int64)
 
     def travel_seconds(self, clients: IntArray, nbytes: IntArray) -> FloatArray:
-        """What one message of so many bytes takes to or from each client, [S]."""
+        """Return the seconds that a message of `nbytes` [S] takes to or from each client, [S]."""
         latency, bandwidth = self.latency_seconds, self.bandwidth_bytes
         return _of(latency, clients) + nbytes / _of(bandwidth, clients)
 
@@ -205,17 +203,17 @@ class Clock:
     def _steps(
         self, clients: IntArray, counts: IntArray, round_index: int, seed: int
     ) -> list[FloatArray]:
-        """Length of each client's steps in units of its mean, [S] of [count]."""
+        """Return the length of each client's steps in units of its mean, a list of [count]."""
         return [
             self._law.steps(int(count), int(client), round_index, seed)
             for client, count in zip(clients, counts, strict=True)
         ]
 
     def _means(self, clients: IntArray, seed: int) -> FloatArray:
-        """Mean seconds of a step of each client, [S]."""
+        """Return the mean seconds of a step of each client, [S]."""
         if self.spread == 0:
             return _of(self.seconds_per_step, clients)
-        # Keys, which no round's generator shares.
+        # Keys that no generator of a round uses.
         keys = client_keys(seed, Purpose.COMPUTE, clients, 0)
         uniforms = ((keys >> np.uint64(12)) + 0.5) / 2.0**52
         normals = np.array([NormalDist().inv_cdf(uniform) for uniform in uniforms.tolist()])
@@ -223,7 +221,7 @@ class Clock:
 
 
 def together(travel: FloatArray, compute: FloatArray, overlapped: bool) -> FloatArray:
-    """Both one after the other; overlapped, whichever takes longer hides the other."""
+    """Return travel plus compute time, or their maximum where they overlap."""
     return np.maximum(travel, compute) if overlapped else travel + compute
 
 

@@ -1,4 +1,4 @@
-"""A law that was measured: seconds per local step, round by round and client by client."""
+"""Law of compute times from a measured table, per round and client."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,10 @@ from fedlocal.rounds.clock.clock import FloatArray, Law
 
 @dataclass(frozen=True)
 class Trace(Law):
-    """Client i's steps in round t take what stands in row t and column i; both are cycled.
+    """Measured law: steps of client i in round t take entry (t, i); rows and columns repeat.
 
     Attributes:
-        rows: One a round, each with a number per client.
+        rows: A row per round with a number per client.
     """
 
     rows: tuple[tuple[float, ...], ...]
@@ -25,10 +25,10 @@ class Trace(Law):
 
     @classmethod
     def of(cls, table: ArrayLike) -> "Trace":
-        """The trace of a table [rounds, clients].
+        """Return the trace of a table [rounds, clients].
 
         Raises:
-            ValueError: It is empty, not a table, or holds what is no time.
+            ValueError: An empty table, another shape, or negative or non-finite times.
         """
         numbers = np.asarray(table, dtype=np.float64)
         if numbers.ndim != 2 or numbers.size == 0:
@@ -42,7 +42,7 @@ class Trace(Law):
 
 
 def read_trace(path: str) -> Trace:
-    """The trace in a file: numbers between commas, a line per round, or a numpy array.
+    """Read a trace from a .csv (a line per round) or .npy file.
 
     Raises:
         ValueError: Not a table of times. OSError: No such file.
