@@ -1,1 +1,1 @@
-"""A run in its folder: begun, interrupted, gone on with, finished."""
+"""Command line: start, interrupt, resume and finish runs in their folders."""

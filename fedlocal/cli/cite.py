@@ -1,7 +1,7 @@
 """`fedlocal-cite STRATEGY...`: BibTeX entries of the papers behind strategies.
 
-The entries are in `references.bib` of the package that a strategy's `_target_` is in, each with
-the names of those it belongs to. Packages are found and not imported, so torch is not waited for.
+The entries are in `references.bib` of the package that holds a strategy's `_target_`, each with the
+names of its strategies. Packages are located and not imported, so torch is not loaded.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PROJECT = """\
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point; exit code 2 for a name that there is not."""
+    """Run the command; exit with code 2 for an unknown name."""
     parser = argparse.ArgumentParser(
         prog="fedlocal-cite",
         description="Print BibTeX for strategies, or for fedlocal itself; without a name, list"
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         print("\n\n".join(cite(names)) if names else "\n".join(_listed()), flush=True)
     except BrokenPipeError:
-        # Whoever reads has read enough, `head` for one; nothing is left to flush at the exit.
+        # The reader closed the pipe, as `head` does; nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ValueError as error:
         print(f"fedlocal-cite: {error}", file=sys.stderr)
@@ -44,17 +44,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def cite(names: list[str]) -> list[str]:
-    """The entries of all the strategies, each once, in the order of the names.
+    """Return the entries of the strategies, each once, in the order of the names.
 
     Raises:
-        ValueError: There is no such strategy, or no entry of it.
+        ValueError: Unknown strategy, or a strategy without an entry.
     """
     found = [entry for name in names for entry in _entries_of(name)]
     return list(dict.fromkeys(found))
 
 
 def targets() -> dict[str, str]:
-    """The `_target_` of each strategy in conf, by the name of the choice."""
+    """Return the `_target_` of each strategy in conf, by its name."""
     texts = {
         path.stem: path.read_text(encoding="utf-8")
         for path in _folder("conf").glob("strategy/*.yaml")
@@ -90,7 +90,7 @@ def _entries_for(target: str) -> list[str]:
 
 @cache
 def _read(package: str) -> tuple[tuple[frozenset[str], str], ...]:
-    """The entries of a package, each after the names of the strategies that it belongs to."""
+    """Read the entries of a package, each with the names of its strategies."""
     path = _folder(package) / "references.bib"
     return tuple(_entries(path.read_text(encoding="utf-8"))) if path.exists() else ()
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM, held back until a round is over."""
+"""Deferral of SIGINT and SIGTERM to the end of a round."""
 
 import signal
 import sys
@@ -12,11 +12,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run has ended between two rounds because a signal asked for it.
+    """Run that ended between two rounds because of a signal.
 
     Attributes:
-        folder: Of the run.
-        code: Exit code of the process, 128 and the signal's number.
+        folder: Folder of the run.
+        code: Exit code of the process, 128 plus the signal's number.
     """
 
     def __init__(self, message: str, folder: Path, number: int) -> None:
@@ -27,9 +27,9 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def held_signals() -> Iterator[list[int]]:
-    """Note a signal in the list instead of heeding it; a second ends the run at once.
+    """Record a signal in the list instead of acting on it; a second one ends the run at once.
 
-    In a thread other than the main one nothing is held back: signals are not heard there.
+    Threads other than the main one receive no signals, so nothing is deferred there.
     """
     held: list[int] = []
 

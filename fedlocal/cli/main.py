@@ -1,6 +1,6 @@
 """The `fedlocal` command: a Hydra app around one job.
 
-What computes is imported when a job begins: help, completion and refusals do not wait for torch.
+torch is imported when a job starts, so help, completion and most errors do not wait for it.
 """
 
 import os
@@ -23,14 +23,14 @@ from fedlocal.config.compose import Composed, about, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
 
-# What Hydra itself leaves in a folder before a job begins.
+# Files that Hydra writes before a job starts.
 RECORDS = (".hydra", "multirun.yaml", FAILED)
 
 
 def main() -> None:
-    """Entry point: a line and exit code 2 for what the user can mend, a traceback and 1 for a bug.
+    """Run the command; exit with code 2 and one line for user errors, 1 and a traceback for bugs.
 
-    In a sweep the other jobs go on; a bug's code goes before.
+    In a sweep the other jobs continue; the code of a bug takes precedence.
     """
     codes = [0]
     SweepReport.folder = None
@@ -39,10 +39,10 @@ def main() -> None:
     def app(cfg: DictConfig) -> float | None:
         return _attempt(cfg, codes)
 
-    # Hydra would print its own abridged traceback and exit with 1.
+    # Otherwise Hydra prints an abridged traceback and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        # Its parser takes a flag only before or after all the overrides.
+        # Hydra's parser accepts a flag only before or after all overrides.
         arguments = resumed(sys.argv[1:])
         sys.argv[1:] = sorted(arguments, key=lambda given: given not in ("-m", "--multirun"))
         app()
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def run(cfg: DictConfig) -> float | None:
-    """One job: check everything, then run; the last value of the goal's metric."""
+    """Check and run one job; return the last value of the goal's metric."""
     from fedlocal.cli.outcome import SUMMARY, last
     from fedlocal.cli.run import run_job
     from fedlocal.cli.stacked import joined
@@ -94,7 +94,7 @@ def run(cfg: DictConfig) -> float | None:
     finished = (folder / SUMMARY).exists()
     if job.engine is not None:
         if sweep is None:
-            # Its own process says it where nobody reads.
+            # Output of the job's own process is not shown.
             print(headline(job, told["choices"]), flush=True)
         history = job.engine.run_job(job, folder, told, sweep)
     else:
@@ -110,13 +110,13 @@ def run(cfg: DictConfig) -> float | None:
 
 
 def _find_modules_in(folder: str) -> None:
-    """Let `_target_` name what is in the user's own files, in every process of a sweep."""
+    """Make the user's own files importable by `_target_`, in every process of a sweep."""
     if folder not in sys.path:
         sys.path.append(folder)
 
 
 def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
-    """Run a job; None if it failed, and its code is noted."""
+    """Run a job; return None and record its exit code if it fails."""
     try:
         return run(cfg)
     except ConfigError as error:
@@ -134,7 +134,7 @@ def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
 
 
 def _failures(sweep: Path) -> list[int]:
-    """Exit codes of a sweep's jobs that failed."""
+    """Return the exit codes of a sweep's failed jobs."""
     file = sweep / FAILED
     return (
         [int(line.split()[0]) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -154,19 +154,19 @@ def _composed(cfg: DictConfig) -> Composed:
 
 
 def _sweep() -> str | None:
-    """The sweep's folder name, or None for a single run."""
+    """Return the folder name of the sweep, None for a single run."""
     conf = HydraConfig.get()
     return "/".join(Path(conf.sweep.dir).parts[-2:]) if conf.mode == RunMode.MULTIRUN else None
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder in which no job began, and those above it that were made for it."""
+    """Remove the folder of a job that never started, and the empty folders above it."""
     folder, here = folder.absolute(), Path.cwd()
     if not folder.is_dir() or any(path.name not in RECORDS for path in folder.iterdir()):
         return
     for record in folder.iterdir():
         shutil.rmtree(record) if record.is_dir() else record.unlink()
-    # Never the folder the user stands in, nor one outside it that he may have made himself.
+    # Never the working directory, nor a folder outside it that the user may have made.
     for path in (folder, *(path for path in folder.parents if here in path.parents)):
         if path == here or any(path.iterdir()):
             break

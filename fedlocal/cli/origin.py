@@ -1,4 +1,4 @@
-"""What a run was made from: its configuration and its code. And what differs between two runs."""
+"""Origin of a run: configuration, code and package versions; differences between two origins."""
 
 import hashlib
 import json
@@ -14,19 +14,19 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.utils.flattened import flattened
 
 FILE = "origin.json"
-# Keys that may change while a run goes on: how long it lasts, who watches, and where it keeps what.
+# Keys that may differ at resume: length of the run, tracking, places of files.
 FREE = ("rounds", "steps", "evaluate", "goal", "tracking", "checkpoint", "spill")
 OURS = ("fedlocal", "strategies", "partitions")
-# Differences that a refusal names.
+# Number of differences that an error lists.
 SHOWN = 8
 PACKAGES = ("fedlocal", "torch", "numpy", "hydra-core")
 
 
 class Origin(NamedTuple):
-    """What JSON holds of a run's origin.
+    """Origin of a run, as stored in JSON.
 
-    overrides: As given. config: The resolved configuration. code: Fingerprint of each source file.
-    versions: Of the packages that numbers depend on.
+    overrides: Overrides as given. config: Resolved configuration. code: Digest of each source file.
+    versions: Versions of the packages that numbers depend on.
     """
 
     overrides: list[str]
@@ -36,7 +36,7 @@ class Origin(NamedTuple):
 
 
 def origin_of(overrides: Sequence[str], config: Mapping[str, Any]) -> Origin:
-    """The origin of a run with this configuration in this process."""
+    """Return the origin of a run with this configuration in this process."""
     modules = sorted({*OURS, *_target_modules(config)})
     code = {name: digest for module in modules for name, digest in _files(module)}
     versions = {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
@@ -45,26 +45,26 @@ def origin_of(overrides: Sequence[str], config: Mapping[str, Any]) -> Origin:
 
 
 def save_origin(folder: Path, origin: Origin) -> None:
-    """Write it into a run's folder."""
+    """Write the origin into a run's folder."""
     (folder / FILE).write_text(json.dumps(origin._asdict(), indent=1) + "\n", encoding="utf-8")
 
 
 def load_origin(folder: Path) -> Origin:
-    """The origin of the run in this folder."""
+    """Read the origin of the run in this folder."""
     return Origin(**json.loads((folder / FILE).read_text(encoding="utf-8")))
 
 
 def check_same(folder: Path, before: Origin, now: Origin, strict: bool) -> None:
-    """Refuse to go on with another run than the one that the folder holds.
+    """Refuse to resume a folder with another run than its own.
 
     Args:
-        folder: Of the run.
-        before: What the run in it was made from.
-        now: What the one to go on would be made from.
-        strict: Refuse other code as well, instead of a warning.
+        folder: Folder of the run.
+        before: Origin of the run in it.
+        now: Origin of the run that would resume it.
+        strict: Whether other code is refused; otherwise it warns.
 
     Raises:
-        ConfigError: They differ; shows in what.
+        ConfigError: They differ; the message lists the differences.
     """
     settings, code = other_settings(before, now), other_code(before, now)
     if settings:
@@ -87,18 +87,18 @@ def _listed(lines: list[str]) -> str:
 
 
 def code_sha256(origin: Origin) -> str:
-    """One fingerprint for all of the code that a run was made from."""
+    """Return one digest of all code of a run."""
     return hashlib.sha256(repr(sorted(origin.code.items())).encode()).hexdigest()
 
 
 def other_settings(before: Origin, now: Origin) -> list[str]:
-    """Settings that a run here would not have in common with one before, a short line each."""
+    """Return the settings that differ between two runs, a short line each."""
     changes = _changes(flattened(_bound(before.config)), flattened(_bound(now.config)))
     return [f"{key}: {old} -> {new}" for key, old, new in changes]
 
 
 def other_code(before: Origin, now: Origin) -> list[str]:
-    """Code and packages that are not the same, a short line each."""
+    """Return the source files and packages that differ, a short line each."""
     code = _changes(before.code, now.code)
     versions = _changes(before.versions, now.versions)
     return [
@@ -114,12 +114,12 @@ def _bound(config: Mapping[str, Any]) -> dict[str, Any]:
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     keys = dict.fromkeys([*before, *now])
     pairs = [(key, before.get(key, "none"), now.get(key, "none")) for key in keys]
-    # Not by ==, which nan is never and 1 is True.
+    # Compared as text, since nan != nan and 1 == True.
     return [(key, old, new) for key, old, new in pairs if repr(old) != repr(new)]
 
 
 def _target_modules(value: Any) -> Iterator[str]:
-    """Top-level names of the packages that a configuration names."""
+    """Return the top-level packages that a configuration names."""
     if isinstance(value, Mapping):
         target = value.get("_target_")
         if isinstance(target, str):
@@ -132,7 +132,7 @@ def _target_modules(value: Any) -> Iterator[str]:
 
 
 def _files(module: str) -> Iterator[tuple[str, str]]:
-    """Name and fingerprint of each source file of a package; none of an installed stranger's."""
+    """Yield name and digest of each source file of a package; nothing for third-party code."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         return

@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder: model, ledger, curves, and at last its summary."""
+"""Files of a finished run: model, ledger, curves and summary."""
 
 import json
 import logging
@@ -37,10 +37,10 @@ def write_outcome(
 ) -> dict[str, Any]:
     """Write the files and return the summary.
 
-    The summary comes last and in one step: a folder that has one holds a finished run.
+    The summary is written last and atomically: a folder that has one holds a finished run.
     """
     _save(result.model.state_dict(), folder / "model.safetensors")
-    # Not by the engine: a deployed run may have been told of none.
+    # The engine is no criterion: a deployed run may have none.
     if isinstance(result.clients, ClientTable) and job.simulation.has_personal:
         _save(result.personal_tensors(), folder / "personal.safetensors")
     save_ledger(result.ledger, folder / "ledger.npz")
@@ -59,18 +59,18 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in tensors.items():
         values = tensor.detach()
         if values.dtype == torch.complex128:
-            # The format has no complex128.
+            # safetensors has no complex128.
             values = values.to(torch.complex64)
             if not torch.equal(values.to(tensor), tensor):
                 log.warning("%s: %s is complex128 and is saved as complex64", path.name, name)
-        # The format has no two names for one place in memory.
+        # safetensors refuses two names for the same memory.
         kept[name] = values.clone() if values.data_ptr() in places else values.contiguous()
         places.add(values.data_ptr())
     save_file(kept, path)
 
 
 def last(history: list[Row], key: str) -> Any:
-    """The last defined value of a column, None if there is none."""
+    """Return the last defined value of a column, None if there is none."""
     return next((row[key] for row in reversed(history) if row[key] is not None), None)
 
 
@@ -82,9 +82,9 @@ def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
         "num_parameters": len(result.params),
         "params_sha256": params_sha256(result.params),
         "partition_sha256": digest(job.partition),
-        # Not zero only where examples are held by several clients; weights count each once.
+        # Nonzero where several clients hold an example; weights count each example once.
         "redundant_examples": job.copies,
-        # Why the run's seconds cannot be had again under another clock; "" if they can.
+        # Reason why the run cannot be retimed under another clock; "" if it can.
         "clock_decided": clock_decided(job.simulation),
         "client_weights": np.round(credit(job.partition), 6).tolist(),
         "device": str(result.params.device),
@@ -95,7 +95,7 @@ def _summary(job: Job, result: Result, origin: Origin) -> dict[str, Any]:
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    """The values with null for what JSON has no number for: a run that diverged."""
+    """Replace NaN and infinite values by None, which JSON can hold."""
     lost = [
         key for key, value in values.items() if isinstance(value, float) and not isfinite(value)
     ]
@@ -103,5 +103,5 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _final(history: list[Row]) -> Row:
-    """The last row; what was not evaluated in it, from the last row in which it was."""
+    """Return the last row, with metrics that it lacks from the last row that has them."""
     return {key: last(history, key) for key in history[-1]}

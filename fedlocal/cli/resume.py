@@ -1,4 +1,4 @@
-"""`fedlocal resume=DIR`: the command line of a run or a sweep again, in its folder."""
+"""`fedlocal resume=DIR`: repeat the command line of a run or a sweep in its folder."""
 
 import os
 from pathlib import Path
@@ -11,18 +11,18 @@ from fedlocal.config.refusal import ConfigError
 
 KEY = "resume="
 SWEEP = "multirun.yaml"
-# What is said anew: where the folder is, and that it is a sweep.
+# Settings that are given again: the folder, and whether it is a sweep.
 PLACES = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=")
 
 
 def resumed(arguments: list[str]) -> list[str]:
-    """The arguments with those that began the run or sweep in the place of `resume=DIR`.
+    """Replace `resume=DIR` by the arguments that started the run or sweep.
 
-    Other arguments may be added where they leave the run the same one. Relative paths are those of
-    the folder in which it was started, which becomes the working directory if it is still there.
+    Further arguments are accepted where they do not change the run. Relative paths refer to the
+    folder in which the run was started, which becomes the working directory if it still exists.
 
     Raises:
-        ConfigError: DIR holds neither, or an argument would make another run of it.
+        ConfigError: DIR holds no run and no sweep, or an argument would change the run.
     """
     given = [argument for argument in arguments if argument.startswith(KEY)]
     if not given:
@@ -62,7 +62,7 @@ def _run(folder: Path) -> list[str]:
     if (folder / ORIGIN).is_file():
         overrides = load_origin(folder).overrides
     else:
-        # It was stopped before its first round.
+        # The run was stopped before its first round.
         overrides = [str(one) for one in OmegaConf.select(hydra, "hydra.overrides.task")]
     return [*overrides, f"hydra.run.dir={_quoted(folder)}"]
 
@@ -82,6 +82,6 @@ def _stand_in(folder: str) -> None:
 
 
 def _quoted(folder: Path) -> str:
-    # Hydra's grammar has a meaning for many characters that may stand in a path.
+    # Many characters of paths are special in Hydra's grammar.
     escaped = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -1,4 +1,4 @@
-"""One run in its folder, from the first round or from where an earlier process left it."""
+"""One run in its folder, from the first round or from its checkpoint."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ CHECKPOINT = "checkpoint"
 
 
 class Sink(Protocol):
-    """Takes finished rounds."""
+    """Receiver of finished rounds."""
 
     def log(self, row: Row) -> None:
         """One of them."""
@@ -36,22 +36,22 @@ class Sink(Protocol):
 def run_job(
     job: Job, folder: Path, about: dict[str, Any], sweep: str | None, held: Sequence[int] = ()
 ) -> list[Row]:
-    """Run the job and fill its folder; the rows of its metrics.
+    """Run the job, write its folder, and return the rows of its metrics.
 
-    A folder in which this run is finished is left as it is; one with a checkpoint of it goes on
-    from there, to the same bits as a run that was never stopped.
+    The folder of a finished run stays as it is; one with a checkpoint is resumed from it, with the
+    same bits as an uninterrupted run.
 
     Args:
-        job: What to run; its trackers get every new row and the summary, besides the files.
-        folder: Exists; gets origin.json, metrics.csv, partition.npz, ledger.npz,
+        job: The job; its trackers receive every new row and the summary, besides the files.
+        folder: Existing folder; receives origin.json, metrics.csv, partition.npz, ledger.npz,
             model.safetensors, curves.png and summary.json.
-        about: Goes into the summary as it is: name, overrides, choices, config.
+        about: Name, overrides, choices and config, copied into the summary.
         sweep: Name of the sweep that the job belongs to, if any.
-        held: Signals that came; the run ends after the round in which it finds one.
+        held: Deferred signals; the run ends after the round in which it finds one.
 
     Raises:
         ConfigError: The folder holds another run.
-        Interrupted: A signal came; the run has a checkpoint or is finished.
+        Interrupted: A signal arrived; the run has a checkpoint or is finished.
     """
     origin = origin_of(about["overrides"], about["config"])
     course = left_in(folder, job, origin)
@@ -74,16 +74,16 @@ def run_job(
     if not job.checkpoint.keep:
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
     if held:
-        # It came after the last round, and a sweep must not go on.
+        # The signal arrived after the last round; the sweep must still end.
         raise Interrupted("after its last round", folder, held[0])
     return course.history
 
 
 def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
-    """Where to go on in this folder; None if nothing is left to do.
+    """Return the progress of the run in this folder; None if it is finished.
 
     Raises:
-        ConfigError: It holds another run, or a finished one that cannot be made longer.
+        ConfigError: It holds another run, or a finished one that cannot be extended.
     """
     finished = (folder / SUMMARY).exists()
     saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
@@ -91,7 +91,7 @@ def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
         return outset(job.simulation)
     check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
     rows = read_rows(folder) if finished else []
-    # By the rows: a kept checkpoint may be older than the last round.
+    # Judged by the rows: a kept checkpoint may be older than the last round.
     if finished and over(job.simulation, rows):
         return None
     if saved is None:
@@ -115,7 +115,7 @@ def _run(
 
         def after_round(course: Course) -> None:
             done = course.state.round_index
-            # Told before it is saved: killed in between, a round is told twice and not never.
+            # Logged before it is saved: a kill in between logs a round twice rather than never.
             _log((table, tracker, progress), course.history[-1])
             if held or job.checkpoint.due(done):
                 save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, course))

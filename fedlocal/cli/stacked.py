@@ -1,4 +1,4 @@
-"""A job that brings its cohorts to those of the other jobs of its sweep."""
+"""Batched sweeps: jobs whose cohorts are trained together."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

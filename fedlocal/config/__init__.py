@@ -1,1 +1,1 @@
-"""From the configuration to the objects of a run, or to one line that says why not."""
+"""Construction of a run from its configuration, with one-line errors."""

@@ -1,7 +1,7 @@
-"""From the composed configuration to the objects of a run.
+"""Construction of a run from the composed configuration.
 
-Everything a user can get wrong is found here, before a file is written: a ValueError or OSError of
-any piece becomes a `ConfigError` with its one line.
+User errors are found here, before any file is written: a ValueError or OSError of a component
+becomes a one-line `ConfigError`.
 """
 
 import inspect
@@ -47,11 +47,11 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs a job in other processes, which build it again from its overrides."""
+    """Engine that runs a job in other processes, which build it again from its overrides."""
 
     @property
     def inner(self) -> Runtime:
-        """What runs the clients there."""
+        """Runtime of the clients in those processes."""
         ...
 
     def run_job(
@@ -61,15 +61,15 @@ class Engine(Protocol):
         ...
 
 
-# Keys of the group model that are the run's and not the model's.
+# Keys of the group model that configure the run and not the model.
 MODEL_OPTIONS = tuple(field.name for field in fields(ModelOptions))
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The parts of one run; engine is None where it runs in this process.
+    """Parts of one run; engine is None where it runs in this process.
 
-    trackers: Each is a `fedlocal.report.tracking.Service`.
+    trackers: Objects of type `fedlocal.report.tracking.Service`.
     """
 
     simulation: Simulation
@@ -81,16 +81,16 @@ class Job:
 
     @property
     def copies(self) -> int:
-        """How many examples are stored beyond the first copy of each."""
+        """Number of stored examples beyond the first copy of each."""
         held = sum(len(chunk) for chunks in self.partition.chunks for chunk in chunks)
         return held - round(float(credit(self.partition).sum()))
 
 
 def build(cfg: DictConfig) -> Job:
-    """Instantiate every group and check that they fit.
+    """Instantiate every group and check that they fit together.
 
     Raises:
-        ConfigError: Something given does not fit; its text is one line.
+        ConfigError: A group is invalid or does not fit the others.
     """
     with _one_line():
         check_top_level(cfg, *_readers())
@@ -128,7 +128,7 @@ def build(cfg: DictConfig) -> Job:
             options=_model_options(cfg),
         )
         if engine is not None:
-            # Refuses what no message between machines holds.
+            # Refuses strategies whose messages Flower cannot carry.
             check_messages(simulation)
         if dataset.here is not None:
             simulation = replace(simulation, train=None)
@@ -156,7 +156,7 @@ def _one_line() -> Iterator[None]:
 
 
 def _readers() -> list[Any]:
-    """Configurations that may refer to this one: Hydra's own does, for names of folders."""
+    """Return configurations that may refer to this one: Hydra's own names folders by it."""
     return [HydraConfig.instance().cfg] if HydraConfig.initialized() else []
 
 
@@ -201,7 +201,7 @@ def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
 
 
 def model_maker(cfg: DictConfig) -> Callable[..., nn.Module]:
-    """The chosen model as a function of (input_shape, num_outputs), without the run's options."""
+    """Return the chosen model as a function of (input_shape, num_outputs), without run options."""
     own = OmegaConf.masked_copy(cfg.model, [key for key in cfg.model if key not in MODEL_OPTIONS])
     return instantiate(own, _convert_="all")
 

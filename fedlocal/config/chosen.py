@@ -1,4 +1,4 @@
-"""Making the strategy, the loss and the clock that a configuration chooses."""
+"""Construction of the strategy, loss and clock of a configuration."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ from fedlocal.slots.strategy import Strategy
 
 
 def strategy_of(cfg: DictConfig) -> Strategy:
-    """The strategy, on the schedules and links that were chosen unless it chose them itself."""
+    """Return the strategy with the chosen schedules and links, unless it fixes them itself."""
     make = instantiate(cfg.strategy, _convert_="all", _partial_=True)
     schedules = _schedules(cfg)
     strategy: Strategy = make(**schedules)
@@ -37,15 +37,15 @@ def strategy_of(cfg: DictConfig) -> Strategy:
 
 
 def clock_of(cfg: DictConfig) -> Clock:
-    """The clock."""
+    """Return the clock."""
     return instantiate(cfg.clock)
 
 
 def loss_of(cfg: DictConfig, dataset: Dataset) -> Loss:
-    """The loss: a function with its keywords, or what a class makes of them.
+    """Return the loss: a function with bound keywords, or an instance of a class.
 
     Raises:
-        ValueError: It takes no output and target, or does not go with the data.
+        ValueError: It does not take output and target, or does not fit the data.
     """
     classes = dataset.num_classes is not None
     if cfg.get("loss") is None:
@@ -78,7 +78,7 @@ def _check_takes_two(path: str, loss: Any) -> None:
 
 
 def _check_loss(loss: Any, dataset: Dataset) -> None:
-    """Refuse what only the whole of the data tells."""
+    """Raise ValueError for a loss that does not fit the targets of the whole data set."""
     if isinstance(loss, BinaryCrossEntropy) and (dataset.num_classes or 2) != 2:
         raise ValueError(
             f"loss=bce is for two classes or for targets in [0, 1], and dataset {dataset.name} has"
@@ -93,7 +93,7 @@ def _check_loss(loss: Any, dataset: Dataset) -> None:
 
 
 def _check_read(cfg: DictConfig, slot: str) -> None:
-    """Refuse a compressor that the strategy would leave aside."""
+    """Raise ValueError for a compressor that the strategy does not use."""
     given = f"${{{slot}" in OmegaConf.to_yaml(cfg.strategy, resolve=False)
     if not given and instantiate(cfg[slot]) != Identity():
         raise ValueError(
@@ -103,7 +103,7 @@ def _check_read(cfg: DictConfig, slot: str) -> None:
 
 
 def _schedules(cfg: DictConfig) -> dict[str, Piece]:
-    """What the groups period and rate put in the place of the strategy's numbers."""
+    """Return the schedules of the groups period and rate, which replace the strategy's numbers."""
     hints = get_type_hints(located("strategy", cfg.strategy._target_))
     given: dict[str, Piece] = {}
     for group, setting, kind in (("period", "period", Period), ("rate", "lr", Rate)):
@@ -125,7 +125,7 @@ def _schedules(cfg: DictConfig) -> dict[str, Piece]:
 
 
 def _check_steps(cfg: DictConfig, strategy: Strategy) -> None:
-    """Refuse a period by which the run would not take the local steps that it is asked for."""
+    """Raise ValueError for a period that contradicts the run's number of local steps."""
     period = strategy.period
     counted = OmegaConf.is_interpolation(cfg, "rounds") and strategy.rounds is None
     if counted and isinstance(period, ConstantPeriod) and "period" in cfg.strategy:
@@ -138,7 +138,7 @@ def _check_steps(cfg: DictConfig, strategy: Strategy) -> None:
 
 
 def _check_period(cfg: DictConfig, strategy: Strategy, given: Piece | None) -> None:
-    """Refuse a period that the strategy would leave aside."""
+    """Raise ValueError for a period that the strategy does not use."""
     if given is None:
         return
     if strategy.rounds is not None:

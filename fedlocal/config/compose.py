@@ -1,4 +1,4 @@
-"""The configuration from a line of overrides, for processes that no command line starts."""
+"""Composition of a configuration from a line of overrides, outside of the command."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from fedlocal.config.refusal import ConfigError, one_line
 
 
 class Composed(NamedTuple):
-    """cfg: The configuration. overrides: As given. choices: The option of each group."""
+    """Configuration. cfg: Its values. overrides: As given. choices: Option of each group."""
 
     cfg: DictConfig
     overrides: list[str]
@@ -28,7 +28,7 @@ def compose(line: str) -> Composed:
         line: Overrides as in a shell, for example "strategy=vrl_sgd K=4".
 
     Raises:
-        ConfigError: They do not make a configuration.
+        ConfigError: The overrides are invalid.
     """
     try:
         overrides = shlex.split(line)
@@ -43,12 +43,12 @@ def compose(line: str) -> Composed:
 
 
 def group_choices(choices: Mapping[str, str]) -> dict[str, str]:
-    """The chosen option of each group of ours."""
+    """Return the chosen option of each of fedlocal's groups."""
     return {str(k): v for k, v in choices.items() if v and "hydra/" not in str(k)}
 
 
 def about(composed: Composed) -> dict[str, Any]:
-    """What a run's folder says about where the run came from."""
+    """Return the description of a run that its folder stores: name, overrides, choices, config."""
     return {
         "name": run_name(composed.overrides),
         "overrides": composed.overrides,
@@ -58,7 +58,7 @@ def about(composed: Composed) -> dict[str, Any]:
 
 
 def run_name(overrides: Sequence[str]) -> str:
-    """Name a run by its overrides, without those that say who watches it.
+    """Name a run by its overrides, without those of tracking.
 
     >>> run_name(["strategy=vrl_sgd", "tracking=wandb", "tracking.mode=offline"])
     'strategy=vrl_sgd'

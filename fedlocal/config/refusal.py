@@ -1,4 +1,4 @@
-"""Saying no to a configuration in one line: what was given, what is allowed, the likely fix."""
+"""One-line errors for a configuration: what was given, what is allowed, the likely fix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -13,11 +13,11 @@ from fedlocal.config.known import top_level
 
 
 class ConfigError(Exception):
-    """The configuration cannot be run; the message is one line for the user."""
+    """Invalid configuration; the message is one line for the user."""
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says to the user, without line breaks and without Hydra's file paths."""
+    """Return the message of an error in one line, without Hydra's file paths."""
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         return _unknown_option(error.missing_cfg_file, list(error.options))
@@ -45,7 +45,7 @@ def _malformed(error: OverrideParseException) -> str:
 
 
 def _placed(error: InstantiationException, line: str) -> str:
-    """The line after the place in the configuration, which Hydra gives at the end of its text."""
+    """Put the place in the configuration, which Hydra appends, before the message."""
     place = str(error).partition("full_key: ")[2].strip()
     return line if line.startswith(place.split(".")[0]) else f"{place}: {line}"
 
@@ -64,7 +64,7 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
 
 
 def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
-    """The likely key, in brackets; "" if nothing is near.
+    """Return the likely key, in brackets; "" if none is similar.
 
     Args:
         root: The whole configuration.
@@ -84,8 +84,8 @@ def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
 
 
 def _everywhere(node: Any, place: str = "") -> Iterator[str]:
-    """The full name of every key, those of groups inside groups as well."""
-    # Not resolved: a key that refers to a group is the key of no other.
+    """Return the full name of every key, including nested groups."""
+    # Unresolved, so that a reference to a group adds no keys.
     items = node.items_ex(resolve=False) if isinstance(node, DictConfig) else ()
     for key, value in items:
         if str(key).startswith("_") or (not place and key == "hydra"):
@@ -103,8 +103,8 @@ def _nearest(given: str, known: list[str]) -> str:
 
 
 def _lines(error: BaseException) -> list[str]:
-    # Hydra's advice is for a defaults list, where there is no plus.
+    # Hydra's advice concerns defaults lists, which have no plus sign.
     text = sub(r"To override a value use 'override (\S+): (\S+)'", r"Write \1=\2", str(error))
     parts = (part.strip() for part in text.splitlines())
-    # OmegaConf says in further lines what its first has said already.
+    # Further lines of OmegaConf repeat the first one.
     return [part for part in parts if part and not part.startswith(("full_key:", "object_type="))]

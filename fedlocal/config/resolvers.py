@@ -1,4 +1,4 @@
-"""Arithmetic in the configuration: `${div:2,${add:${K},2}}`. Importing this makes it known."""
+"""Arithmetic resolvers, for example `${div:2,${add:${K},2}}`; registered at import."""
 
 from omegaconf import OmegaConf
 

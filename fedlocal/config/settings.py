@@ -1,7 +1,7 @@
-"""Whether the values of the configuration have the types that the pieces' signatures ask for.
+"""Type checks of configuration values against the signatures of the components.
 
-Pieces check ranges themselves. Types are checked here, for all of them at once, because "abc" < 1
-would end in a traceback instead of a line that names the key.
+Components check ranges themselves. Types are checked here for all of them, because "abc" < 1 would
+raise a TypeError that does not name the key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from fedlocal.config.locate import located
 from fedlocal.config.refusal import meant
 from fedlocal.objective.options import ModelOptions
 
-# Whole numbers of the top level: the least, and an example.
+# Integers of the top level: minimum, and an example.
 WHOLE = {
     "K": (1, 8),
     "H": (1, 10),
@@ -61,7 +61,7 @@ def check_settings(cfg: DictConfig) -> None:
 
 
 def _check_group(name: str, group: Any) -> None:
-    """Hold a group, and the groups in it, against the signatures of what they build."""
+    """Check a group and its nested groups against the signatures of their targets."""
     if not isinstance(group, DictConfig):
         return
     keys = [str(key) for key in group if not str(key).startswith("_")]
@@ -73,7 +73,7 @@ def _check_group(name: str, group: Any) -> None:
             check_filled(name, key, target)
         hints = _parameters(target) | _seed(name, keys)
         if name == "model":
-            # A run's own options stand beside the model's.
+            # Options of the run stand beside those of the model.
             hints |= get_type_hints(ModelOptions)
         _check_given(name, keys, target)
     for key in keys:
@@ -87,12 +87,12 @@ def _check_group(name: str, group: Any) -> None:
 
 
 def _seed(name: str, keys: list[str]) -> dict[str, Any]:
-    """The type of a partition's seed, of which null is the run's."""
+    """Return the type of a partition's seed; null stands for the seed of the run."""
     return {"seed": int | None} if name.split(".")[0] == "partition" and "seed" in keys else {}
 
 
 def _check_given(name: str, keys: list[str], target: Any) -> None:
-    """Refuse to leave out a parameter of a user's own that has no default."""
+    """Raise ValueError for a missing parameter without a default of user code."""
     if name.split(".")[0] in (*FILLED, "strategy"):
         return
     plain = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
@@ -104,7 +104,7 @@ def _check_given(name: str, keys: list[str], target: Any) -> None:
 
 
 def _parameters(target: Any) -> dict[str, Any]:
-    """Annotation of each parameter."""
+    """Return the annotation of each parameter."""
     hints = _hints(target)
     return {
         key: parameter.kind if parameter.kind == Parameter.VAR_KEYWORD else hints.get(key, Any)
@@ -117,7 +117,7 @@ def _hints(target: Any) -> dict[str, Any]:
     try:
         return get_type_hints(made)
     except (NameError, TypeError):
-        # Of a user's own, with names that only a type checker imports.
+        # User code whose annotations only a type checker can resolve.
         return {}
 
 
@@ -125,7 +125,7 @@ def _signature(target: Any) -> Mapping[str, Parameter]:
     try:
         return signature(target).parameters
     except ValueError:
-        # Some of what is written in C has none; whatever is given is handed on.
+        # Some C functions have no signature; their arguments are passed on unchecked.
         return {"keywords": Parameter("keywords", Parameter.VAR_KEYWORD)}
 
 
@@ -158,7 +158,7 @@ def _suits(value: Any, hint: Any) -> bool:
     if Any in kinds:
         return True
     if isinstance(value, Mapping):
-        # A piece of its own is checked when its turn comes.
+        # A nested component is checked on its own.
         return "_target_" in value or any(map(_maps, kinds))
     if isinstance(value, Sequence) and not isinstance(value, str):
         items = [_item(kind) for kind in kinds if _item(kind)]
@@ -168,7 +168,7 @@ def _suits(value: Any, hint: Any) -> bool:
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
-    """The members of a union; the types of the values of a Literal."""
+    """Return the members of a union, or the types of the values of a Literal."""
     if get_origin(hint) is Literal:
         return tuple(type(value) for value in get_args(hint))
     if get_origin(hint) in (Union, UnionType):
@@ -181,6 +181,6 @@ def _maps(kind: Any) -> bool:
 
 
 def _item(kind: Any) -> Any:
-    """Type of the items of a list or tuple, None for anything else."""
+    """Return the type of the items of a list or tuple, None for other types."""
     sequences = (list, tuple, Sequence)
     return get_args(kind)[0] if get_origin(kind) in sequences else None

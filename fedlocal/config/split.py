@@ -1,4 +1,4 @@
-"""The split that a configuration chooses: a scheme and its seed."""
+"""Partition of a configuration: a scheme and its seed."""
 
 import inspect
 from collections.abc import Callable
