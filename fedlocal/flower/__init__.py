@@ -1,6 +1,6 @@
-"""Runs on Flower: the server app, the client app, Flower's simulation engine and SuperNodes.
+"""Flower: server app, client app, simulation engine and SuperNodes.
 
-`FlowerEngine` is `runtime=flower`, `FedLocal` a strategy for apps of one's own, `run_in_process`
+`FlowerEngine` is `runtime=flower`; `FedLocal` is a strategy for a user's own app; `run_in_process`
 runs any app without the engine.
 """
 

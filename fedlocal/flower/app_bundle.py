@@ -1,7 +1,7 @@
-"""Writing a Flower app: a folder that names a ServerApp and a ClientApp of installed packages.
+"""Flower app folder with a ServerApp and a ClientApp of installed packages.
 
-`flwr run` copies the folder, and only it, to wherever the app runs. So it holds nothing but a
-pyproject.toml and two modules of a few lines, and the code is that of the environment it runs in.
+`flwr run` copies the folder, and nothing else, to where the app runs. It therefore holds only a
+pyproject.toml and two modules of a few lines; the code is that of the environment.
 """
 
 import json
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# What Flower takes in a run's configuration; it must be flat.
+# Values of a run's configuration in Flower, which must be flat.
 Value = str | int | float | bool
 
-# An environment variable; where it is set, how the ServerApp ended is printed behind its value.
+# Environment variable; if set, the end of the ServerApp is printed after its value.
 MARK = "FEDLOCAL_RUN"
 
 PYPROJECT = """\
@@ -36,7 +36,7 @@ clientapp = "app_client:app"
 [tool.flwr.app.config]
 {config}"""
 
-# Both import late: Ray starts meanwhile, and its actors receive the class instead of its content.
+# Both import late: Ray starts meanwhile, and its actors receive the class by reference.
 SERVER = """\
 from flwr.serverapp import ServerApp
 
@@ -75,17 +75,17 @@ def write_app(
     clientapp: str,
     config: Mapping[str, Value] | None = None,
 ) -> Path:
-    """Write an app that `flwr run FOLDER` can start; returns the folder.
+    """Write an app that `flwr run FOLDER` can start; return the folder.
 
     Args:
-        folder: Is made if needed.
+        folder: Folder of the app, created if needed.
         name: Letters, digits and hyphens.
-        serverapp: "module:attribute", a ServerApp; imported when it is run.
+        serverapp: "module:attribute", a ServerApp; imported when it runs.
         clientapp: "module:attribute", a ClientApp; imported at its first message.
-        config: What `context.run_config` holds; a run can override these keys and no others.
+        config: Content of `context.run_config`; a run can override these keys only.
 
     Raises:
-        ValueError: A name or a value is none that Flower takes.
+        ValueError: Flower does not accept a name or a value.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
         raise ValueError(f"an app's name has letters, digits and hyphens only, got {name!r}")
@@ -111,7 +111,7 @@ def toml_table(values: Mapping[str, Value]) -> str:
 
 @contextmanager
 def announced() -> Iterator[None]:
-    """Say how the block ended, in a line of its own, to whoever has set the mark."""
+    """Print how the block ended, on a line of its own, if the marker variable is set."""
     outcome = "completed"
     try:
         yield
@@ -122,7 +122,7 @@ def announced() -> Iterator[None]:
         raise
     finally:
         if MARK in os.environ:
-            # One write, which other threads cannot break into.
+            # A single write, so that other threads cannot interleave.
             sys.stdout.write(f"{os.environ[MARK]} {' '.join(outcome.split())}\n")
 
 
@@ -140,7 +140,7 @@ def _literal(key: str, value: Value) -> str:
         case int() if -(2**63) <= value < 2**63:
             return str(int(value))
         case float():
-            # Of subclasses as well, whose repr may be another.
+            # Subclasses included, whose repr may differ.
             return float.__repr__(value)
         case str():
             return _text(value)
@@ -151,7 +151,7 @@ def _literal(key: str, value: Value) -> str:
 
 
 def _text(value: str) -> str:
-    """A TOML basic string: as in JSON, but delete is escaped and other characters are not."""
+    """Return a TOML basic string: JSON with DEL escaped and other characters kept."""
     try:
         value.encode()
     except UnicodeEncodeError as error:

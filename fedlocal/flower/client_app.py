@@ -1,4 +1,4 @@
-"""The ClientApp. It imports nothing heavy: Flower starts a fresh process for every message."""
+"""ClientApp. It imports nothing heavy, since Flower starts a new process for every message."""
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -8,25 +8,25 @@ from fedlocal.flower.worker import call
 
 app = ClientApp()
 
-# Imported where it runs: here, or in a worker that lives longer than this process.
+# Imported where it runs: in this process, or in the node's worker.
 ANSWER = "fedlocal.flower.handlers:answer"
 
 
 @app.query()
 def query(message: Message, context: Context) -> Message:
-    """Which share of the clients lives here."""
+    """Return which share of the clients this node holds."""
     return _reply("query", message, context)
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """The round of this node's members."""
+    """Run the round of this node's members."""
     return _reply("train", message, context)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """The models of this node's members."""
+    """Return the models of this node's members."""
     return _reply("evaluate", message, context)
 
 

@@ -1,4 +1,4 @@
-"""A node's records in a file, so that they outlive the SuperNode."""
+"""Records of a node in a file, so that they outlive the SuperNode."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-# Members of the archive that are no arrays of a record: the other records, and the arrays' names.
+# Members of the archive besides arrays: the other records, and the names of the arrays.
 CONFIGS, ARRAYS = "configs", "arrays"
 
 
@@ -32,7 +32,7 @@ def save_records(records: RecordDict, path: Path) -> None:
 
 
 def load_records(path: Path) -> RecordDict:
-    """What `save_records` saved; no records if there is no file."""
+    """Load records saved by `save_records`; no records if there is no file."""
     if not path.exists():
         return RecordDict()
     with np.load(path) as archive:

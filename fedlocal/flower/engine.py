@@ -1,7 +1,7 @@
-"""Flower's simulation engine, started for one run: SuperLink, SuperExec, Ray, and `flwr run`.
+"""Flower's simulation engine for one run: SuperLink, SuperExec, Ray and `flwr run`.
 
-A run shares nothing with another: it has a home (`$FLWR_HOME`, Ray's folder and sockets), a port
-and a group of processes of its own, and all of them are gone when it has ended.
+Every run has its own home (`$FLWR_HOME`, Ray's folder and sockets), port and process group, which
+are removed when it ends.
 """
 
 import os
@@ -19,42 +19,43 @@ from fedlocal.flower.app_bundle import MARK, toml_table
 from fedlocal.flower.home import free_port, new_home, private_environment
 from fedlocal.flower.processes import process_group
 
-# Lines of a failed run's log that its error shows.
+# Number of lines of a failed run's log in its error.
 TAIL = 40
 
-# How often a port is looked for.
+# Attempts to find a free port.
 PORTS = 3
 
-# What Flower's web server writes when it serves, or cannot; seconds that it may take, and between
-# two looks.
+# Log lines of Flower's web server when it serves, or cannot; seconds that it may take, and between
+# two checks.
 SERVING = "Uvicorn running on"
 PORT_TAKEN = "address already in use"
 PATIENCE = 120.0
 LOOK = 0.02
 
-# Runs a command of Flower's as its script would, but imports it before it is told to begin: the
-# imports take as long as the SuperLink needs to start.
+# Runs a command of Flower as its script does, but imports it before the start signal: the imports
+# take as long as the start of the SuperLink.
 WARM = "import sys; from {module} import {command}; sys.stdin.readline(); sys.exit({command}())"
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class EngineError(RuntimeError):
-    """A run on Flower's engine has failed; the message has the reason and the end of its log."""
+    """Failure of a run on Flower's engine; the message holds the reason and the end of its log."""
 
 
 class _PortTaken(EngineError):
-    """Another program was faster to use the port that was free a moment ago."""
+    """Another program took the free port first."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """The simulated nodes, which Ray's actors take the place of, a process each.
+    """Simulated nodes, run by Ray actors in processes of their own.
 
     Attributes:
-        supernodes: How many there are. Each has a partition-id, which any actor may work for.
-        cpus: Cores that Ray reserves for an actor: there are as many actors as that allows.
-        gpus: GPUs that Ray reserves for an actor; 0.25 lets four share one, with 0 they see none.
+        supernodes: Number of nodes. Each has a partition-id, which any actor may serve.
+        cpus: Cores that Ray reserves per actor; they determine the number of actors.
+        gpus: GPUs that Ray reserves per actor; 0.25 lets four actors share one, with 0 they see
+            none.
     """
 
     supernodes: int = 2
@@ -62,7 +63,7 @@ class Engine:
     gpus: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse an engine without nodes, and nodes without a core."""
+        """Raise ValueError for an engine without nodes, or nodes without a core."""
         if self.supernodes < 1:
             raise ValueError(f"supernodes must be >= 1, got {self.supernodes}")
         if self.cpus < 1 or self.cpus != int(self.cpus):
@@ -71,9 +72,9 @@ class Engine:
             raise ValueError(f"gpus must be >= 0, got {self.gpus}; 0.5 lets two share one")
 
     def federation_config(self) -> str:
-        """What `flwr run --federation-config` takes."""
-        # Ray fills its cores with actors, so it is told of no more cores than the nodes can use;
-        # and of as many as one actor needs, without which there would be none.
+        """Return the value of `flwr run --federation-config`."""
+        # Ray fills all cores with actors, so it is given no more cores than the nodes can use;
+        # and at least as many as one actor needs.
         cores = max(self.cpus, min(self.supernodes * self.cpus, _cores()))
         return (
             f"num-supernodes={self.supernodes} client-resources-num-cpus={int(self.cpus)}"
@@ -82,17 +83,17 @@ class Engine:
 
 
 def run_app(app: Path, engine: Engine = Engine(), on_line: Callable[[str], None] = print) -> None:
-    """Run an app to its end; what was started is gone then, even if this raises or is killed.
+    """Run an app to its end; its processes are gone afterwards, even after an exception or a kill.
 
     The app's processes have this one's working directory, environment and `sys.path`.
 
     Args:
-        app: A folder that `write_app` has filled.
+        app: Folder written by `write_app`.
         engine: The simulated nodes.
         on_line: Called with every line that Flower and the app print, up to a second later.
 
     Raises:
-        EngineError: The engine has not started, or the ServerApp has raised.
+        EngineError: The engine did not start, or the ServerApp raised.
     """
     for _ in range(PORTS):
         try:
@@ -109,7 +110,7 @@ def _run(app: Path, engine: Engine, on_line: Callable[[str], None]) -> None:
     with process_group(home) as start, open(home / "engine.log", "w", encoding="utf-8") as log:
         (home / "config.toml").write_text(f"[superlink.own]\n{own}", encoding="utf-8")
         options = {"stdin": PIPE, "stdout": log, "stderr": STDOUT, "env": env}
-        # Whatever the app's level is: what tells that it serves is an INFO.
+        # For any level of the app: the line that shows that it serves is an INFO.
         link = start(_superlink(port), **options | {"env": env | {"FLWR_LOG_LEVEL": "INFO"}})
         executor = start(_superexec(port), **options)
         run = start(_flwr_run(app, engine), **options | {"stdout": PIPE})
@@ -122,7 +123,7 @@ def _run(app: Path, engine: Engine, on_line: Callable[[str], None]) -> None:
 
 def _superlink(port: int) -> list[str]:
     where = ["--host", "127.0.0.1", "--port", str(port), "--insecure"]
-    # Its own SuperExec would leave the process group, and start only now.
+    # The SuperLink's own SuperExec would leave the process group, and start only now.
     return ["flower-superlink", "--simulation", *where, "--isolation", "process"]
 
 
@@ -146,13 +147,13 @@ def _flwr_run(app: Path, engine: Engine) -> list[str]:
 
 
 def _cores() -> int:
-    """How many cores this process may use, where the system tells."""
+    """Return the number of cores that this process may use, where the system reports it."""
     usable = getattr(os, "sched_getaffinity", None)
     return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _await_serving(link: Popen[str], log: Path) -> None:
-    """Return when the SuperLink takes requests: this one, which only its own log can tell."""
+    """Wait until the SuperLink of this run accepts requests, which only its own log shows."""
     deadline = time.monotonic() + PATIENCE
     while True:
         ended = link.poll() is not None or time.monotonic() > deadline
@@ -172,7 +173,7 @@ def _begin(waiting: Popen[str]) -> None:
 
 
 def _follow(lines: Iterable[str], mark: str, on_line: Callable[[str], None]) -> None:
-    """Hand on what is printed until the mark comes; raise unless "completed" stands behind it."""
+    """Forward printed lines until the marker; raise unless "completed" follows it."""
     tail: deque[str] = deque(maxlen=TAIL)
     outcome = "failed: its processes have ended before the ServerApp did"
     for line in lines:

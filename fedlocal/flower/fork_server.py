@@ -1,8 +1,8 @@
-"""flwr-clientapp without its imports: forked from a process of the node that has done them.
+"""flwr-clientapp forked from a process of the node that has imported everything already.
 
-A SuperExec finds the command flwr-clientapp on its PATH. `main` is what it finds there first (see
-`supernode`): each message then costs a fork in place of more than a second of imports. When
-anything is wrong with that, it becomes the real flwr-clientapp: no message is lost for speed.
+A SuperExec finds the command flwr-clientapp on its PATH; `supernode` puts `main` there first. Each
+message then costs a fork instead of more than a second of imports. If anything fails, the process
+becomes the real flwr-clientapp, so no message is lost.
 """
 
 import atexit
@@ -26,7 +26,7 @@ STREAMS = (0, 1, 2)
 
 
 class Program(NamedTuple):
-    """A Python program, and what it would have found had it been executed."""
+    """Python program with the arguments, environment and paths of its execution."""
 
     file: str
     arguments: list[str]
@@ -39,8 +39,8 @@ def main(folder: str, path: list[str]) -> None:
     """Run flwr-clientapp with the arguments, environment and streams of this process.
 
     Args:
-        folder: The node's own, which holds what calls this; it is taken off the PATH.
-        path: The app's sys.path.
+        folder: Folder of the node that holds the calling script; it is removed from the PATH.
+        path: sys.path of the app.
     """
     places = os.environ["PATH"].split(os.pathsep)
     os.environ["PATH"] = os.pathsep.join(place for place in places if place != folder)
@@ -52,7 +52,7 @@ def main(folder: str, path: list[str]) -> None:
         program = Program(file, arguments, os.getcwd(), dict(os.environ), path)
         _start_in_worker(Path(folder), program)
     except Exception as error:
-        # A worker that died in mid-call has, all but certainly, not come to the fork.
+        # A worker that died during the call has almost certainly not forked.
         print(f"WARNING : {error}; flwr-clientapp starts slowly", file=sys.stderr, flush=True)
         os.execv(file, [file, *arguments])
 
@@ -70,7 +70,10 @@ def _start_in_worker(folder: Path, program: Program) -> None:
 
 
 def _hand_over(server: socket) -> None:
-    """Give our streams to who connects. Opened by name, files would be written from their start."""
+    """Pass the standard streams to the connecting process.
+
+    Reopened by name, files would be overwritten.
+    """
     with suppress(OSError):
         connection, _ = server.accept()
         with connection:
@@ -78,10 +81,10 @@ def _hand_over(server: socket) -> None:
 
 
 def start(address: str, *program: Any) -> None:
-    """In the worker: fork a process that runs this `Program`, and return at once.
+    """Fork a process in the worker that runs this `Program`, and return at once.
 
     Raises:
-        ConnectionError: The caller's streams did not come.
+        ConnectionError: The caller's streams did not arrive.
     """
     with suppress(ImportError):
         import flwr.supernode.cli  # noqa: F401
@@ -91,7 +94,7 @@ def start(address: str, *program: Any) -> None:
     try:
         if len(streams) != len(STREAMS):
             raise ConnectionError("the caller's standard streams did not come")
-        # Nobody waits for the children.
+        # No process waits for the children.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         # The worker's other thread, which watches the node, holds no lock that the child will take:
         # it reads /proc and waits for an event of its own. Python and the C library look after
@@ -104,7 +107,7 @@ def start(address: str, *program: Any) -> None:
 
 
 def _run(streams: list[int], program: Program) -> NoReturn:
-    """Run the program in this process, up to its end."""
+    """Run the program in this process to its end."""
     try:
         _forget_worker(streams)
         os.chdir(program.folder)
@@ -122,17 +125,17 @@ def _run(streams: list[int], program: Program) -> NoReturn:
 
 
 def _forget_worker(streams: list[int]) -> None:
-    """Leave this process nothing of the worker's but its imports."""
+    """Drop everything of the worker but its imports."""
     for number, stream in zip(STREAMS, streams, strict=True):
         os.dup2(stream, number)
-    # With the worker's socket open here, a caller would wait for a worker that is gone.
+    # A caller would wait for a dead worker whose socket is still open here.
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in STREAMS:
             with suppress(OSError):
                 os.close(int(name))
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    # The app may bring a fedlocal of its own.
+    # The app may contain a fedlocal of its own.
     for name in [name for name in sys.modules if name.partition(".")[0] == "fedlocal"]:
         del sys.modules[name]
     # Python's generator gets a new seed in a fork, NumPy's would be the same for every message.
@@ -141,7 +144,7 @@ def _forget_worker(streams: list[int]) -> None:
 
 
 def _end() -> NoReturn:
-    """What the interpreter does at its end; unwinding would go through the worker's frames."""
+    """Shut down as the interpreter does; unwinding would run the worker's frames."""
     try:
         # As multiprocessing does in its forks.
         threading._shutdown()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What a node answers. Runs in the short-lived ClientApp process or in the worker behind it."""
+"""Replies of a node. Runs in the short-lived ClientApp process or in the node's worker."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +35,7 @@ from fedlocal.vectors.trees import take
 
 
 def answer(question: Question) -> tuple[RecordDict, RecordDict]:
-    """The reply's content, and the records to keep. A refusal changes nothing."""
+    """Return the content of the reply, and the records to keep. A refusal changes nothing."""
     try:
         overrides = read_pact(question.content).overrides
         node, digest = _node(
@@ -49,7 +49,7 @@ def answer(question: Question) -> tuple[RecordDict, RecordDict]:
 
 
 def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, RecordDict]:
-    """What a given node answers; see `answer`."""
+    """Return the reply of a given node; see `answer`."""
     kept = question.kept
     if (refusal := _mismatch(digest, read_pact(question.content).digest)) is not None:
         return refusal, kept
@@ -92,7 +92,7 @@ def _simulation(overrides: str, partition: int, data: str, classes: str) -> Simu
                 own=data, own_client=partition, own_classes=classes or None, test=None
             )
         with open_dict(cfg.goal):
-            # The server's matter, which may be about its test set.
+            # A server-side warning, for example about its test set.
             cfg.goal.update(target=None, patience=None)
     return build(cfg).simulation
 
@@ -101,7 +101,7 @@ def _simulation(overrides: str, partition: int, data: str, classes: str) -> Simu
 def _node(
     overrides: str, partition: int, num_partitions: int, data: str, classes: str
 ) -> tuple[Node, str]:
-    # Nodes in one process share what they have in common; own data they have not.
+    # Nodes in one process share the data set, except data of their own.
     sim = _simulation(overrides, partition if data else 0, data, classes)
     clients = clients_of(len(sim.clients), partition, num_partitions)
     return Node(sim, sim.messages, clients), run_digest(sim)

@@ -1,4 +1,4 @@
-"""What keeps a run of Flower's programs to itself: folder, port and environment."""
+"""Isolation of a run of Flower's programs: folder, port and environment."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def new_home() -> Path:
-    """An empty folder with a short path, for Flower's state and Ray's sockets."""
+    """Create an empty folder with a short path, for Flower's state and Ray's sockets."""
     # A socket's path has at most 107 bytes (104 on a Mac), and Ray's take up to 75 of them.
     root = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix="fl-", dir=root if len(root) < 24 else "/tmp"))
@@ -23,14 +23,14 @@ def free_port() -> int:
 
 
 def private_environment(home: Path) -> dict[str, str]:
-    """This process' environment for Flower's programs, and for Ray's, with everything in `home`.
+    """Return the environment of this process for Flower and Ray, with all state in `home`.
 
-    They find the programs and modules that this process would, install nothing, ask nobody
-    outside, and print at once.
+    Their processes find the same programs and modules, install nothing, contact no outside service,
+    and print unbuffered.
     """
     given = os.environ
     programs = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), given.get("PATH")]
-    # Flower's programs ask a proxy for 127.0.0.1 too, unless told.
+    # Flower's programs use a proxy for 127.0.0.1 too, unless it is excluded.
     direct = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), "127.0.0.1"]))
     return given | {
         "FLWR_HOME": str(home),
@@ -38,7 +38,7 @@ def private_environment(home: Path) -> dict[str, str]:
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-        # "local" keeps Ray from joining a cluster that it finds on this machine.
+        # "local" keeps Ray from joining a cluster on this machine.
         "RAY_ADDRESS": "local",
         "RAY_TMPDIR": str(home),
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -2,10 +2,10 @@
 
 `run_in_process(server_app, client_app, num_supernodes=8)` runs an unmodified ServerApp, its
 strategy and a ClientApp (message API). Nodes answer one after another while messages are pushed,
-and have random numbers of their own, so a run gives the same numbers every time.
+each with random generators of its own, so a run is reproducible.
 
-Where Flower's simulation and deployment differ, this is like the deployment: a message's id is
-the hash of its content, and errors carry the exception's type and text.
+Where Flower's simulation and deployment differ, this follows the deployment: a message's id is the
+hash of its content, and errors carry the exception's type and text.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,14 +26,14 @@ from fedlocal.flower.inprocess_mailbox import Mailbox
 from fedlocal.flower.inprocess_node import new_context, nodes
 from fedlocal.flower.inprocess_process import own_randomness, server_identity
 
-# A message on its way, in either direction -> those that arrive now.
+# Message in transit, in either direction -> messages that arrive now.
 Carry = Callable[[Message], Iterable[Message]]
 
 _run_ids = count(1)
 
 
 def faultless(message: Message) -> Iterable[Message]:
-    """Every message arrives, once and at once."""
+    """Deliver every message once and at once."""
     return (message,)
 
 
@@ -46,23 +46,23 @@ def run_in_process(
     carry: Carry = faultless,
     seed: int = 0,
 ) -> Context:
-    """Run a whole app; the ServerApp's Context as it left it.
+    """Run a whole app and return the ServerApp's Context at its end.
 
     Args:
-        server_app: What an app's pyproject.toml names as its serverapp.
-        client_app: What it names as its clientapp.
+        server_app: The serverapp of an app's pyproject.toml.
+        client_app: Its clientapp.
         num_supernodes: Simulated nodes; their ids are `FIRST_NODE_ID` + partition id. Flower's
-            strategies wait for ever for their min_available_nodes, 2 by default.
+            strategies wait for their min_available_nodes, 2 by default, without a time limit.
         run_config: `context.run_config` on both sides.
-        node_configs: For each node, what its `context.node_config` holds besides partition-id
-            and num-partitions.
+        node_configs: For each node, entries of its `context.node_config` besides partition-id and
+            num-partitions.
         carry: The network; see `InProcessGrid`.
-        seed: All that apps draw without seeding Python's, NumPy's or PyTorch's generators depends
-            on it, and for a client on its node id and how many messages it has answered.
+        seed: Seed of all draws from unseeded generators of Python, NumPy and PyTorch; those of a
+            client also depend on its node id and on the number of messages it has answered.
 
     Raises:
-        ValueError: There are no nodes, or not as many node configurations as nodes, or a
-            configuration is not flat, or the seed is negative.
+        ValueError: No nodes, a number of node configurations other than that of nodes, a nested
+            configuration, or a negative seed.
     """
     grid = InProcessGrid(client_app, num_supernodes, run_config, node_configs, carry, seed)
     context = new_context(grid.run.run_id, SUPERLINK_NODE_ID, {}, run_config or {})
@@ -72,12 +72,12 @@ def run_in_process(
 
 
 class InProcessGrid(Grid):
-    """A Grid whose nodes answer within `push_messages`.
+    """Grid whose nodes answer within `push_messages`.
 
-    `carry` stands for the network. It is given every instruction and every reply (which has
-    `metadata.reply_to_message_id`) and returns the messages that arrive at that moment: nothing to
-    lose it, twice the same to duplicate it, an earlier one to have delayed that. What has not
-    arrived when `send_and_receive` returns is not waited for.
+    `carry` models the network. It receives every instruction and every reply (which has
+    `metadata.reply_to_message_id`) and returns the messages that arrive at that moment: none to
+    lose it, two copies to duplicate it, an earlier one to deliver a delayed one. `send_and_receive`
+    does not wait for messages that have not arrived.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class InProcessGrid(Grid):
         self._lock = RLock()
 
     def running(self) -> AbstractContextManager[None]:
-        """Where messages can be constructed: `with grid.running(): ...`."""
+        """Return the context in which messages can be constructed: `with grid.running(): ...`."""
         return server_identity(self._run.run_id)
 
     def set_run(self, run: Run) -> None:
@@ -121,14 +121,14 @@ class InProcessGrid(Grid):
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
-        """Node ids in the order of partitions."""
+        """Return the node ids in the order of partitions."""
         return list(self._nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Have all messages answered; their ids, "" for one to an unknown node.
+        """Let all messages be answered; return their ids, "" for one to an unknown node.
 
         Raises:
-            ValueError: A message is malformed. None has been sent then.
+            ValueError: A message is malformed; none is sent then.
         """
         messages = list(messages)
         for message in messages:
@@ -138,9 +138,9 @@ class InProcessGrid(Grid):
             return [self._push(message) for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """The replies that are here, in the order of the ids; each can be pulled once.
+        """Return the replies that have arrived, in the order of the ids; each can be pulled once.
 
-        The answer to an id that is unknown, pulled already or expired is an error.
+        The reply to an unknown, already pulled or expired id is an error.
         """
         with self._lock:
             answers = [self._mailbox.pull(one) for one in dict.fromkeys(message_ids)]
@@ -149,7 +149,7 @@ class InProcessGrid(Grid):
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Push, then pull at once: no reply comes later than `push_messages` returns."""
+        """Push, then pull at once: no reply arrives after `push_messages` returns."""
         return self.pull_messages(self.push_messages(messages))
 
     def _push(self, message: Message) -> str:
@@ -165,5 +165,5 @@ class InProcessGrid(Grid):
         return message.metadata.message_id
 
     def _arriving(self, message: Message) -> list[Message]:
-        # Copied at departure, since it may arrive later, and at arrival, since it may do so twice.
+        # Copied when sent, since it may arrive later, and when received, since it may arrive twice.
         return [copied_message(arrived) for arrived in self._carry(copied_message(message))]

@@ -1,7 +1,7 @@
 """Copies of Flower's messages and contexts that share nothing mutable with the original.
 
-A real run serialises whatever crosses from one side to the other. Here the bytes of arrays, which
-nobody can change in place, are shared, so that a copy costs microseconds for a model of any size.
+A real run serialises everything that crosses from one side to the other. Here the immutable bytes
+of arrays are shared, so a copy takes microseconds for models of any size.
 """
 
 from copy import copy, deepcopy
@@ -13,7 +13,7 @@ AnyRecord = ArrayRecord | ConfigRecord | MetricRecord
 
 
 def copied_message(message: Message) -> Message:
-    """The message with metadata, content and error of its own."""
+    """Return a copy of the message with its own metadata, content and error."""
     return make_message(
         copy(message.metadata),
         copied_records(message.content) if message.has_content() else None,
@@ -22,7 +22,7 @@ def copied_message(message: Message) -> Message:
 
 
 def copied_context(context: Context) -> Context:
-    """The context with state and configurations of its own."""
+    """Return a copy of the context with its own state and configurations."""
     return Context(
         context.run_id,
         context.node_id,
@@ -34,10 +34,10 @@ def copied_context(context: Context) -> Context:
 
 
 def copied_records(records: RecordDict) -> RecordDict:
-    """The records, in their order."""
+    """Return copies of the records, in their order."""
     return RecordDict({key: _copied(record) for key, record in records.items()})
 
 
 def _copied(record: AnyRecord) -> AnyRecord:
-    # An ArrayRecord made of a dict has Arrays of its own around the same bytes.
+    # An ArrayRecord made from a dict holds new Arrays around the same bytes.
     return ArrayRecord(dict(record)) if isinstance(record, ArrayRecord) else deepcopy(record)

@@ -1,4 +1,4 @@
-"""Which messages of an in-process run are under way, and their replies: a SuperLink's rules."""
+"""Messages in transit of an in-process run and their replies, by the rules of a SuperLink."""
 
 import time
 from copy import copy
@@ -10,7 +10,7 @@ from flwr.supercore import log
 
 
 class Mailbox:
-    """Pairs instructions with replies; a pair is forgotten once the reply has been pulled."""
+    """Pairs of instruction and reply; a pair is dropped once the reply has been pulled."""
 
     def __init__(self, run_id: int) -> None:
         self._run_id = run_id
@@ -18,7 +18,7 @@ class Mailbox:
         self._replies: dict[str, Message] = {}
 
     def check(self, message: Message) -> None:
-        """Raise ValueError for an instruction that a SuperLink would not take."""
+        """Raise ValueError for an instruction that a SuperLink would refuse."""
         wrong = validate_message(message, is_reply_message=False)
         if message.metadata.run_id != self._run_id:
             wrong.append(f"its run is {message.metadata.run_id}, this one is {self._run_id}")
@@ -26,7 +26,7 @@ class Mailbox:
             raise ValueError(f"cannot push {message.metadata}: {'; '.join(wrong)}")
 
     def send(self, message: Message) -> bool:
-        """Note that a message leaves; False if this very message is under way already."""
+        """Record a sent message; return False if this message is in transit already."""
         message_id = message.metadata.message_id
         if message_id in self._sent:
             return False
@@ -34,7 +34,7 @@ class Mailbox:
         return True
 
     def receive(self, reply: Message) -> None:
-        """Keep a reply; one that is late, second or malformed is logged and dropped."""
+        """Keep a reply; a late, second or malformed one is logged and dropped."""
         answered = reply.metadata.reply_to_message_id
         wrong = validate_message(reply, is_reply_message=True)
         if answered not in self._sent:
@@ -47,7 +47,7 @@ class Mailbox:
             self._replies[answered] = reply
 
     def pull(self, message_id: str) -> Message | None:
-        """The reply to a message, an error where none can come any more, None where it may."""
+        """Return the reply to a message, an error if none can arrive any more, None if one may."""
         answer = self._answer(message_id)
         if answer is not None:
             self._sent.pop(message_id, None)
@@ -67,7 +67,7 @@ def _expired(metadata: Metadata) -> bool:
     return metadata.created_at + metadata.ttl < time.time()
 
 
-# Flower's module of these errors takes seconds to import its databases, and few runs need it.
+# Flower's module of these errors imports its databases for seconds, and few runs need it.
 
 
 def _unknown(message_id: str, run_id: int) -> Message:

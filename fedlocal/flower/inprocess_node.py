@@ -1,4 +1,4 @@
-"""The simulated SuperNodes of an in-process run: they run the ClientApp and keep its Context."""
+"""Simulated SuperNodes of an in-process run: they run the ClientApp and keep its Context."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from flwr.supercore import log
 from fedlocal.flower.inprocess_copy import copied_context
 from fedlocal.flower.inprocess_process import own_randomness
 
-# Above 32 bits, as the ids of a real run are, and never equal to a partition id.
+# Above 32 bits, like the ids of a real run, and never equal to a partition id.
 FIRST_NODE_ID = 10_000_000_000
 
 
 @dataclass
 class Node:
-    """Answers instructions, one after another.
+    """Simulated node that answers instructions one after another.
 
     Attributes:
         client_app: The app that every node runs.
-        context: Its node_config and run_config, and the state that lasts from message to message.
-        seed: With the node's id and `answered`, all that the app's unseeded draws depend on.
-        answered: Messages answered so far.
+        context: Its node_config, run_config, and state between messages.
+        seed: Seed of the app's unseeded draws, together with the node's id and `answered`.
+        answered: Number of messages answered so far.
     """
 
     client_app: ClientApp
@@ -33,14 +33,14 @@ class Node:
     answered: int = 0
 
     def answer(self, instruction: Message) -> Message:
-        """The app's reply; where it raises or exits, the error that a SuperNode would send."""
+        """Return the app's reply; if it raises or exits, the error that a SuperNode would send."""
         context = copied_context(self.context)
         with own_randomness(self.seed, context.node_id, self.answered):
             self.answered += 1
             try:
                 reply = self._run(instruction, context)
             except SystemExit:
-                # What the app had put into its state dies with its process.
+                # Changes of the app's state are lost with its process.
                 context = self.context
                 error = Error(ErrorCode.CLIENT_APP_CRASHED, "ClientApp stopped responding.")
                 reply = Message(error, reply_to=instruction)
@@ -55,18 +55,18 @@ class Node:
     def _run(self, instruction: Message, context: Context) -> Message:
         reply = self.client_app(instruction, context)
         if not isinstance(reply, Message):
-            # A SuperNode would send nothing, and the server wait until the message expires.
+            # A SuperNode would send nothing; the server would wait until the message expires.
             raise TypeError(
                 f"the ClientApp returned {type(reply).__name__} for a message of type"
                 f" {instruction.metadata.message_type!r}; it must return"
                 " Message(content, reply_to=message)"
             )
-        # Here, since records that Flower cannot serialise raise.
+        # Inside the try, since records that Flower cannot serialise raise.
         return _named(reply)
 
 
 def _named(message: Message) -> Message:
-    """Its id is the hash of its content."""
+    """Return the message with the hash of its content as id."""
     message.metadata.__dict__["_message_id"] = message.object_id
     return message
 
@@ -79,7 +79,7 @@ def nodes(
     node_configs: Sequence[UserConfig] | None,
     seed: int,
 ) -> dict[int, Node]:
-    """The nodes of a run by their ids, in the order of partitions."""
+    """Return the nodes of a run by id, in the order of partitions."""
     if num_nodes < 1:
         raise ValueError(f"num_supernodes must be >= 1, got {num_nodes}")
     own = [{}] * num_nodes if node_configs is None else node_configs
@@ -96,7 +96,7 @@ def nodes(
 def new_context(
     run_id: int, node_id: int, node_config: UserConfig, run_config: UserConfig
 ) -> Context:
-    """A Context with an empty state, and configurations of its own that Flower could carry."""
+    """Return a Context with an empty state, and configurations that Flower can carry."""
     return Context(run_id, node_id, _flat(node_config), RecordDict(), _flat(run_config))
 
 

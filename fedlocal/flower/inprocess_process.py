@@ -1,4 +1,4 @@
-"""What processes of their own would keep apart: Flower's task identity and random numbers."""
+"""State that separate processes would isolate: Flower's task identity and random generators."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.supercore.task_identity import TaskIdentity
 
-# Flower has one identity per process, so a run in another thread waits for its turn.
+# Flower has one identity per process, so runs in several threads take turns.
 _ONE_RUN = RLock()
 _FIELDS = ("_run_id", "_task_id", "_node_id")
 
@@ -22,7 +22,7 @@ def server_identity(run_id: int) -> Iterator[None]:
     Replies take their identity from the message they answer, so a ClientApp needs none.
     """
     with _ONE_RUN:
-        # Read past the properties, which raise on an identity that was never set.
+        # The properties raise on an identity that was never set.
         before = [vars(TaskIdentity)[name] for name in _FIELDS]
         try:
             _identify(run_id, 1, SUPERLINK_NODE_ID)
@@ -38,10 +38,10 @@ def _identify(*identity: int | None) -> None:
 
 @contextmanager
 def own_randomness(*key: int) -> Iterator[None]:
-    """Seed the global generators by the key, and put them back after.
+    """Seed the global generators by the key, and restore them afterwards.
 
-    Those of Python, NumPy and PyTorch on the CPU. A client that seeds or draws would otherwise
-    change which clients a strategy samples next.
+    They are those of Python, NumPy and PyTorch on the CPU. Otherwise a client that seeds or draws
+    would change which clients a strategy samples next.
     """
     word = int(np.random.SeedSequence(key).generate_state(1)[0])
     of_python, of_numpy = random.getstate(), np.random.get_state()
@@ -49,7 +49,8 @@ def own_randomness(*key: int) -> Iterator[None]:
         try:
             random.seed(word)
             np.random.seed(word)
-            # `torch.manual_seed` also walks all devices, for half a millisecond a message.
+            # `torch.manual_seed` also visits all devices, which takes half a millisecond per
+            # message.
             torch.default_generator.manual_seed(word)
             yield
         finally:

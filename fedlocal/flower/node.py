@@ -1,8 +1,8 @@
-"""The clients that one machine holds, each round's work of theirs counted exactly once.
+"""Clients of one node; the server counts each of their rounds exactly once.
 
-An answer may be lost on its way. So a machine keeps two states of each client: before its last
-round and after it. The next order says up to which round the server has counted the client; the
-work starts from the state that fits, which commits the last round or rolls it back.
+A reply may be lost. A node therefore keeps two states of each client: before and after its last
+round. The next request says up to which round the server has counted the client; the work starts
+from the matching state, which commits the last round or rolls it back.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, pla
 from fedlocal.rounds.state import Order, Simulation
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
 
-# The round of a state in which the client has not taken part yet.
+# Round of the initial state of a client.
 FRESH = -1
 
 
 class NodeState(NamedTuple):
-    """What a machine keeps between rounds.
+    """State of a node between rounds.
 
-    rounds: The round after which each kept state stands, [2, n], the older before the newer.
+    rounds: Round after which each kept state holds, [2, n], older before newer.
     states: Those states of its n clients, every tensor [2 n, ...].
-    anchor: The anchor rows that it holds, [1 or n, P]; () where every broadcast is whole.
-    anchor_rounds: The round whose broadcast made each of them, [1 or n].
+    anchor: Anchor rows that it holds, [1 or n, P]; () where every broadcast is whole.
+    anchor_rounds: Round whose broadcast made each of them, [1 or n].
     """
 
     rounds: IntArray
@@ -40,13 +40,13 @@ class NodeState(NamedTuple):
 
 
 class Mail(NamedTuple):
-    """What a machine receives for a round.
+    """Content of a request to a node.
 
-    order: Of its own clients only.
-    counted: The last round of each member that the server has counted, [S]; FRESH for none.
-    rows: Anchor rows that come with it, sorted, [R]: 0 where all share one, else client ids.
-    whole: Whether they come whole, or as the change since the round before.
-    payloads: Their bytes, [R]. In a survey they are bare models.
+    order: Order of its own clients.
+    counted: Last round of each member that the server has counted, [S]; FRESH for none.
+    rows: Anchor rows in the request, sorted, [R]: 0 where all clients share one, else client ids.
+    whole: Whether the rows are whole, or changes since the round before.
+    payloads: Their bytes, [R]. In a gradient exchange they are uncompressed models.
     """
 
     order: Order
@@ -57,15 +57,15 @@ class Mail(NamedTuple):
 
 
 class StaleError(ValueError):
-    """A change came for an anchor that this machine does not hold."""
+    """A change arrived for an anchor that this node does not hold."""
 
 
 class LostError(ValueError):
-    """The state that the server counts on is gone."""
+    """The state that the server has counted is gone."""
 
 
 def clients_of(num_clients: int, partition: int, num_partitions: int) -> IntArray:
-    """Ids of the clients that live on one of the machines.
+    """Return the ids of the clients on one of the machines.
 
     >>> [clients_of(5, p, 2).tolist() for p in range(2)]
     [[0, 1, 2], [3, 4]]
@@ -89,11 +89,11 @@ class Node:
 
     @property
     def rows(self) -> IntArray:
-        """The anchor rows that its clients receive."""
+        """Anchor rows that its clients receive."""
         return np.array([0]) if self.form.shared else self.clients
 
     def init(self) -> NodeState:
-        """The state before the first round."""
+        """Return the state before the first round."""
         count, rows = len(self.clients), len(self.rows)
         return NodeState(
             rounds=np.full((2, count), FRESH),
@@ -103,10 +103,11 @@ class Node:
         )
 
     def train(self, state: NodeState, mail: Mail) -> tuple[NodeState, Upload | None]:
-        """Receive the broadcast, and do the members' round.
+        """Receive the broadcast and run the members' round.
 
         Raises:
-            ValueError: A payload is broken. StaleError, LostError: It builds on what is not here.
+            ValueError: A payload is broken. StaleError, LostError: It builds on a missing anchor or
+                state.
         """
         inbox = self._open(state, mail)
         received = self._received(state, mail, inbox)
@@ -118,7 +119,7 @@ class Node:
         return self._kept(received, mail, before, after), uploads
 
     def gradients(self, state: NodeState, mail: Mail) -> Tensor:
-        """The gradient of each member over all of its examples at the model that came, [S, P].
+        """Compute each member's full gradient at the received model, [S, P].
 
         Raises:
             ValueError: A payload is broken.
@@ -135,12 +136,12 @@ class Node:
         return gradients_at(self.sim, order, rows, own)
 
     def models(self, state: NodeState, mail: Mail) -> Tensor:
-        """The model that each member would start the next round from, [S, P]."""
+        """Return the model that each member would start the next round from, [S, P]."""
         rows = self._open(state, mail).model[self._positions(mail, mail.order.members)]
         return outputs(self.sim, self._before(state, mail), rows)
 
     def _open(self, state: NodeState, mail: Mail) -> Inbox:
-        """The broadcast, its models those of mail.rows, [R, P]."""
+        """Unpack the broadcast; its models are those of the request's rows, [R, P]."""
         held = np.searchsorted(self.rows, mail.rows)
         if not mail.whole and (state.anchor_rounds[held] != mail.order.round_index - 1).any():
             raise StaleError(
@@ -164,7 +165,7 @@ class Node:
         return state._replace(anchor=anchor, anchor_rounds=rounds)
 
     def _before(self, state: NodeState, mail: Mail) -> ClientState:
-        """The states from which the members go on, every tensor [S, ...]."""
+        """Return the states from which the members continue, every tensor [S, ...]."""
         count, place = len(self.clients), np.searchsorted(self.clients, mail.order.members)
         older, newer = state.rounds[:, place]
         rows = np.where(newer == mail.counted, count + place, place)
@@ -172,7 +173,7 @@ class Node:
         lost = mail.order.members[afresh & (mail.counted != FRESH)]
         if len(lost) and any(True for _ in leaves(state.states)):
             raise LostError(f"what clients {lost.tolist()} keep between rounds is gone here")
-        # One fresh state stands behind the kept ones.
+        # An initial state follows the kept ones.
         known = concatenate([state.states, fresh_clients(self.sim, 1)])
         return take(known, self._ids(np.where(afresh, 2 * count, rows)))
 
@@ -187,7 +188,7 @@ class Node:
         return state._replace(rounds=rounds, states=states)
 
     def _positions(self, mail: Mail, clients: IntArray) -> Tensor:
-        """Where the anchor row of each client stands in the mail, [S]."""
+        """Return the position of each client's anchor row in the request, [S]."""
         shared = self.form.shared
         return self._ids(np.zeros_like(clients) if shared else np.searchsorted(mail.rows, clients))
 

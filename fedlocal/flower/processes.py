@@ -1,9 +1,9 @@
-"""Programs that end together, at the latest when the process that started them is gone.
+"""Process groups that end with the process that started them.
 
 Flower's and Ray's processes start further ones and outlive one another. All of them stay in one
-process group, whose leader is a small guard: this file, run as a script. It reads what nobody
-writes, until the starting process is done with it or dead, and then kills the group. So nothing
-is left after an exception, a second Ctrl-C or `kill -9`.
+process group, whose leader is a small guard: this file, run as a script. It reads a pipe until the
+starting process closes it or dies, and then kills the group. Nothing is left after an exception, a
+second Ctrl-C or `kill -9`.
 """
 
 import os
@@ -17,23 +17,23 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
-# Starts a program of the group, with the arguments of Popen.
+# Function that starts a program of the group, with the arguments of Popen.
 Start = Callable[..., Popen[str]]
 
-# Seconds in which killed processes are gone, unless a driver holds them.
+# Seconds until killed processes are gone, unless a driver blocks them.
 GRACE = 10.0
 
 
 @contextmanager
 def process_group(folder: Path) -> Iterator[Start]:
-    """Gives a function that starts programs; none of them, nor of theirs, outlives the block.
+    """Yield a function that starts programs; none of them, nor their children, outlives the block.
 
-    They are not in the terminal's foreground, so that Ctrl-C reaches the starting process alone.
+    They are not in the terminal's foreground, so Ctrl-C reaches the starting process only.
 
     Args:
-        folder: Deleted with everything in it, when the programs have ended.
+        folder: Deleted with its content when the programs have ended.
     """
-    # -I -S: only the standard library, so that the guard is there in an instant.
+    # -I -S: only the standard library, so that the guard starts at once.
     command = [sys.executable, "-I", "-S", __file__, str(folder)]
     guard = Popen(command, stdin=PIPE, stdout=PIPE, process_group=0)
     started: list[Popen[Any]] = [guard]
@@ -53,9 +53,9 @@ def process_group(folder: Path) -> Iterator[Start]:
 
 
 def _stop(guard: Popen[bytes]) -> None:
-    """Have the guard do its work, and wait until it is done."""
+    """Let the guard kill the group, and wait until it is done."""
     assert guard.stdin and guard.stdout
-    # Written, not just closed: a forked child of this process may hold the pipe open as well.
+    # Written and not only closed: a forked child of this process may hold the pipe open.
     with suppress(BrokenPipeError), guard.stdin as line:
         line.write(b".")
     guard.stdout.read()
@@ -66,7 +66,7 @@ def _stop(guard: Popen[bytes]) -> None:
 
 
 def _guard(folder: str) -> None:
-    """Wait for a sign or the end of the input, then kill this process' group."""
+    """Wait for a signal or the end of the input, then kill this process' group."""
     sys.stdin.read(1)
     group = os.getpgrp()
     if os.fork():

@@ -1,4 +1,7 @@
-"""What a ClientApp process hands to whatever answers for it; light enough for every message."""
+"""Requests that a ClientApp process passes to the code that answers them.
+
+This module is imported for every message, so it imports nothing heavy.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,11 +10,11 @@ from flwr.app import Context, Message, RecordDict
 
 
 class Question(NamedTuple):
-    """A message and where it arrived.
+    """Message and the settings of the node that received it.
 
-    kind: "train", "evaluate" or "query". kept: The node's records between messages.
-    The rest are the SuperNode's own settings, "" for none: its partition, a path with its own data,
-    a file with the names of all classes, and a folder for its state instead of Context.state.
+    kind: "train", "evaluate" or "query". kept: Records of the node between messages.
+    The other fields are settings of the SuperNode, "" for none: its partition, a path to its own
+    data, a file with the names of all classes, and a folder for its state instead of Context.state.
     """
 
     kind: str
@@ -25,7 +28,7 @@ class Question(NamedTuple):
 
 
 def question(kind: str, message: Message, context: Context) -> Question:
-    """The question that a message to this node puts."""
+    """Return the request of a message to this node."""
     own = context.node_config
     return Question(
         kind=kind,
@@ -40,12 +43,12 @@ def question(kind: str, message: Message, context: Context) -> Question:
 
 
 def _beside_the_server(context: Context) -> str:
-    """Where simulated nodes keep their states: a folder that the server names, as all are here."""
+    """Return the folder, named by the server, in which simulated nodes keep their states."""
     nodes = str(context.run_config.get("nodes", ""))
     return str(Path(nodes) / str(context.node_config["partition-id"])) if nodes else ""
 
 
 def worker_folder(context: Context) -> Path | None:
-    """Where this node's worker lives; None if it has none and every process answers itself."""
+    """Return the folder of this node's worker; None if every process answers itself."""
     folder = str(context.node_config.get("worker", ""))
     return Path(folder) if folder else None

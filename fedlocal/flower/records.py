@@ -1,4 +1,4 @@
-"""Flower records from our messages and back. What does not fit is refused before it is read."""
+"""Conversion between Flower records and messages. Content that does not fit is refused unread."""
 
 from typing import NamedTuple
 
@@ -17,19 +17,22 @@ VERSION = 1
 STYPE = "fedlocal.payload"
 
 
-# Why a machine cannot do what a message asks.
+# Causes of refusals.
 STALE, LOST, DIFFERENT, BROKEN = "stale", "lost", "different", "broken"
 
 
 class Pact(NamedTuple):
-    """overrides: From which both ends build the run. digest: Fingerprint of what they built."""
+    """Specification of a run. overrides: Overrides both ends build the run from.
+
+    digest: Its digest.
+    """
 
     overrides: str
     digest: str
 
 
 class Letter(NamedTuple):
-    """run: The run's token; states of other runs are never mixed with it."""
+    """Request to a node. run: Token of the run; states of other runs are never mixed with it."""
 
     run: str
     pact: Pact
@@ -37,12 +40,12 @@ class Letter(NamedTuple):
 
 
 def write_pact(pact: Pact) -> ConfigRecord:
-    """The record that stands in every message to a machine."""
+    """Return the record of the run specification, part of every message to a node."""
     return ConfigRecord({"version": VERSION, **pact._asdict()})
 
 
 def read_pact(content: RecordDict) -> Pact:
-    """What `write_pact` wrote.
+    """Read a record written by `write_pact`.
 
     Raises:
         ValueError: Another version.
@@ -57,7 +60,7 @@ def read_pact(content: RecordDict) -> Pact:
 
 
 def write_letter(letter: Letter) -> RecordDict:
-    """The content of a message to a machine."""
+    """Return the content of a message to a node."""
     order, mail = letter.mail.order, letter.mail
     head = ConfigRecord(
         {
@@ -79,10 +82,10 @@ def write_letter(letter: Letter) -> RecordDict:
 
 
 def read_letter(content: RecordDict, form: MessageFormats) -> Letter:
-    """What `write_letter` wrote.
+    """Read content written by `write_letter`.
 
     Raises:
-        ValueError: Arrays that are not what the run sends.
+        ValueError: Arrays that the run does not send.
     """
     head, arrays = content.config_records["order"], content.array_records["broadcast"]
     ints = {key: np.array(head[key], dtype=np.int64) for key in ("invited", "members", "steps")}
@@ -105,28 +108,28 @@ def read_letter(content: RecordDict, form: MessageFormats) -> Letter:
 
 
 def write_answer(clients: IntArray, payloads: list[bytes], seconds: float) -> RecordDict:
-    """The content of a machine's reply: a payload for each of its clients that worked."""
+    """Return the content of a node's reply: a payload for each client that worked."""
     arrays = {f"client-{c}": bytes_array(p) for c, p in zip(clients, payloads, strict=True)}
     about = MetricRecord({"version": VERSION, "seconds": seconds})
     return RecordDict({"uploads": ArrayRecord(arrays), "about": about})
 
 
 def write_refusal(cause: str, text: str) -> RecordDict:
-    """The content of a reply that says why there is none."""
+    """Return the content of a reply that refuses a request, with the reason."""
     return RecordDict({"refused": ConfigRecord({"cause": cause, "text": text})})
 
 
 def read_refusal(content: RecordDict) -> tuple[str, str] | None:
-    """Cause and text, if the reply is a refusal."""
+    """Return cause and text if the reply is a refusal."""
     refused = content.config_records.get("refused")
     return None if refused is None else (str(refused["cause"]), str(refused["text"]))
 
 
 def answer_array(content: RecordDict, client: int) -> Array:
-    """The array that a reply holds for a client.
+    """Return the array that a reply holds for a client.
 
     Raises:
-        ValueError: It holds none, or is of another version.
+        ValueError: There is none, or it has another version.
     """
     version = content.metric_records.get("about", {}).get("version")
     if version != VERSION:
@@ -138,12 +141,12 @@ def answer_array(content: RecordDict, client: int) -> Array:
 
 
 def bytes_array(data: bytes) -> Array:
-    """Bytes as a named array that says what it is; nothing is copied."""
+    """Return bytes as an array with a name, without a copy."""
     return Array(dtype="uint8", shape=(len(data),), stype=STYPE, data=data)
 
 
 def array_bytes(array: Array, size: int, shortest: int | None = None) -> bytes:
-    """The bytes of such an array, of which `size` are expected, or `shortest` to `size`.
+    """Return the bytes of such an array, `size` of them, or `shortest` to `size`.
 
     Raises:
         ValueError: Another kind, dtype, shape or length. Nothing of its declared size is allocated.
@@ -159,7 +162,7 @@ def array_bytes(array: Array, size: int, shortest: int | None = None) -> bytes:
 
 
 def write_state(run: str, state: NodeState) -> RecordDict:
-    """A machine's state as records, to lie in Flower's Context or in a file."""
+    """Return a node's state as records, for Flower's Context or a file."""
     kept = {f"{i:03}": _array(leaf) for i, leaf in enumerate(leaves((state.states, state.anchor)))}
     rounds = {
         "run": run,
@@ -171,7 +174,7 @@ def write_state(run: str, state: NodeState) -> RecordDict:
 
 
 def read_state(records: RecordDict, run: str, like: NodeState) -> NodeState:
-    """What `write_state` wrote; `like`, a fresh state, if there is none of this run."""
+    """Read a state written by `write_state`; return `like`, an initial state, if there is none."""
     rounds = records.config_records.get("rounds")
     if rounds is None or rounds["run"] != run:
         return like

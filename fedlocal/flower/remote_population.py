@@ -1,4 +1,4 @@
-"""Clients that live on Flower's nodes: the server's end of every exchange with them."""
+"""Clients on Flower's nodes, as seen by the server."""
 
 import logging
 from dataclasses import dataclass
@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 
 
 class Remote(NamedTuple):
-    """What the server keeps about its clients: `RunState.clients` of a Flower run.
+    """Server-side state of the clients: `RunState.clients` of a Flower run.
 
-    run: The run's token; a machine never mixes the states of two runs.
-    machines: By partition id, [W].
-    counted: The last round of each client that was counted, [K]; FRESH for none.
+    run: Token of the run; a node never mixes the states of two runs.
+    machines: Nodes by partition id, [W].
+    counted: Last round of each client that was counted, [K]; FRESH for none.
     """
 
     run: str
@@ -82,7 +82,10 @@ class FlowerNodes:
         return counted(sim, remote, order, uploads, reached)
 
     def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
-        """See `Population.gradients`. Who does not answer is not asked to train either."""
+        """See `Population.gradients`.
+
+        A client that does not answer is not asked to train either.
+        """
         order = order._replace(survey=True)
         read, everyone = gradient_reader(self.form, sim, order), sim.strategy.needs_everyone
         _, found, _ = self._gather("train", sim, state, order, read, everyone)
@@ -91,10 +94,10 @@ class FlowerNodes:
         return members, torch.stack([found[int(c)] for c in members]) if found else none
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
-        """See `Population.models`. These transfers serve the evaluation, no ledger counts them."""
+        """See `Population.models`. These transfers serve the evaluation and are not counted."""
         everyone = np.arange(len(sim.clients))
         if not has_own_models(sim):
-            # Where clients remember nothing of their own they start from what is broadcast.
+            # Clients without a state of their own start from the broadcast.
             ids = torch.from_numpy(everyone).to(sim.start.device)
             return broadcast_rows(state.server.anchor, ids)
 
@@ -117,10 +120,10 @@ class FlowerNodes:
     def _gather(
         self, kind: str, sim: Simulation, state: RunState, order: Order, read: Read, everyone: bool
     ) -> tuple[Remote, dict[int, Any], IntArray]:
-        """Ask the machines until each has answered or is given up.
+        """Ask the nodes until each has answered or is given up.
 
         Returns:
-            The machines as they are now, what was read by client, and the clients reached.
+            The nodes as they are now, the values read by client, and the clients reached.
         """
         remote: Remote = state.clients
         pending = self.requests(sim, remote, order)
@@ -136,12 +139,12 @@ class FlowerNodes:
             reached = np.union1d(reached, settled.reached)
             pending = settled.again
             check_hope(pending, late=monotonic() > deadline)
-            # A machine that is gone needs a while to come back.
+            # A disconnected node needs a while to come back.
             sleep(1.0 if pending else 0.0)
         return remote, found, reached
 
     def requests(self, sim: Simulation, remote: Remote, order: Order) -> dict[int, Request]:
-        """What is asked of each partition's machine; nothing of those with nobody invited."""
+        """Return the request to each partition's node; none for nodes without an invited client."""
         requests = {}
         for partition in range(len(remote.machines)):
             here = clients_of(len(sim.clients), partition, len(remote.machines))
@@ -159,9 +162,9 @@ class FlowerNodes:
         return requests
 
     def _roll_call(self, remote: Remote) -> Remote:
-        """Machines that came back under another node id are known again.
+        """Recognise nodes that came back under another node id.
 
-        Nobody takes the place of a machine that is there: it has the state, and its own data.
+        No node replaces one that is connected, which has the state and its own data.
         """
         online = set(self.grid.get_node_ids())
         machines = list(remote.machines)
@@ -178,9 +181,9 @@ class FlowerNodes:
     def letters(
         self, sim: Simulation, state: RunState, remote: Remote, pending: dict[int, Request]
     ) -> dict[int, RecordDict]:
-        """The contents of the messages that bring the requests to their machines."""
+        """Return the contents of the messages that carry the requests."""
 
-        # Machines whose clients share an anchor are sent the same bytes, packed once.
+        # Nodes whose clients share an anchor receive the same bytes, packed once.
         @cache
         def pack(row: int, whole: bool, survey: bool) -> bytes:
             if not survey:
@@ -205,7 +208,7 @@ class FlowerNodes:
     def _ask(
         self, kind: str, order: Order, remote: Remote, letters: dict[int, RecordDict]
     ) -> dict[int, RecordDict]:
-        """The replies that came, by partition."""
+        """Return the replies that arrived, by partition."""
         nodes = {remote.machines[p].node: p for p in letters}
         contents = {node: letters[p] for node, p in nodes.items()}
         replies = exchange(self.grid, kind, contents, str(order.round_index), self.timeout_seconds)
@@ -215,7 +218,7 @@ class FlowerNodes:
 def counted(
     sim: Simulation, remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
-    """Count the members whose uploads are there."""
+    """Record the members whose uploads arrived."""
     members = order.members[np.isin(order.members, list(uploads))]
     rounds = remote.counted.copy()
     rounds[members] = order.round_index
@@ -235,14 +238,14 @@ def population(
     timeout_seconds: float = 600.0,
     met: tuple[Machine, ...] = (),
 ) -> FlowerNodes:
-    """The clients of a run, built from these overrides, on the nodes of a grid.
+    """Return the clients of a run, built from these overrides, on the nodes of a grid.
 
-    Waits for the nodes, unless they have been met already in an earlier run of the same grid.
+    Waits for the nodes, unless an earlier run of the same grid has found them.
 
     Raises:
-        TimeoutError: Not every partition has a node.
-        ValueError: The run waits for a column that is empty in every row, or its rounds need
-            messages that Flower's side does not have.
+        TimeoutError: A partition has no node.
+        ValueError: The run reads a column that is empty in every row, or needs messages that do not
+            exist on Flower.
     """
     check_messages(sim)
     check_measured(sim, away=True)

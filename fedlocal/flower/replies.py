@@ -1,4 +1,4 @@
-"""Reading what machines replied, and deciding which have to be asked again."""
+"""Replies of nodes: reading them, and deciding which nodes are asked again."""
 
 import logging
 from collections.abc import Callable
@@ -18,16 +18,16 @@ from fedlocal.vectors.trees import leaves
 
 log = logging.getLogger(__name__)
 
-# So often a machine is asked again that answers, but with something that cannot be used.
+# Attempts for a node that answers with something that cannot be used.
 ATTEMPTS = 3
 
 
 class Request(NamedTuple):
-    """What is asked of one machine.
+    """Request to one node.
 
-    whole: Send the anchor itself, though a change might do.
-    afresh: Its clients begin anew: what they kept is gone.
-    attempts: How often it was asked already.
+    whole: Whether to send the anchor itself instead of a change.
+    afresh: Whether its clients start from their initial states, since theirs are lost.
+    attempts: Number of attempts so far.
     """
 
     order: Order
@@ -36,12 +36,12 @@ class Request(NamedTuple):
     attempts: int = 0
 
 
-# Reads one client's array of a reply; raises ValueError if it cannot be used.
+# Reader of one client's array in a reply; raises ValueError if it cannot be used.
 Read = Callable[[int, Array], Any]
 
 
 def upload_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
-    """Reads the members' uploads."""
+    """Return the reader of the members' uploads."""
 
     def read(client: int, array: Array) -> Upload:
         data = array_bytes(array, form.upload.nbytes, form.upload.shortest)
@@ -51,7 +51,7 @@ def upload_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
 
 
 def gradient_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
-    """Reads the members' gradients."""
+    """Return the reader of the members' gradients."""
 
     def read(client: int, array: Array) -> Tensor:
         data = array_bytes(array, form.model.nbytes)
@@ -64,7 +64,10 @@ def gradient_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read
 
 
 class Settled(NamedTuple):
-    """values: What was read, by client. reached: Clients that have the broadcast. again: To ask."""
+    """Result of reading replies.
+
+    values: Values by client. reached: Clients that hold the broadcast. again: Requests to repeat.
+    """
 
     values: dict[int, Any]
     reached: IntArray
@@ -78,10 +81,10 @@ def settle(
     read: Read,
     everyone: bool,
 ) -> Settled:
-    """Read what the machines replied, by partition, and decide which have to be asked again.
+    """Read the replies by partition, and decide which nodes are asked again.
 
     Raises:
-        RuntimeError: A machine has lost what the method cannot do without.
+        RuntimeError: A node has lost a state that the method needs.
     """
     values: dict[int, Any] = {}
     reached, again = np.array([], dtype=np.int64), {}
@@ -133,10 +136,10 @@ def _read_all(order: Order, content: RecordDict, read: Read) -> dict[int, Any]:
 
 
 def _afresh(sim: Simulation, request: Request, text: str) -> Request:
-    """The request to begin anew, where a client may.
+    """Return the request to start from initial states, where the method allows it.
 
-    A residual or a momentum buffer that is gone costs some progress; a drift, a control variate or
-    a model of the client's own is half of something whose other half is elsewhere.
+    A lost residual or momentum buffer costs some progress; a drift, a control variate or a client's
+    own model is one half of a pair whose other half is on the server.
     """
     kept = sim.fresh_client()
     if any(True for _ in leaves((kept.correction, kept.mixing, kept.own))):

@@ -1,4 +1,4 @@
-"""`runtime=flower`: the job on Flower's simulation engine, a few SuperNodes holding all clients."""
+"""`runtime=flower`: the job on Flower's simulation engine, a few SuperNodes for all clients."""
 
 import shlex
 from dataclasses import dataclass, field
@@ -22,13 +22,15 @@ CLIENT_APP = "fedlocal.flower.client_app:app"
 
 @dataclass(frozen=True)
 class FlowerEngine(Engine):
-    """How a job goes over Flower. A few SuperNodes with many clients each beat one per client.
+    """Execution of a job on Flower.
+
+    A few SuperNodes with many clients each are faster than one SuperNode per client.
 
     Attributes:
-        timeout_seconds: A node that has not answered by then has dropped out of the round.
-        patience_seconds: How long to wait for nodes at the start, and, in methods that need every
-            client, for one that dropped out.
-        inner: Runs the clients of a node.
+        timeout_seconds: A node that does not answer within this time drops out of the round.
+        patience_seconds: Wait for nodes at the start and, in methods that need every client, for
+            one that dropped out.
+        inner: Runtime of the clients of a node.
     """
 
     timeout_seconds: float = 600.0
@@ -38,16 +40,16 @@ class FlowerEngine(Engine):
     def run_job(
         self, job: Job, folder: Path, about: dict[str, Any], sweep: str | None
     ) -> list[Row]:
-        """See `fedlocal.cli.run.run_job`; the job itself is built again by every process.
+        """See `fedlocal.cli.run.run_job`; every process builds the job again.
 
         Raises:
-            EngineError: The run failed; the message has the end of its log.
+            EngineError: The run failed; the message holds the end of its log.
         """
         config = {
             "overrides": shlex.join(about["overrides"]),
             "folder": str(folder.absolute()),
             "sweep": sweep or "",
-            # Beside the server's own: what both ends need to go on after the engine was killed.
+            # Beside the server's state: both ends need it to resume after the engine was killed.
             "nodes": str(folder.absolute() / CHECKPOINT / "nodes"),
         }
         with TemporaryDirectory() as place:
@@ -57,6 +59,6 @@ class FlowerEngine(Engine):
 
 
 def _show(line: str) -> None:
-    """Print what a user wants to see of Flower's log: finished rounds and what went wrong."""
+    """Print the lines of Flower's log for the user: finished rounds, warnings and errors."""
     if line.startswith(ROUND) or "WARNING" in line or "ERROR" in line:
         print(line, flush=True)

@@ -1,4 +1,4 @@
-"""The ServerApp: the same job as everywhere, its clients on Flower's nodes."""
+"""ServerApp: the same job, with its clients on Flower's nodes."""
 
 import logging
 from dataclasses import replace
@@ -22,7 +22,7 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run every line of overrides, one after the other, each with a folder of its own."""
+    """Run every line of overrides, one after the other, each in its own folder."""
     _show_warnings()
     lines = str(context.run_config.get("overrides", "")).splitlines() or [""]
     folder = _folder(str(context.run_config.get("folder", "")))
@@ -38,7 +38,7 @@ def main(grid: Grid, context: Context) -> None:
 def _run(
     grid: Grid, line: str, folder: Path, sweep: str | None, met: tuple[Machine, ...]
 ) -> tuple[Machine, ...]:
-    """Compose, build, meet the nodes, run, write the folder; the nodes that were met."""
+    """Compose and build a run, find its nodes, run it and write its folder; return the nodes."""
     composed = compose(line)
     job = build(composed.cfg)
     engine = job.engine if isinstance(job.engine, FlowerEngine) else FlowerEngine()
@@ -53,7 +53,7 @@ def _run(
         job,
         simulation=simulation,
         trackers=[*job.trackers, Echo(simulation.rounds, simulation.evaluate)],
-        # Nodes remember two rounds, so the server must remember every one.
+        # Nodes keep two rounds only, so the server must keep every one.
         checkpoint=replace(job.checkpoint, every=1),
     )
     run_job(job, folder, about(composed), sweep)
@@ -61,7 +61,7 @@ def _run(
 
 
 def _with_sizes(cfg: DictConfig, examples: list[int]) -> DictConfig:
-    """The configuration that knows how many examples each machine holds."""
+    """Return the configuration with the number of examples on each node."""
     if len(examples) != cfg.K:
         raise ValueError(
             f"{len(examples)} SuperNodes hold data of their own, and each is a client; give"
@@ -73,7 +73,7 @@ def _with_sizes(cfg: DictConfig, examples: list[int]) -> DictConfig:
 
 
 def _show_warnings() -> None:
-    """Have warnings say that they are some, as Flower's do, in a process without handlers."""
+    """Print warnings with a level, as Flower does, in a process without handlers."""
     ours = logging.getLogger("fedlocal")
     if not ours.hasHandlers():
         handler = logging.StreamHandler()

@@ -1,11 +1,11 @@
-"""The whole family as one Flower strategy, for ServerApps of one's own.
+"""The whole family as one Flower strategy, for a user's own ServerApp.
 
     strategy = FedLocal("strategy=vrl_sgd K=4 H=10")
     result = strategy.start(grid, strategy.initial_arrays(), num_rounds=20)
 
-The ClientApp is that of `fedlocal.flower.client_app`. Fedlocal's own ServerApp does without
-this: it looks for replies more often, asks again where a method needs every client, and writes a
-run folder.
+The ClientApp is that of `fedlocal.flower.client_app`. Fedlocal's own ServerApp does not use this:
+it polls for replies more often, asks again where a method needs every client, and writes a run
+folder.
 """
 
 from collections.abc import Iterable
@@ -34,11 +34,11 @@ log = getLogger(__name__)
 
 
 class FedLocal(Strategy):
-    """Drives one run. Flower's interface leaves no way to hand the state in and out.
+    """Strategy that drives one run. Flower's interface has no way to hand the state in and out.
 
     Attributes:
-        history: The rows of metrics of the rounds so far.
-        state: The run's state; None before the first round.
+        history: Rows of metrics of the rounds so far.
+        state: State of the run; None before the first round.
     """
 
     def __init__(self, overrides: str = "", patience_seconds: float = 600.0) -> None:
@@ -46,10 +46,10 @@ class FedLocal(Strategy):
 
         Args:
             overrides: As on the command line, for example "strategy=vrl_sgd K=4".
-            patience_seconds: How long to wait for the nodes before the first round.
+            patience_seconds: Wait for the nodes before the first round.
 
         Raises:
-            ConfigError: The overrides do not make a run.
+            ConfigError: The overrides are invalid.
         """
         self.overrides = overrides
         self.sim: Simulation = build(compose(overrides).cfg).simulation
@@ -60,17 +60,17 @@ class FedLocal(Strategy):
         self._asked: tuple[Order, dict[int, Request], dict[int, int]] | None = None
 
     def initial_arrays(self) -> ArrayRecord:
-        """The model that the run starts from: what is shared of it, by name."""
+        """Return the initial model: its shared parameters, by name."""
         return self._named(self.sim.start, self.sim.averaged)
 
     def summary(self) -> None:
-        """Say in the log what runs."""
+        """Log what runs."""
         log.info("%s over %d clients", self.sim.strategy, len(self.sim.clients))
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """A message to every node that holds members of the cohort."""
+        """Return a message to every node that holds members of the cohort."""
         if self.state is None:
             self._begin(arrays, grid)
         assert self.state is not None
@@ -86,7 +86,7 @@ class FedLocal(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """The next model and the round's row of metrics.
+        """Return the next model and the round's row of metrics.
 
         Raises:
             RuntimeError: A client is missing and the method needs every one.
@@ -113,13 +113,13 @@ class FedLocal(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Nothing: a round's row holds its evaluation."""
+        """Return nothing: a round's row holds its evaluation."""
         return []
 
     def aggregate_evaluate(
         self, server_round: int, replies: Iterable[Message]
     ) -> MetricRecord | None:
-        """Nothing, see `configure_evaluate`."""
+        """Return nothing, see `configure_evaluate`."""
         return None
 
     def _begin(self, arrays: ArrayRecord, grid: Grid) -> None:
@@ -135,7 +135,7 @@ class FedLocal(Strategy):
         self.state = initial_state(self.sim)
 
     def _named(self, x: Tensor, buffers: Tree) -> ArrayRecord:
-        """The parameters x [P], and the averaged buffers [B] if there are any."""
+        """Return the parameters x [P], and the averaged buffers [B] if there are any, by name."""
         named = self.sim.objective.spec.named(x)
         if buffers != ():
             named |= self.sim.objective.layout.buffers.named(buffers)

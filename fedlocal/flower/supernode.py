@@ -1,10 +1,10 @@
-"""A SuperNode without its waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
+"""SuperNode without its waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
 
-Takes the arguments of flower-supernode and is that program, run in this process. Three waits make
-a round of a small model last five seconds and more, and are cut: the SuperExec looks for work once
-a second (an option of Flower), flwr-clientapp imports for more than a second (`fork_server` stands
-before it on the PATH), and the SuperNode sleeps up to three seconds when it has no message (no
-option: that module's clock is replaced). Each can fail alone, which costs its seconds only. Without
+It is flower-supernode with the same arguments, in this process. Three waits make a round of a small
+model last five seconds and more: the SuperExec looks for work once a second (an option of Flower
+shortens it), flwr-clientapp imports for more than a second (`fork_server` precedes it on the PATH),
+and the SuperNode sleeps up to three seconds when it has no message (there is no option: the clock
+of that module is replaced). Each measure can fail alone, which costs its seconds only. Without
 /proc it is the stock program.
 """
 
@@ -25,11 +25,11 @@ from typing import Any
 
 from fedlocal.flower.worker_node import PROC, Process, alive, process
 
-# An idle node asks its SuperLink so often, instead of every three seconds.
+# Seconds between two requests of an idle node to its SuperLink, instead of three.
 LONGEST_SLEEP = 0.2
 POLL = "FLWR_SUPEREXEC_TASK_POLL_INTERVAL"
 PREFIX = "fedlocal-node-"
-# Whose folder it is stands in the name: id and start of the process.
+# The name holds the owner: id and start of the process.
 NAME = re.compile(PREFIX + r"(\d+)-(\d+)-\w+")
 CLIENTAPP = """\
 #!/bin/sh
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 class Clock:
-    """The module time, but for its long sleeps."""
+    """The module time with shorter sleeps."""
 
     def sleep(self, seconds: float) -> None:
         """Sleep, `LONGEST_SLEEP` at most."""
@@ -72,7 +72,7 @@ class Clock:
 
 
 def shorten_sleep(module: str = "flwr.supernode.start_client_internal") -> None:
-    """Replace the clock of the SuperNode's loop; warn where there is none."""
+    """Replace the clock of the SuperNode's loop; warn if there is none."""
     try:
         loop = importlib.import_module(module)
     except ImportError:
@@ -85,7 +85,7 @@ def shorten_sleep(module: str = "flwr.supernode.start_client_internal") -> None:
 
 @contextmanager
 def warm_apps() -> Iterator[None]:
-    """Put a flwr-clientapp that needs no imports before the other on the PATH."""
+    """Put a flwr-clientapp that needs no imports first on the PATH."""
     folder = None
     try:
         _sweep()
@@ -97,7 +97,8 @@ def warm_apps() -> Iterator[None]:
         yield
     finally:
         if folder is not None:
-            # The worker in it notices the end of this process a moment later, and may do without.
+            # The worker in it notices the end of this process a moment later and does not need the
+            # folder.
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -105,7 +106,7 @@ def _write_program() -> Path:
     own = process(os.getpid())
     assert own is not None
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{own.pid}-{own.started}-"))
-    # Wherever this very copy of the package lies, it is found, but after everything else.
+    # Makes this copy of the package importable, after everything else.
     code = CODE.format(root=str(Path(__file__).parents[2]), folder=str(folder))
     text = CLIENTAPP.format(python=shlex.quote(sys.executable), code=shlex.quote(code))
     file = folder / "flwr-clientapp"
@@ -118,7 +119,7 @@ def _sweep() -> None:
     """Remove the folders of nodes that were killed.
 
     A node in another container with the same temporary folder looks dead from here. Its apps then
-    start slowly, no worse.
+    start slowly.
     """
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         name = NAME.fullmatch(folder.name)

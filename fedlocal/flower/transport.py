@@ -1,4 +1,4 @@
-"""Talking to Flower's nodes: messages out, replies in as soon as they are there."""
+"""Exchange of messages with Flower's nodes; replies are read as soon as they arrive."""
 
 import logging
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ from fedlocal.flower.records import BROKEN, Pact, read_refusal, write_pact, writ
 
 log = logging.getLogger(__name__)
 
-# Seconds between two looks for replies; flwr's own loop waits three.
+# Seconds between two polls for replies; flwr's own loop waits three.
 POLL_SECONDS = 0.05
 
-# The node is there, but what it ran has failed. Any other error says that no answer will come.
+# The node is connected, but its app failed. Any other error means that no reply will arrive.
 CRASHES = (ErrorCode.LOAD_CLIENT_APP_EXCEPTION, ErrorCode.CLIENT_APP_RAISED_EXCEPTION)
 
 
 class Machine(NamedTuple):
-    """A node that has introduced itself.
+    """Node that has introduced itself.
 
-    node: Flower's id of it. partition, num_partitions: Which share of the clients lives there.
-    examples: How many examples it holds of its own; 0 if its share comes from the config.
+    node: Flower's id of the node. partition, num_partitions: Its share of the clients.
+    examples: Number of its own examples; 0 if its share comes from the configuration.
     """
 
     node: int
@@ -36,9 +36,9 @@ class Machine(NamedTuple):
 def exchange(
     grid: Grid, kind: str, contents: Mapping[int, RecordDict], group: str, timeout_seconds: float
 ) -> dict[int, RecordDict]:
-    """Send each node its content, and return the replies that came in time, by node.
+    """Send each node its content; return the replies that arrived in time, by node.
 
-    A failed or missing reply is said in the log and left out.
+    A failed or missing reply is logged and left out.
     """
     messages = [
         Message(content, node, kind, ttl=timeout_seconds, group_id=group)
@@ -68,7 +68,7 @@ def exchange(
 
 
 def introduce(grid: Grid, nodes: list[int], pact: Pact, timeout_seconds: float) -> list[Machine]:
-    """Ask nodes who they are; those that refuse are said in the log and left out."""
+    """Ask nodes for their partitions; refusals are logged and left out."""
     contents = dict.fromkeys(nodes, RecordDict({"pact": write_pact(pact)}))
     machines = []
     for node, content in exchange(grid, "query", contents, "hello", timeout_seconds).items():
@@ -88,10 +88,10 @@ def introduce(grid: Grid, nodes: list[int], pact: Pact, timeout_seconds: float) 
 
 
 def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]:
-    """Wait until a node of every partition is there; machines by partition id, [W].
+    """Wait until a node of every partition is connected; return them by partition id, [W].
 
     Raises:
-        TimeoutError: Some partition has no node.
+        TimeoutError: A partition has no node.
     """
     met: dict[int, Machine] = {}
     strangers: set[int] = set()
@@ -119,7 +119,7 @@ def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]
                 " SuperNodes with --node-config 'partition-id=I num-partitions=W'"
             )
         sleep(pause)
-        # Those that refused are asked again, but ever more rarely.
+        # Nodes that refused are asked again at growing intervals.
         pause = min(2 * pause, 30)
 
 

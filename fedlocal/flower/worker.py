@@ -1,9 +1,10 @@
-"""A long-lived process behind the short-lived ClientApp process, one per SuperNode.
+"""Long-lived process behind the short-lived ClientApp processes, one per SuperNode.
 
-Flower starts a fresh ClientApp process for every message, which would import torch, set up CUDA
-and load its data again. `call` runs a function in a worker that has done so before. The worker is a
-cache only: whatever it holds can be computed again, and it may end at any time between two calls.
-Only the standard library is imported here, because every message pays for it.
+Flower starts a new ClientApp process for every message, which would import torch, set up CUDA and
+load its data again. `call` runs a function in a worker that has done so before. The worker is only
+a
+cache: all of its content can be recomputed, and it may end between two calls. Only the standard
+library is imported here, since every message pays for it.
 """
 
 import json
@@ -29,12 +30,12 @@ GONE = (FileNotFoundError, ConnectionError, EOFError)
 
 
 class WorkerError(RuntimeError):
-    """The worker could not be started, or it ended in the middle of a call."""
+    """The worker could not be started, or ended during a call."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker is started with; one that was started with anything else is replaced."""
+    """Start parameters of a worker; a worker with other parameters is replaced."""
 
     node: Process
     path: tuple[str, ...]
@@ -42,7 +43,7 @@ class Worker:
 
     @property
     def ticket(self) -> bytes:
-        """The same for callers that may share a worker, and for the worker."""
+        """Digest of the start parameters, equal for callers that may share a worker."""
         return json.dumps([self.node, self.path, self.idle_seconds]).encode()
 
 
@@ -55,22 +56,23 @@ def call(
 ) -> Any:
     """Run `module:function` with these arguments in the worker of this folder.
 
-    A worker is started when there is none, or when the one there belongs to another node or imports
-    from other places. It serves one call at a time and ends with its node. Arguments
-    and result are pickled: with NumPy arrays and plain values the caller stays free of torch.
+    A worker is started when there is none, or when the present one belongs to another node or
+    imports from other paths. It serves one call at a time and ends with its node. Arguments and
+    result are
+    pickled: with NumPy arrays and plain values the caller needs no torch.
 
     Args:
-        folder: Where the worker keeps its socket, key and log, for this user alone. None: run the
-            function in this process, as always happens on systems without /proc.
+        folder: Folder of the worker's socket, key and log, accessible to this user only. None: run
+            the function in this process, as on systems without /proc.
         entry: `module:function`, importable under the caller's `sys.path`.
-        *args: Passed to the function.
-        idle_seconds: Without a call for so long, the worker ends.
-        node: The process that the worker must not outlive; the SuperNode above the caller.
+        *args: Arguments of the function.
+        idle_seconds: Seconds without a call after which the worker ends.
+        node: Process that the worker must not outlive; the SuperNode above the caller.
 
     Raises:
-        Exception: What the function raised, with the worker's traceback as a note.
-        WorkerError: The worker ended in mid-call; the next call starts a new one.
-        PermissionError: The folder is open to others.
+        Exception: Exception of the function, with the worker's traceback as a note.
+        WorkerError: The worker ended during the call; the next call starts a new one.
+        PermissionError: The folder is accessible to others.
         ValueError: The folder's path is too long for a socket.
     """
     if folder is None or not PROC.is_dir():
@@ -104,7 +106,7 @@ def _private(folder: Path) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """One caller at a time, from before the worker is looked for until it has answered."""
+    """Hold the callers' lock, from the search for a worker to its answer."""
     from fcntl import LOCK_EX, flock  # not on every system, where `call` never comes here
 
     descriptor = os.open(folder, os.O_RDONLY)
@@ -116,7 +118,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _connected(folder: Path, worker: Worker) -> Connection | None:
-    """A connection to the worker, None if none lives that was started like this."""
+    """Return a connection to the worker, None if none with these start parameters runs."""
     try:
         connection = Client(str(folder / SOCKET), "AF_UNIX", authkey=(folder / KEY).read_bytes())
     except (*GONE, AuthenticationError):
@@ -143,13 +145,13 @@ def _started(folder: Path, worker: Worker) -> Connection:
 
 
 def _launch(folder: Path, worker: Worker) -> None:
-    """Start the process and wait until it listens, or has ended."""
+    """Start the process and wait until it listens or has ended."""
     module = "fedlocal.flower.worker_process"
     ready, tell = os.pipe()
     with open(ready, "rb") as answer:
         try:
             with open(folder / LOG, "ab") as log:
-                # It leaves this session behind, and forks: what is run here ends at once.
+                # The worker leaves this session and forks, so this process ends at once.
                 subprocess.run(
                     [sys.executable, "-P", "-m", module, str(folder), worker.ticket, str(tell)],
                     env=os.environ | {"PYTHONPATH": os.pathsep.join(worker.path)},

@@ -1,4 +1,4 @@
-"""The worker itself: `python -m fedlocal.flower.worker_process FOLDER TICKET READY`."""
+"""The worker process: `python -m fedlocal.flower.worker_process FOLDER TICKET READY`."""
 
 import faulthandler
 import json
@@ -23,7 +23,7 @@ WATCH_SECONDS = 0.5
 
 
 def main(folder: Path, ticket: bytes, ready: int) -> None:
-    """Serve calls until the node is gone, nobody calls any more, or another worker is wanted."""
+    """Serve calls until the node ends, no caller remains, or another worker is wanted."""
     faulthandler.enable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     key = (folder / KEY).read_bytes()
@@ -40,11 +40,11 @@ def main(folder: Path, ticket: bytes, ready: int) -> None:
 
 
 def _serve_next(listener: Listener, folder: Path, ticket: bytes) -> bool:
-    """Serve one caller; false if it wants another worker than this."""
-    # Who has not the key, or went away, does not stop the others.
+    """Serve one caller; return False if it wants another worker."""
+    # A caller without the key, or one that disconnected, does not stop the others.
     with suppress(*GONE, AuthenticationError), listener.accept() as connection:
         if connection.recv_bytes() != ticket:
-            # Before the caller hears of it, so that the files it finds later are not ours.
+            # Before the reply, so that the caller later finds no files of this worker.
             listener.close()
             (folder / KEY).unlink(missing_ok=True)
             return False
@@ -54,7 +54,7 @@ def _serve_next(listener: Listener, folder: Path, ticket: bytes) -> bool:
 
 
 def _result(request: bytes) -> bytes:
-    """(true, value) or (false, exception), pickled."""
+    """Return (True, value) or (False, exception), pickled."""
     try:
         entry, args = pickle.loads(request)
         return pickle.dumps((True, resolve_name(entry)(*args)))
@@ -64,7 +64,7 @@ def _result(request: bytes) -> bytes:
 
 
 def _portable(error: Exception, note: str) -> Exception:
-    """The exception as it is, or its text where it does not survive the way to the caller."""
+    """Return the exception itself, or its text where it cannot be pickled."""
     error.add_note(note)
     try:
         pickle.loads(pickle.dumps(error))
@@ -76,7 +76,7 @@ def _portable(error: Exception, note: str) -> Exception:
 
 
 def _watch(folder: Path, key: bytes, ticket: bytes, served: Event) -> None:
-    """End the process, also in mid-call, when its node is gone; or when it has been idle."""
+    """End the process, also during a call, when its node has ended or it has been idle."""
     node, _, idle_seconds = json.loads(ticket)
     since = monotonic()
     while alive(Process(*node)):
@@ -90,7 +90,7 @@ def _watch(folder: Path, key: bytes, ticket: bytes, served: Event) -> None:
 
 
 def _nobody_calls(folder: Path) -> bool:
-    """Whether the callers' lock is free; if so it is ours until the process ends."""
+    """Return whether the callers' lock is free; if so, hold it until the process ends."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         flock(descriptor, LOCK_EX | LOCK_NB)
@@ -101,7 +101,7 @@ def _nobody_calls(folder: Path) -> bool:
 
 
 def _remove(folder: Path, key: bytes) -> None:
-    """Remove the socket and the key, unless they are those of a successor."""
+    """Remove the socket and the key, unless a successor owns them."""
     with suppress(FileNotFoundError):
         if (folder / KEY).read_bytes() == key:
             (folder / SOCKET).unlink(missing_ok=True)
