@@ -62,7 +62,7 @@ def _group_settings(runs: list[FinishedRun], numbers: pd.Series) -> list[dict[st
         settings = _distinguished(settings, _common(configs, numbers))
     if _distinct(settings) < len(settings):
         same = _numbers(settings)
-        settings["repeat"] = (same.groupby(same).cumcount() + 1).astype(str)
+        settings = settings.assign(repeat=(same.groupby(same).cumcount() + 1).astype(str))
     return settings.to_dict("records")
 
 

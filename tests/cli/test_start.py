@@ -7,7 +7,17 @@ import pytest
 
 from tests.report.folders import run_folder
 
-HEAVY = {"torch", "torchvision", "flwr", "ray", "wandb", "mlflow", "sklearn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "flwr",
+    "ray",
+    "wandb",
+    "mlflow",
+    "sklearn",
+    "matplotlib",
+    "pandas",
+}
 # numpy and rich are light beside these, yet no help needs them.
 LIGHT = {"numpy", "rich"}
 ENTRY = """
