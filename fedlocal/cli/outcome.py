@@ -17,8 +17,7 @@ from fedlocal.api import Result
 from fedlocal.cli.origin import Origin, code_sha256
 from fedlocal.config.build import Job
 from fedlocal.report.curves import draw
-from fedlocal.report.groups import groups_of
-from fedlocal.report.runs import FinishedRun
+from fedlocal.report.runs import FinishedRun, Group
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.fingerprint import params_sha256
@@ -46,7 +45,7 @@ def write_outcome(
     save_ledger(result.ledger, folder / "ledger.npz")
     summary = _finite(_summary(job, result, origin)) | about
     run = FinishedRun(folder, summary["name"], result.history, summary)
-    draw(groups_of([run]), folder / "curves.png")
+    draw([Group(run.label, {}, (run,))], folder / "curves.png")
     draft = folder / f"{SUMMARY}.{os.getpid()}"
     draft.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     draft.replace(folder / SUMMARY)

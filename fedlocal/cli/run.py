@@ -15,7 +15,7 @@ from fedlocal.config.headline import headline
 from fedlocal.config.refusal import ConfigError
 from fedlocal.report.progress import Progress
 from fedlocal.report.runs import read_rows
-from fedlocal.report.tracking import CsvTracker, Guarded
+from fedlocal.report.tracking import CsvTracker, TrackerGroup
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.fingerprint import run_digest
@@ -61,7 +61,7 @@ def run_job(
         print(headline(job, about["choices"]), flush=True)
     save_origin(folder, origin)
     save_npz(folder / "partition.npz", job.partition, job.labels)
-    resumed, tracker = len(course.history), Guarded(job.trackers)
+    resumed, tracker = len(course.history), TrackerGroup(job.trackers)
     tracker.start(folder, named(about), about["name"], sweep, resumed)
     try:
         course = _run(job, tracker, folder, about["name"], course, held)

@@ -1,1 +1,1 @@
-"""Reading finished runs back: tables and curves."""
+"""Reports on finished runs, and trackers of running ones."""

@@ -1,4 +1,4 @@
-"""`fedlocal-report DIR...`: tables, curves and a page over finished runs."""
+"""Command `fedlocal-report DIR...`: tables, curves and a page of finished runs."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 from fedlocal.report.runs import FinishedRun, read_runs
 from fedlocal.report.units import bytes_per_second, seconds
 
-# Option, key of the clock, how it is read, help.
+# Option, key of the clock, parser, help.
 CLOCK: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
     ("--latency", "latency_seconds", seconds, "each way: 50ms; us, ms or s"),
     (
@@ -24,10 +24,10 @@ CLOCK: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point; exit code 2 if there is nothing to report or an option does not fit."""
+    """Writes the report; exits with 2 if there is no finished run or an option does not fit."""
     options = _parser().parse_args(arguments)
-    # After --help, which waits for none of them.
-    from fedlocal.report.report import Wishes, report_on
+    # These take a second to import, which --help need not wait for.
+    from fedlocal.report.report import ReportOptions, report_on
     from fedlocal.report.show import show
     from fedlocal.report.write import write_report
 
@@ -43,15 +43,15 @@ def main(arguments: list[str] | None = None) -> None:
             check_plotly()
         runs = read_runs(options.folders)
         into = _place(options.out, options.folders[0], runs, bool(clock))
-        wishes = Wishes(options.heat, options.metric, options.target, clock)
-        report = report_on(runs, wishes)
+        chosen = ReportOptions(options.heat, options.metric, options.target, clock)
+        report = report_on(runs, chosen)
         write_report(report, into, options.html)
     except (ValueError, OSError) as error:
         print(f"fedlocal-report: {error}", file=sys.stderr)
         sys.exit(2)
     for note in report.notes:
         print(f"fedlocal-report: {note}", file=sys.stderr)
-    show(report.run_table, into)
+    show(report.run_table.to_dict("records"), into)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _place(out: Path | None, first: Path, runs: list[FinishedRun], clock: bool) -> Path:
-    """The folder to write into: never a run's own with the seconds of another clock."""
+    """Returns the folder to write into: with another clock never a run's own."""
     if not clock:
         return out or first
     here = first.resolve()

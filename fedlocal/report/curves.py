@@ -1,10 +1,10 @@
-"""curves.png: loss and accuracy against rounds, local steps, bytes and simulated seconds."""
+"""Picture curves.png: loss and accuracy against rounds, steps, bytes and simulated seconds."""
 
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
-from fedlocal.report.groups import Group
+from fedlocal.report.runs import Group
 from fedlocal.report.series import AXES, METRICS, Axis, Series, metrics_of, series
 
 DRAWN = ("train_loss", "test_accuracy")
@@ -13,7 +13,7 @@ BAND = "line: mean over n seeds; band: one standard deviation to either side"
 
 
 def draw(groups: list[Group], path: Path) -> None:
-    """Draw all groups into one picture; their labels tell them apart."""
+    """Draws all groups into one picture, with their labels in a legend."""
     from matplotlib.figure import Figure
 
     known = metrics_of(groups)
@@ -49,9 +49,9 @@ def draw(groups: list[Group], path: Path) -> None:
 
 
 def _margins(figure: Any, **inches: float) -> dict[str, float]:
-    """The plots' edges in shares of the figure; a layout that looks for them takes half a second.
+    """Returns the plots' edges as shares of the figure; tick labels have room for six characters.
 
-    They leave room for tick labels of six characters.
+    A layout engine would take half a second to find them.
     """
     width, height = figure.get_size_inches()
     return {
@@ -64,11 +64,6 @@ def _margins(figure: Any, **inches: float) -> dict[str, float]:
     }
 
 
-def legend_name(group: Group) -> str:
-    """The label, with the number of seeds where there are several."""
-    return f"{group.label}  (n={group.size})" if group.size > 1 else group.label
-
-
 def _plot(plot: Any, groups: list[Group], key: str, axis: Axis) -> None:
     # Ten colours, then the same ones dashed, and so on.
     dashes = ("-", "--", ":", "-.")
@@ -78,13 +73,13 @@ def _plot(plot: Any, groups: list[Group], key: str, axis: Axis) -> None:
         plot.plot(
             one.x,
             one.mean,
-            label=legend_name(group),
+            label=f"{group.label}  (n={group.size})" if group.size > 1 else group.label,
             color=colour,
             linestyle=dashes[number // 10 % len(dashes)],
             # A line of one point would not be seen.
             marker="." if len(one.x) < 20 else "",
         )
-        plot.fill_between(one.x, *edges(one), color=colour, alpha=0.2, linewidth=0)
+        plot.fill_between(one.x, *_band(one), color=colour, alpha=0.2, linewidth=0)
     plot.grid(alpha=0.3)
     # Where the shortest run would otherwise be squeezed against the edge.
     _set_scale(plot, "x", [one.x[-1] for one in drawn if one.x], wide=8)
@@ -92,15 +87,15 @@ def _plot(plot: Any, groups: list[Group], key: str, axis: Axis) -> None:
         _set_scale(plot, "y", [value for one in drawn for value in one.mean], wide=3)
 
 
-def edges(one: Series) -> tuple[list[float], list[float]]:
-    """Lower and upper edge of the band; the line itself where there is none."""
+def _band(one: Series) -> tuple[list[float], list[float]]:
+    """Returns lower and upper edge of the band; the line itself where there is none."""
     spread = one.deviation or [0.0] * len(one.mean)
     pairs = list(zip(one.mean, spread, strict=True))
     return [mean - width for mean, width in pairs], [mean + width for mean, width in pairs]
 
 
 def _set_scale(plot: Any, name: str, values: list[float], wide: float) -> None:
-    """Logarithmic, with plain numbers, if the largest value is `wide` times the smallest."""
+    """Makes an axis logarithmic if the largest value is at least `wide` times the smallest."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     finite = [value for value in values if isfinite(value)]

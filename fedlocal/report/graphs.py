@@ -1,4 +1,4 @@
-"""Who talks to whom: the pictures of the graphs that runs mix on."""
+"""Pictures of the graphs that runs mix on."""
 
 from typing import Any, NamedTuple
 
@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from fedlocal.config.chosen import strategy_of
 from fedlocal.config.refusal import one_line
-from fedlocal.report.groups import Group
-from fedlocal.report.holdings import evenly
+from fedlocal.report.partition_summary import evenly
+from fedlocal.report.runs import Group
 from fedlocal.slots.mixing import Graph, describe, spectral_gap
 
 # More lines than this cannot be told apart.
@@ -17,17 +17,18 @@ MOST_LINKS = 4000
 
 
 class GraphPicture(NamedTuple):
-    """A graph on a circle.
+    """Holds a graph with its nodes on a circle.
 
     Attributes:
-        title: The graph, its spectral gap and how many each node talks to.
-        nodes: Places of the nodes, [n, 2].
-        links: Who sends to whom in any round, [L, 2]; in an undirected graph each pair once.
-        directed: Some link goes one way only.
-        auxiliary: The last so many nodes are no clients.
-        gap: The spectral gap.
-        note: What is left out of the picture; "" if nothing is.
-        groups: Labels of the groups that mix on it.
+        title: Name of the graph, its spectral gap and its degrees.
+        nodes: Places of the n nodes, [n, 2].
+        links: Sender and receiver of the L links of any round, [L, 2]; in an undirected graph each
+            pair once.
+        directed: Whether some link goes one way only.
+        auxiliary: Number of nodes, the last ones, that are no clients.
+        gap: Spectral gap.
+        note: Statement of the links that are shown; "" if all are.
+        groups: Labels of the groups that mix on the graph.
     """
 
     title: str
@@ -41,14 +42,19 @@ class GraphPicture(NamedTuple):
 
 
 class Graphs(NamedTuple):
-    """pictures: Of the distinct graphs. lost: Why a group's graph is not there, by its label."""
+    """Holds the graphs of a report.
+
+    Attributes:
+        pictures: Pictures of the distinct graphs.
+        lost: Reasons why a group's graph could not be built, by the group's label.
+    """
 
     pictures: list[GraphPicture]
     lost: dict[str, str]
 
 
 def graphs_of(groups: list[Group]) -> Graphs:
-    """The graphs of the groups that mix on one, built again from their configurations."""
+    """Builds the graphs of the groups that mix on one again from their configurations."""
     users: dict[tuple[Graph, int, int], list[str]] = {}
     lost: dict[str, str] = {}
     for group in groups:
@@ -58,10 +64,10 @@ def graphs_of(groups: list[Group]) -> Graphs:
         try:
             mixing: Any = strategy_of(DictConfig(config)).mixing
             auxiliary = getattr(mixing, "auxiliary", 0)
-            # Refuses what there is none of for so many nodes: the file may have changed.
+            # Refuses a graph that does not have this number of nodes: its file may have changed.
             mixing.graph.matrix(0, config["K"] + auxiliary)
         except Exception as error:
-            # A strategy that is not installed here, or a matrix's file that has gone.
+            # A strategy may not be installed here, or a matrix's file may be missing.
             lost[group.label] = one_line(error)
             continue
         key = (mixing.graph, config["K"] + auxiliary, auxiliary)
@@ -97,7 +103,7 @@ def _picture(graph: Graph, count: int, auxiliary: int, groups: list[str]) -> Gra
 
 
 def _thinned(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """The links from as many evenly spaced nodes as keep them few enough."""
+    """Returns the links of evenly spaced nodes, of as many as have at most MOST_LINKS."""
     most = count
     some = pairs
     while len(some) > MOST_LINKS and most > 1:

@@ -1,12 +1,12 @@
-"""Heat maps over two swept keys: a final metric, averaged over seeds."""
+"""Heat maps of a final metric, averaged over seeds, over two keys of a sweep."""
 
 from math import isnan
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fedlocal.report.group_table import SPREAD, mean_and_spread
-from fedlocal.report.groups import Group, varied
+from fedlocal.report.groups import varied
+from fedlocal.report.runs import Group
 from fedlocal.report.settings import labels, short_names
-from fedlocal.report.table import result
+from fedlocal.report.tables import DEVIATION, means, result
 
 # Of two keys that vary, these make the map's rows and columns.
 USUAL = ("K", "H")
@@ -16,12 +16,12 @@ MOST_MAPS = 40
 
 
 class Cell(NamedTuple):
-    """A group's final metric.
+    """Holds a group's final metric.
 
     Attributes:
         value: Mean over the seeds; nan where one diverged.
-        text: What to write into the cell.
-        about: The same with the group, the deviation and n.
+        text: Mean with three digits, or "diverged".
+        about: Group, mean, deviation and number of seeds.
     """
 
     value: float
@@ -30,7 +30,16 @@ class Cell(NamedTuple):
 
 
 class HeatMap(NamedTuple):
-    """title: What else was set. cells: [rows][columns], None without a run."""
+    """Holds a metric over two keys.
+
+    Attributes:
+        title: Settings of the other keys.
+        row_key: Short name of the rows' key.
+        column_key: Short name of the columns' key.
+        rows: Values of the row key.
+        columns: Values of the column key.
+        cells: Metrics by row and column; None without a run.
+    """
 
     title: str
     row_key: str
@@ -40,19 +49,22 @@ class HeatMap(NamedTuple):
     cells: list[list[Cell | None]]
 
 
-def heat_keys(groups: list[Group], wanted: str | None) -> tuple[str, str] | None:
-    """The keys of rows and columns: those wanted, K and H, or the two that vary most.
+def heat_keys(groups: list[Group], given: str | None) -> tuple[str, str] | None:
+    """Returns the keys of rows and columns: those given, else K and H, else the two that vary most.
 
     Args:
-        groups: All of them.
-        wanted: "KEY,KEY" or None.
+        groups: All groups of a report.
+        given: "KEY,KEY" or None.
+
+    Returns:
+        Two keys; None where none are given and fewer than two vary.
 
     Raises:
-        ValueError: The wanted ones are not two of those that vary.
+        ValueError: The given ones are not two of those that vary.
     """
     keys = varied(groups)
-    if wanted is not None:
-        return _wanted(wanted, keys)
+    if given is not None:
+        return _parse_keys(given, keys)
     if len(keys) < 2:
         return None
     if all(key in keys for key in USUAL):
@@ -64,7 +76,7 @@ def heat_keys(groups: list[Group], wanted: str | None) -> tuple[str, str] | None
 
 
 def heat_maps(groups: list[Group], keys: tuple[str, str], metric: str) -> list[HeatMap]:
-    """A map for each setting of the keys that are neither of the two."""
+    """Makes a map for each setting of the other keys."""
     others = [{k: v for k, v in group.settings.items() if k not in keys} for group in groups]
     titles = labels(others)
     rows, columns = (_in_order([group.settings[key] for group in groups]) for key in keys)
@@ -78,8 +90,8 @@ def heat_maps(groups: list[Group], keys: tuple[str, str], metric: str) -> list[H
     return maps
 
 
-def too_large(groups: list[Group], keys: tuple[str, str]) -> str:
-    """Why maps over these keys would be no picture; "" if they are one."""
+def size_problem(groups: list[Group], keys: tuple[str, str]) -> str:
+    """Returns why maps over these keys are too large to draw; "" if they are not."""
     rows, columns = (len({group.settings[key] for group in groups}) for key in keys)
     others = {str({k: v for k, v in g.settings.items() if k not in keys}) for g in groups}
     if max(rows, columns) <= MOST_SIDE and len(others) <= MOST_MAPS:
@@ -91,19 +103,19 @@ def too_large(groups: list[Group], keys: tuple[str, str]) -> str:
 
 
 def default_metric(groups: list[Group]) -> str:
-    """The final test accuracy; the train loss or the clients' own where there is none."""
+    """Returns the first final metric that is defined: accuracy, train loss, clients' loss."""
     runs = [run for group in groups for run in group.runs]
     metrics = "test_accuracy", "train_loss", "local_loss"
     defined = (key for key in metrics if any(result(run, key) is not None for run in runs))
     return next(defined, "train_loss")
 
 
-def _wanted(wanted: str, keys: list[str]) -> tuple[str, str]:
+def _parse_keys(text: str, keys: list[str]) -> tuple[str, str]:
     full = {short: key for key, short in short_names(keys).items()} | {key: key for key in keys}
-    given = [full.get(part.strip(), "") for part in wanted.split(",")]
+    given = [full.get(part.strip(), "") for part in text.split(",")]
     if len(given) != 2 or not all(given) or given[0] == given[1]:
         raise ValueError(
-            f"--heat must be two of the keys that differ between the runs, KEY,KEY, got {wanted!r};"
+            f"--heat must be two of the keys that differ between the runs, KEY,KEY, got {text!r};"
             f" they are {', '.join(keys) or 'none'}"
         )
     return given[0], given[1]
@@ -117,18 +129,19 @@ def _cells(
 
 
 def _cell(group: Group, metric: str) -> Cell | None:
-    found = mean_and_spread("value", [result(run, metric) for run in group.runs])
-    value: Any = found["value"]
+    found = means({"": [result(run, metric) for run in group.runs]})
+    value, deviation = found[""], found[DEVIATION]
     if value is None:
         return None
-    spread = found["value" + SPREAD]
-    about = f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}, n={group.size}"
+    about = f"{value:.4g}"
+    if deviation is not None:
+        about += f" ± {deviation:.2g}, n={group.size}"
     text = "diverged" if isnan(value) else f"{value:#.3g}".rstrip(".")
     return Cell(value, text, f"{group.label}: {about}")
 
 
 def _in_order(values: list[str]) -> list[str]:
-    """Numbers by size, anything else as it came; nothing given goes first."""
+    """Sorts numbers by size, with an empty value first; keeps the order of anything else."""
     distinct = list(dict.fromkeys(values))
     try:
         return sorted(distinct, key=lambda value: float(value or "-inf"))

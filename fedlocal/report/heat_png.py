@@ -1,4 +1,4 @@
-"""heat.png: the maps of `fedlocal.report.heat`, one beside the other."""
+"""Picture heat.png: the maps of `fedlocal.report.heat`, one beside the other."""
 
 from math import ceil, isfinite
 from pathlib import Path
@@ -10,7 +10,7 @@ IN_A_ROW = 4
 
 
 def draw_heat(maps: list[HeatMap], metric: str, path: Path) -> None:
-    """Draw the maps with one scale of colours; cells without a run stay empty."""
+    """Draws the maps with one scale of colours; cells without a run stay empty."""
     from matplotlib.figure import Figure
 
     columns = min(IN_A_ROW, len(maps))

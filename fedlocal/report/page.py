@@ -1,6 +1,7 @@
-"""report.html: one file with everything in it, which works offline."""
+"""Page report.html: one file that holds everything and works offline."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -8,17 +9,22 @@ from typing import Any
 from fedlocal.report.graphs import graphs_of
 from fedlocal.report.groups import varied
 from fedlocal.report.page_curves import curves_data
-from fedlocal.report.page_data import finite, graph_data, heat_data, partition_data, target_data
-from fedlocal.report.page_table import table_data
+from fedlocal.report.page_data import (
+    graph_data,
+    heat_data,
+    partition_data,
+    table_data,
+    target_data,
+)
 from fedlocal.report.report import Report
 
 PARTS = Path(__file__).with_name("page")
-# In the order in which they are read: page.js begins.
+# In loading order: page.js starts the page.
 SCRIPTS = ("common", "curves", "target", "heat", "partitions", "graphs", "page")
 
 
 def check_plotly() -> None:
-    """Refuse to make a page without what draws it.
+    """Refuses to make a page without plotly.
 
     Raises:
         ValueError: plotly is not installed.
@@ -30,21 +36,21 @@ def check_plotly() -> None:
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Write the page; it holds plotly.js (MIT licence, about 5 MB) and fetches nothing."""
+    """Writes the page; it holds plotly.js (MIT licence, about 5 MB) and fetches nothing."""
     from plotly.offline import get_plotlyjs
 
     page = Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
         style=(PARTS / "page.css").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
         # A label must not end the script that holds it.
-        data=json.dumps(finite(page_data(report)), allow_nan=False).replace("<", "\\u003c"),
+        data=json.dumps(_without_nan(page_data(report)), allow_nan=False).replace("<", "\\u003c"),
         script="\n".join((PARTS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
     )
     path.write_text(page, encoding="utf-8")
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """What the page's scripts draw, as plain values."""
+    """Returns the values that the page's scripts draw."""
     graphs = graphs_of(report.groups)
     lost = [f"the graph of {label} is not drawn: {why}" for label, why in graphs.lost.items()]
     alike = [key for key in report.groups[0].settings if key not in varied(report.groups)]
@@ -62,6 +68,15 @@ def page_data(report: Report) -> dict[str, Any]:
     }
 
 
+def _without_nan(value: Any) -> Any:
+    """Returns the value with None for numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
 def _about(report: Report) -> str:
     runs, groups = len(report.runs), len(report.groups)
     settings = f", {groups} setting{'s' * (groups > 1)}" if groups < runs else ""
@@ -69,7 +84,7 @@ def _about(report: Report) -> str:
 
 
 def _shared(report: Report, alike: list[str]) -> str:
-    """What all groups were told."""
+    """Returns the settings that all groups share, in a line."""
     settings = report.groups[0].settings
     same = [f"{key}={settings[key]}" for key in alike if settings[key]]
     start = "alike in all: " if len(report.runs) > 1 else ""

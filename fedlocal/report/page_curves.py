@@ -1,13 +1,13 @@
-"""The page's curves as plain values."""
+"""Curves of the page as plain values."""
 
 from typing import Any
 
 import numpy as np
 
-from fedlocal.report.groups import Group
+from fedlocal.report.runs import Group
 from fedlocal.report.series import AXES, metrics_of, series
 
-# More of them would not be seen, and make the page slow.
+# More points cannot be seen, and make the page slow.
 MOST_POINTS = 1000
 BAND = (
     "Line: mean over the n seeds of a setting, at the rounds that all of them have a value for, and"
@@ -17,12 +17,8 @@ BAND = (
 
 
 def curves_data(groups: list[Group]) -> dict[str, Any]:
-    """Axes, metrics, and each group's series."""
+    """Returns axes, metrics, each group's series, and a caption."""
     metrics = metrics_of(groups)
-    drawn = [
-        {"label": group.label, "n": group.size, "series": _all_series(group, list(metrics))}
-        for group in groups
-    ]
     caption = [BAND] if any(group.size > 1 for group in groups) else []
     if any(len(run.history) > MOST_POINTS for group in groups for run in group.runs):
         caption.append(f"Of long runs at most {MOST_POINTS} evenly spaced points are drawn.")
@@ -31,7 +27,10 @@ def curves_data(groups: list[Group]) -> dict[str, Any]:
     return {
         "axes": [{"key": axis.key, "label": axis.label} for axis in AXES],
         "metrics": [{"key": key, "label": label} for key, label in metrics.items()],
-        "groups": drawn,
+        "groups": [
+            {"label": group.label, "n": group.size, "series": _all_series(group, list(metrics))}
+            for group in groups
+        ],
         "caption": " ".join(caption),
     }
 
@@ -42,7 +41,7 @@ def _all_series(group: Group, metrics: list[str]) -> dict[str, Any]:
 
 
 def _series(group: Group, metric: str) -> dict[str, Any]:
-    """Mean and deviation by round, and their places on each axis that all rounds have one on."""
+    """Returns mean and deviation by round, and the places on each axis that all rounds have."""
     along = {axis.key: series(group, metric, axis) for axis in AXES}
     one = along["rounds"]
     return {
@@ -53,6 +52,6 @@ def _series(group: Group, metric: str) -> dict[str, Any]:
 
 
 def _thin(values: list[float]) -> list[float]:
-    """Evenly spaced ones, the last among them, with as many digits as a picture shows."""
+    """Returns evenly spaced values, the last among them, with the digits that a picture shows."""
     places = np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).round().astype(int)
     return [float(f"{values[place]:.7g}") for place in places]

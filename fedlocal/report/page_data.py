@@ -1,18 +1,22 @@
-"""The page's other pictures as plain values."""
+"""Tables and pictures of the page as plain values."""
 
-from math import isfinite
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fedlocal.report.graphs import GraphPicture
 from fedlocal.report.heat import HeatMap, heat_maps
-from fedlocal.report.holdings import MOST_PICTURES, Holdings, holdings_of
-from fedlocal.report.page_table import table_data
+from fedlocal.report.partition_summary import (
+    MOST_PICTURES,
+    PartitionSummary,
+    summarise_partitions,
+)
 from fedlocal.report.report import Report
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.series import AXES
-from fedlocal.report.table import RESULTS
+from fedlocal.report.settings import short_names
+from fedlocal.report.tables import DEVIATION, RESULTS, for_reading, is_numeric
 
 NAMES = {axis.key: axis.label for axis in AXES} | {"bytes": "bytes, both ways"}
 GAP = (
@@ -21,14 +25,34 @@ GAP = (
 )
 
 
+def table_data(table: pd.DataFrame, left_out: list[str]) -> dict[str, Any]:
+    """Returns a table's columns, and rows of cells with text and sort key.
+
+    Args:
+        table: Row per run or group.
+        left_out: Columns that the page shows elsewhere.
+    """
+    read = for_reading(table)
+    read = read.drop(columns=left_out, errors="ignore")
+    names = short_names(list(read))
+    return {
+        "columns": [
+            {"label": names[str(key)].replace("_", " "), "number": is_numeric(column)}
+            for key, column in read.items()
+        ],
+        "rows": [
+            [{"text": text, "value": _sort_key(value)} for text, value in zip(*pair, strict=True)]
+            for pair in zip(read.to_numpy(), table[list(read)].to_numpy(), strict=True)
+        ],
+    }
+
+
 def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
-    """Bars and table; None without a test accuracy."""
-    if report.target is None:
+    """Returns bars and table of the target; None without a test accuracy."""
+    if report.target_table is None:
         return None
-    named = [
-        {"label": group.label} | {key: value for key, value in row.items() if key in _shown(row)}
-        for group, row in zip(report.groups, report.target_table, strict=True)
-    ]
+    shown = ["n", "reached", *NAMES, *(f"{key}{DEVIATION}" for key in NAMES)]
+    rows = report.target_table.loc[:, shown].to_dict("records")
     why = (
         "given with --target"
         if report.target_given
@@ -36,7 +60,9 @@ def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
         " to a whole percent"
     )
     return {
-        "groups": named,
+        "groups": [
+            {"label": group.label} | row for group, row in zip(report.groups, rows, strict=True)
+        ],
         "costs": [{"key": key, "label": label} for key, label in NAMES.items()],
         "table": table_data(report.target_table, [*alike, "target"]),
         "caption": (
@@ -48,13 +74,12 @@ def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
 
 
 def heat_data(report: Report) -> dict[str, Any] | None:
-    """The maps of every final result; None unless two keys vary."""
-    keys = report.heat
-    if keys is None:
+    """Returns the maps of every final result; None unless two keys vary."""
+    if report.heat is None:
         return None
     names = dict.fromkeys((report.metric, "test_accuracy", "train_loss", *RESULTS))
-    maps = {name: heat_maps(report.groups, keys, name) for name in names}
-    found = {name: some for name, some in maps.items() if any(map(_filled, some))}
+    maps = {name: heat_maps(report.groups, report.heat, name) for name in names}
+    found = {name: some for name, some in maps.items() if any(map(_has_cells, some))}
     return {
         "chosen": report.metric,
         "metrics": [{"key": name, "label": name.replace("_", " ")} for name in found],
@@ -63,15 +88,15 @@ def heat_data(report: Report) -> dict[str, Any] | None:
 
 
 def partition_data(runs: list[FinishedRun]) -> list[dict[str, Any]]:
-    """The distinct partitions, as many as a list to choose from can have."""
-    found = holdings_of(runs)
+    """Returns the distinct partitions, at most MOST_PICTURES."""
+    found = summarise_partitions(runs)
     left = len(found) - MOST_PICTURES
     more = f" {left} further partitions are left out of this page." if left > 0 else ""
     return [_partition(one, more) for one in found[:MOST_PICTURES]]
 
 
 def graph_data(pictures: list[GraphPicture]) -> list[dict[str, Any]]:
-    """The distinct graphs."""
+    """Returns the distinct graphs."""
     return [
         {
             "title": one.title,
@@ -85,20 +110,17 @@ def graph_data(pictures: list[GraphPicture]) -> list[dict[str, Any]]:
     ]
 
 
-def finite(value: Any) -> Any:
-    """The value with None for what JSON has no number for."""
-    if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [finite(one) for one in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+def _sort_key(value: Any) -> Any:
+    """Returns numbers, settings among them, as numbers; None goes last."""
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
-def _shown(row: dict[str, Any]) -> tuple[str, ...]:
-    return ("n", "reached", *NAMES, *(f"{key}_std" for key in NAMES))
-
-
-def _filled(one: HeatMap) -> bool:
+def _has_cells(one: HeatMap) -> bool:
     return any(cell is not None for row in one.cells for cell in row)
 
 
@@ -107,7 +129,7 @@ def _map(one: HeatMap) -> dict[str, Any]:
     return one._asdict() | {"cells": cells}
 
 
-def _partition(one: Holdings, more: str) -> dict[str, Any]:
+def _partition(one: PartitionSummary, more: str) -> dict[str, Any]:
     shared = None if one.shared is None else np.round(one.shared, 4).tolist()
     several = (
         "No two clients hold the same example."

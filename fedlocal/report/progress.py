@@ -1,8 +1,9 @@
-"""The progress bar of a run. Silent where the output is not a terminal."""
+"""Progress bar of a run. It is silent where the output is not a terminal."""
 
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Column
@@ -13,7 +14,7 @@ class Progress:
 
     def __init__(self, name: str, rounds: int, console: Console | None = None) -> None:
         console = console or Console()
-        # The rest of the line takes so much.
+        # The other columns take 76 characters.
         room = Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width - 76))
         self._bar = Bar(
             TextColumn("{task.description}", table_column=room),
@@ -36,12 +37,12 @@ class Progress:
         self._bar.stop()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Show one finished round."""
+        """Shows one finished round."""
         self._bar.update(self._task, advance=1, metrics=status(row))
 
 
 def status(row: dict[str, Any]) -> str:
-    """One round's main numbers in a line; what was not evaluated is left out."""
+    """Returns a line with a round's loss and accuracy, if defined, bytes and rate."""
     moved = row["uplink_bytes"] + row["downlink_bytes"]
     parts = [
         f"{label} {row[key]:.4g}"
@@ -49,17 +50,4 @@ def status(row: dict[str, Any]) -> str:
         if row[key] is not None
     ]
     rate = row["round"] / max(row["wall_seconds"], 1e-9)
-    return "  ".join([*parts, human_bytes(moved), f"{rate:.1f} rounds/s"])
-
-
-def human_bytes(count: float) -> str:
-    """A number of bytes with a decimal unit.
-
-    >>> human_bytes(1_234_567)
-    '1.23 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"
+    return "  ".join([*parts, decimal(moved), f"{rate:.1f} rounds/s"])

@@ -1,27 +1,26 @@
-"""What a report says of finished runs, before any of it is drawn."""
+"""Contents of a report on finished runs, before they are drawn or written."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fedlocal.report.group_table import tabulate_groups
-from fedlocal.report.groups import Group, groups_of
-from fedlocal.report.heat import default_metric, heat_keys, too_large
-from fedlocal.report.runs import FinishedRun
-from fedlocal.report.settings import leaves
-from fedlocal.report.table import tabulate
-from fedlocal.report.target import automatic_target, check_target, time_to
+import pandas as pd
+
+from fedlocal.report.groups import groups_of
+from fedlocal.report.heat import default_metric, heat_keys, size_problem
+from fedlocal.report.runs import FinishedRun, Group
+from fedlocal.report.settings import flat_text
+from fedlocal.report.tables import tabulate, tabulate_groups
+from fedlocal.report.target import automatic_target, check_target, tabulate_target
 from fedlocal.report.units import Numbers
 
-Row = dict[str, Any]
 
-
-class Wishes(NamedTuple):
-    """What a report is asked for; the defaults suit most.
+class ReportOptions(NamedTuple):
+    """Options of a report.
 
     Attributes:
         heat: "KEY,KEY" of the heat map's rows and columns.
-        metric: Of the heat map: a column of the summary.
-        target: The accuracy to which time is measured.
+        metric: Column of the summary that the heat map shows.
+        target: Accuracy to which time is measured.
         clock: Settings of another clock to time the runs under.
     """
 
@@ -33,63 +32,63 @@ class Wishes(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """The runs and all that is drawn or tabulated of them.
+    """Holds the runs with all that is drawn or tabulated of them.
 
     Attributes:
-        runs: As they are reported: under another clock if one was asked for.
-        groups: The runs by configuration.
-        run_table: A row per run.
-        group_table: A row per group.
-        target: The accuracy to which time is measured; None without a test accuracy.
-        target_given: Somebody asked for it.
-        target_table: A row per group.
-        heat: The keys of the heat map; None where fewer than two vary.
-        metric: What the heat map shows.
-        notes: What a reader must know before he compares.
+        runs: Runs, with the seconds of another clock on request.
+        groups: Runs by configuration.
+        run_table: Row per run.
+        group_table: Row per group.
+        target: Accuracy to which time is measured; None without a test accuracy.
+        target_given: Whether the options name the target.
+        target_table: Row per group; None without a target.
+        heat: Keys of the heat map; None where fewer than two vary.
+        metric: Metric of the heat map.
+        notes: Remarks that a comparison must heed.
     """
 
     runs: list[FinishedRun]
     groups: list[Group]
-    run_table: list[Row]
-    group_table: list[Row]
+    run_table: pd.DataFrame
+    group_table: pd.DataFrame
     target: float | None
     target_given: bool
-    target_table: list[Row]
+    target_table: pd.DataFrame | None
     heat: tuple[str, str] | None
     metric: str
     notes: list[str]
 
 
-def report_on(runs: list[FinishedRun], wishes: Wishes) -> Report:
-    """Look at the runs.
+def report_on(runs: list[FinishedRun], options: ReportOptions) -> Report:
+    """Makes the report.
 
     Raises:
-        ValueError: A wish does not fit them; says what would.
+        ValueError: An option does not fit the runs; names the values that would.
     """
-    runs, notes = _timed(runs, wishes.clock)
+    runs, notes = _timed(runs, options.clock)
     groups = groups_of(runs)
-    heat = heat_keys(groups, wishes.heat)
-    if heat is not None and (reason := too_large(groups, heat)):
-        if wishes.heat is not None:
+    heat = heat_keys(groups, options.heat)
+    if heat is not None and (reason := size_problem(groups, heat)):
+        if options.heat is not None:
             raise ValueError(reason)
         heat, notes = None, [*notes, reason]
-    target = _target(groups, wishes.target)
+    target = _target(groups, options.target)
     return Report(
         runs,
         groups,
         tabulate(runs),
         tabulate_groups(groups),
         target,
-        wishes.target is not None,
-        [] if target is None else time_to(groups, target),
+        options.target is not None,
+        None if target is None else tabulate_target(groups, target),
         heat,
-        _metric(groups, wishes.metric),
+        _metric(groups, options.metric),
         notes + _code_notes(groups),
     )
 
 
 def _code_notes(groups: list[Group]) -> list[str]:
-    """Which means are over runs that were not made alike."""
+    """Names the groups whose runs were made by different code."""
     codes = {g.label: {run.summary.get("code_sha256") for run in g.runs} for g in groups}
     mixed = [label for label, found in codes.items() if len(found) > 1]
     if not mixed:
@@ -100,17 +99,18 @@ def _code_notes(groups: list[Group]) -> list[str]:
 def _timed(
     runs: list[FinishedRun], clock: dict[str, Numbers] | None
 ) -> tuple[list[FinishedRun], list[str]]:
-    """The runs under the clock that was asked for, if any, and what must be said of that."""
+    """Times the runs under another clock on request, with notes on it."""
     if not clock:
         return runs, []
-    # Only here: a clock comes with torch.
-    from fedlocal.report.retimed import replayed, said
+    # A clock imports torch.
+    from fedlocal.report.retimed import describe_reasons, retime
 
-    runs, left_out = replayed(runs, clock)
-    settings = ", ".join(f"{key}={value}" for key, value in leaves(clock).items())
+    runs, left_out = retime(runs, clock)
+    settings = ", ".join(f"{key}={value}" for key, value in flat_text(clock).items())
     notes = [f"simulated seconds are those of a clock with {settings}, not of the runs' own"]
     if left_out:
-        notes.append(f"without seconds, since they cannot be timed again: {said(left_out)}")
+        reasons = describe_reasons(left_out)
+        notes.append(f"without seconds, since they cannot be timed again: {reasons}")
     return runs, notes
 
 

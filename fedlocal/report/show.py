@@ -1,31 +1,31 @@
-"""Tables on the terminal."""
+"""Tables of runs and rounds on the terminal."""
 
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
-from fedlocal.report.progress import human_bytes
 from fedlocal.report.settings import short_names
 
-# Key in the row, heading, how the value is shown.
+# Key in the row: heading, format.
 COLUMNS = {
-    # Shown where there is no train loss: the data, or parts of the model, are on other machines.
+    # Shown without a train loss, which data or parts of models on other machines preclude.
     "local_loss": ("local loss", "{:.4g}".format),
     "train_loss": ("train loss", "{:.4g}".format),
     "test_accuracy": ("test acc", "{:.4f}".format),
-    "uplink_bytes": ("up", human_bytes),
-    "downlink_bytes": ("down", human_bytes),
+    "uplink_bytes": ("up", decimal),
+    "downlink_bytes": ("down", decimal),
     "sim_seconds": ("sim s", "{:.4g}".format),
     "wall_seconds": ("wall s", "{:.3g}".format),
 }
 
 
 def show(table: list[dict[str, Any]], folder: Path) -> None:
-    """Print the runs of a sweep and where they lie."""
+    """Prints the runs of a sweep and the folder of their report."""
     settings = [key for key in table[0] if key not in (*COLUMNS, "test_loss")]
-    # What is the same in every run goes into the caption, once.
+    # The caption has the settings that all runs share.
     same = [key for key in settings if len({str(row[key]) for row in table}) == 1]
     shared = " ".join(f"{key}={table[0][key]}" for key in same)
     _print(table, [key for key in settings if key not in same])
@@ -33,9 +33,9 @@ def show(table: list[dict[str, Any]], folder: Path) -> None:
 
 
 def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
-    """Print about `count` evaluated rounds of a run, evenly spaced, the last among them.
+    """Prints about `count` evaluated rounds of a run, evenly spaced, the last among them.
 
-    Of a run whose model nobody can evaluate, about `count` of all rounds.
+    Without any evaluated round it prints about `count` of all rounds.
     """
     evaluated = [row for row in history if row["train_loss"] is not None] or history
     stride = max(1, len(evaluated) // count)

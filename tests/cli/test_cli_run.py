@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from fedlocal.config.build import model_maker
 from fedlocal.models import mlp
 from fedlocal.report.runs import read_runs
-from fedlocal.report.table import tabulate
+from fedlocal.report.tables import tabulate
 from fedlocal.rounds.fingerprint import params_sha256
 from partitions.storage import digest, load_npz
 
@@ -222,7 +222,7 @@ def test_a_diverged_run_leaves_strict_json(cli, here):
     summary = json.loads((here / "run/summary.json").read_text(), parse_constant=refuse)
     assert summary["diverged"] and summary["train_loss"] is None
     assert (here / "run/curves.png").exists()
-    (row,) = tabulate(read_runs([here / "run"]))
+    (row,) = tabulate(read_runs([here / "run"])).to_dict("records")
     assert isnan(row["train_loss"]) and row["test_accuracy"] is None
 
 

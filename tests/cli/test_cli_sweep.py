@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from fedlocal.report.command import main as report
 from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import read_runs
-from fedlocal.report.table import tabulate
+from fedlocal.report.tables import tabulate
 from fedlocal.rounds import progress as course
 
 QUICK = ("dataset=quadratic", "rounds=2")
@@ -119,7 +119,7 @@ def test_runs_are_in_the_order_of_their_numbers(tmp_path):
 def test_a_key_that_only_some_runs_were_told_has_its_default_in_the_others(tmp_path):
     finished_run(tmp_path / "a", "strategy=vrl_sgd", "model.hidden=[128]")
     finished_run(tmp_path / "b", "partition.alpha=5")
-    first, second = tabulate(read_runs([tmp_path]))
+    first, second = tabulate(read_runs([tmp_path])).to_dict("records")
     assert (first["strategy"], second["strategy"]) == ("vrl_sgd", "local_sgd")
     assert (first["partition.alpha"], second["partition.alpha"]) == ("0.1", "5")
     assert first["model.hidden"] == second["model.hidden"] == "[128]"

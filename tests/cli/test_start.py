@@ -7,7 +7,17 @@ import pytest
 
 from tests.report.folders import run_folder
 
-HEAVY = {"torch", "torchvision", "flwr", "ray", "wandb", "mlflow", "sklearn", "matplotlib"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "flwr",
+    "ray",
+    "wandb",
+    "mlflow",
+    "sklearn",
+    "matplotlib",
+    "pandas",
+}
 # numpy and rich are light beside these, yet no help needs them.
 LIGHT = {"numpy", "rich"}
 ENTRY = """
@@ -78,3 +88,9 @@ def test_report_draws_without_torch(imported, here):
     names, code = imported("fedlocal.report.command", "run")
     assert code == 0
     assert "matplotlib" in names and not names & {"torch", "flwr", "wandb", "sklearn"}
+
+
+def test_a_run_draws_its_curves_without_pandas(imported):
+    names, code = imported("fedlocal.cli.main", "dataset=quadratic", "rounds=2")
+    assert code == 0
+    assert "matplotlib" in names and "pandas" not in names

@@ -1,7 +1,7 @@
 import json
 
 from fedlocal.report.groups import groups_of
-from fedlocal.report.report import Wishes, report_on
+from fedlocal.report.report import ReportOptions, report_on
 from fedlocal.report.runs import read_runs
 from tests.report.folders import run_folder
 
@@ -72,7 +72,7 @@ def test_a_mean_over_runs_of_different_code_is_said(tmp_path):
         run = run_folder(tmp_path / str(seed), f"seed={seed}")
         summary = json.loads((run / "summary.json").read_text())
         (run / "summary.json").write_text(json.dumps(summary | {"code_sha256": "abc"}))
-    assert report_on(read_runs([tmp_path]), Wishes()).notes == []
+    assert report_on(read_runs([tmp_path]), ReportOptions()).notes == []
     (run / "summary.json").write_text(json.dumps(summary | {"code_sha256": "def"}))
-    (note,) = report_on(read_runs([tmp_path]), Wishes()).notes
+    (note,) = report_on(read_runs([tmp_path]), ReportOptions()).notes
     assert note == "these are means over runs of different code: all seeds"

@@ -3,7 +3,7 @@ import pytest
 from fedlocal.report.groups import groups_of
 from fedlocal.report.heat import heat_keys, heat_maps
 from fedlocal.report.heat_png import draw_heat
-from fedlocal.report.report import Wishes, report_on
+from fedlocal.report.report import ReportOptions, report_on
 from fedlocal.report.runs import read_runs
 from tests.report.folders import run_folder
 
@@ -78,11 +78,11 @@ def test_a_search_over_real_numbers_is_no_heat_map(tmp_path):
     for number in range(41):
         run_folder(tmp_path / f"runs/{number}", f"lr={number + 0.5}", f"partition.alpha={number}")
     read = read_runs([tmp_path])
-    report = report_on(read, Wishes())
+    report = report_on(read, ReportOptions())
     assert report.heat is None
     assert report.notes == [
         "1 heat maps of 41 x 41 over lr, partition.alpha are too many to look at; at most 40 of"
         " 40 x 40 are drawn"
     ]
     with pytest.raises(ValueError, match="heat maps of 41 x 41"):
-        report_on(read, Wishes(heat="lr,alpha"))
+        report_on(read, ReportOptions(heat="lr,alpha"))

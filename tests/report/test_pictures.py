@@ -4,7 +4,7 @@ import numpy as np
 
 from fedlocal.report.graphs import MOST_LINKS, graphs_of
 from fedlocal.report.groups import groups_of
-from fedlocal.report.holdings import MOST_CLIENTS, holdings_of
+from fedlocal.report.partition_summary import MOST_CLIENTS, summarise_partitions
 from fedlocal.report.runs import read_runs
 from partitions import Partition
 from tests.report.folders import run_folder
@@ -21,7 +21,7 @@ def graphs(folder):
 def test_counts_of_classes_and_shares_of_examples(tmp_path):
     held = Partition([[0, 1, 2, 3], [3, 4]])
     run_folder(tmp_path / "0", "K=2", partition=held, labels=[0, 0, 1, 1, 1])
-    (one,) = holdings_of(read_runs([tmp_path]))
+    (one,) = summarise_partitions(read_runs([tmp_path]))
     assert one.counts.tolist() == [[2, 2], [0, 2]]
     # A quarter of what client 0 holds is at client 1, and half the other way.
     assert one.shared is not None and one.shared.tolist() == [[1, 0.25], [0.5, 1]]
@@ -30,7 +30,7 @@ def test_counts_of_classes_and_shares_of_examples(tmp_path):
 
 def test_without_copies_there_is_nothing_shared(tmp_path):
     run_folder(tmp_path / "0", "K=2", partition=Partition([[0], [1]]), labels=[0, 1])
-    assert holdings_of(read_runs([tmp_path]))[0].shared is None
+    assert summarise_partitions(read_runs([tmp_path]))[0].shared is None
 
 
 def test_each_partition_once_named_by_what_it_depends_on(tmp_path):
@@ -40,13 +40,13 @@ def test_each_partition_once_named_by_what_it_depends_on(tmp_path):
             tmp_path / str(number), f"K={clients}", f"lr={lr}", partition=held, labels=[0, 1, 2]
         )
     run_folder(tmp_path / "none", "K=9")
-    assert [one.label for one in holdings_of(read_runs([tmp_path]))] == ["K=2", "K=3"]
+    assert [one.label for one in summarise_partitions(read_runs([tmp_path]))] == ["K=2", "K=3"]
 
 
 def test_many_clients_are_thinned_and_it_is_said(tmp_path):
     held = Partition([[client, client + 1] for client in range(1000)])
     run_folder(tmp_path / "0", "K=1000", partition=held, labels=[0, 1] * 501)
-    (one,) = holdings_of(read_runs([tmp_path]))
+    (one,) = summarise_partitions(read_runs([tmp_path]))
     assert len(one.clients) == MOST_CLIENTS and one.clients[1] == 10
     assert one.counts.shape == (100, 2)
     assert one.shared is not None and one.shared.shape == (100, 100)

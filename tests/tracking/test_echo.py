@@ -14,9 +14,9 @@ def test_it_prints_what_was_evaluated(tmp_path, capsys):
     for one in (row(4, None), row(5, 0.25)):
         echo.log(one)
     echo.finish({"round": 5})
-    assert capsys.readouterr().out == "round 5/6  loss 0.25  16 B  5.0 rounds/s\n"
+    assert capsys.readouterr().out == "round 5/6  loss 0.25  16 bytes  5.0 rounds/s\n"
 
 
 def test_the_local_loss_stands_for_what_nobody_can_measure(capsys):
     Echo(6, Evaluate()).log(row(5, None))
-    assert capsys.readouterr().out == "round 5/6  local loss 0.5  16 B  5.0 rounds/s\n"
+    assert capsys.readouterr().out == "round 5/6  local loss 0.5  16 bytes  5.0 rounds/s\n"

@@ -7,8 +7,8 @@ from typing import ClassVar
 import pytest
 
 from fedlocal.report.tracking import MlflowTracker
-from fedlocal.report.tracking.identity import recall
 from fedlocal.report.tracking.mlflow import _experiment
+from fedlocal.report.tracking.run_ids import load_run_id
 
 # MLflow's store uses what SQLAlchemy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -82,7 +82,7 @@ def test_a_run_its_crash_and_what_follows(tmp_path, store):
     assert files == {"summary.json", "partition.npz", "model.safetensors"}
     # A new run in the same folder is another one; here it breaks off.
     begin(0).finish(None)
-    other = recall(folder, "mlflow")
+    other = load_run_id(folder, "mlflow")
     assert other not in (None, run_id)
     assert client.get_run(other).info.status == "FAILED"
     assert client.list_artifacts(other) == []
@@ -109,4 +109,4 @@ def test_two_jobs_that_make_the_experiment_at_once(store):
 def test_a_server_that_is_not_there(tmp_path, store):
     with pytest.raises(Exception, match="refused"):
         MlflowTracker(uri="http://127.0.0.1:9").start(tmp_path, {}, "a run", None, 0)
-    assert recall(tmp_path, "mlflow") is None
+    assert load_run_id(tmp_path, "mlflow") is None

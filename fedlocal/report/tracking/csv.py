@@ -1,4 +1,4 @@
-"""metrics.csv: a row per round, written as soon as the round is over."""
+"""Writer of metrics.csv: a row per round, written as soon as the round is over."""
 
 import csv
 from pathlib import Path
@@ -19,7 +19,7 @@ class CsvTracker:
         self._file.close()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one round. The first decides the columns."""
+        """Appends one round. The first one decides the columns."""
         if self._writer is None:
             self._writer = csv.DictWriter(self._file, fieldnames=list(row))
             self._writer.writeheader()

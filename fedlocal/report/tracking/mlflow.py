@@ -1,4 +1,4 @@
-"""MLflow: one run per job, in one experiment; a sweep is a tag."""
+"""Tracker for MLflow: one run per job, in one experiment; a sweep is a tag."""
 
 import os
 import time
@@ -9,16 +9,16 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, ClassVar
 
-from fedlocal.report.tracking.identity import recall, remember
+from fedlocal.report.tracking.run_ids import load_run_id, save_run_id
 from fedlocal.utils.flattened import flattened
 
-# What MLflow takes at once, and of the text of a value.
+# MLflow's limits: values in a request, characters of a value.
 AT_ONCE = 100
 LONGEST_PARAM = 6000
 LONGEST_TAG = 8000
 FILES = ("summary.json", "partition.npz", "model.safetensors")
-# MLflow's own defaults: it reports to its makers, talks on stderr, and waits minutes for a server
-# that is not there. What the user has set goes before these.
+# By default MLflow sends telemetry, logs on stderr, and waits minutes for a server that is down.
+# Values that the user has set take precedence.
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -28,13 +28,13 @@ QUIET = {
 
 @dataclass
 class MlflowTracker:
-    """Sends parameters, metrics, what the summary says besides, and files to MLflow.
+    """Sends parameters, metrics, other values of the summary, and files to MLflow.
 
     Attributes:
-        experiment: Where the run is filed; made if there is none.
-        uri: Of a server or a store; None is MLFLOW_TRACKING_URI, and without it mlflow.db in the
-            folder where the command was given.
-        name: The run's name; None takes the job's overrides but for those of tracking.
+        experiment: Name of the experiment, which is created if there is none.
+        uri: Address of a server or a store; None is MLFLOW_TRACKING_URI, and without it mlflow.db
+            in the folder where the command was given.
+        name: Name of the run; None takes the job's overrides but for those of tracking.
         artifacts: Whether to send the summary, the partition and the final model.
     """
 
@@ -51,16 +51,16 @@ class MlflowTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Open the run, or the one that the folder's earlier process opened.
+        """Opens a run, or the one that the folder's earlier process opened.
 
         Raises:
             RuntimeError: MLflow is not installed.
         """
         self._client, self._folder = _client(self.uri), folder
-        known = recall(folder, "mlflow") if resumed else None
+        known = load_run_id(folder, "mlflow") if resumed else None
         if known is None:
-            self._id = self._opened(config, self.name or name, group)
-            remember(folder, "mlflow", self._id)
+            self._id = self._open(config, self.name or name, group)
+            save_run_id(folder, "mlflow", self._id)
         else:
             self._id = known
             self._client.update_run(known, status="RUNNING")
@@ -68,7 +68,7 @@ class MlflowTracker:
             self._sent = int(self._client.get_run(known).data.metrics.get("round", 0))
 
     def log(self, row: dict[str, Any]) -> None:
-        """Send one round; undefined quantities are left out."""
+        """Sends one round; undefined quantities are left out."""
         from mlflow.entities import Metric
 
         if row["round"] <= self._sent:
@@ -79,13 +79,13 @@ class MlflowTracker:
         self._client.log_batch(self._id, metrics=metrics)
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Send summary and files and close the run, as failed if it broke off."""
+        """Sends summary and files and closes the run, as failed if it broke off."""
         if summary is not None:
             self._send(summary)
         self._client.set_terminated(self._id, "FAILED" if summary is None else "FINISHED")
 
-    def _opened(self, config: dict[str, Any], name: str, group: str | None) -> str:
-        """Make the run, and the experiment if need be; the run's id."""
+    def _open(self, config: dict[str, Any], name: str, group: str | None) -> str:
+        """Creates the run, and the experiment if there is none; returns the run's id."""
         from mlflow.entities import Param
 
         place = _experiment(self._client, self.experiment)
@@ -96,7 +96,7 @@ class MlflowTracker:
         return run_id
 
     def _send(self, summary: dict[str, Any]) -> None:
-        """What the summary says besides the metrics, as tags; and the files."""
+        """Sends the summary's values that are no metrics as tags, and the files."""
         from mlflow.entities import RunTag
 
         metrics = self._client.get_run(self._id).data.metrics
@@ -108,7 +108,7 @@ class MlflowTracker:
 
 
 def _experiment(client: Any, name: str) -> str:
-    """The id of the experiment, which is made if there is none."""
+    """Returns the id of the experiment, which is created if there is none."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -117,7 +117,7 @@ def _experiment(client: Any, name: str) -> str:
     try:
         return client.create_experiment(name)
     except MlflowException:
-        # Another job of the sweep, in another process, may have been faster.
+        # Another job of the sweep may have created it meanwhile.
         found = client.get_experiment_by_name(name)
         if found is None:
             raise
@@ -125,7 +125,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _portions(values: dict[str, Any], longest: int) -> Iterator[list[tuple[str, str]]]:
-    """The values as text, as many at a time and as much of each as MLflow takes."""
+    """Yields the values as text within MLflow's limits."""
     texts = [(key, str(value)[:longest]) for key, value in values.items()]
     for at in range(0, len(texts), AT_ONCE):
         yield texts[at : at + AT_ONCE]
@@ -139,6 +139,6 @@ def _client(uri: str | None) -> Any:
         from mlflow import MlflowClient
     except ImportError as error:
         raise RuntimeError("not installed; pip install 'fedlocal[mlflow]'") from error
-    # A new store is made in steps, which two jobs of a sweep must not take at once.
+    # A new store is created in steps, which two jobs of a sweep must not take at once.
     with FileLock(Path(gettempdir()) / f"fedlocal-mlflow-{getuser()}.lock", timeout=120):
         return MlflowClient(uri)

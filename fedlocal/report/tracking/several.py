@@ -1,4 +1,4 @@
-"""Several trackers at once."""
+"""Selection of several trackers for one run."""
 
 from fedlocal.report.tracking.mlflow import MlflowTracker
 from fedlocal.report.tracking.tensorboard import TensorBoardTracker
@@ -9,10 +9,10 @@ from fedlocal.report.tracking.wandb import WandbTracker
 def several(
     use: list[str], wandb: WandbTracker, tensorboard: TensorBoardTracker, mlflow: MlflowTracker
 ) -> list[Service]:
-    """Those of the trackers that are named.
+    """Returns the trackers that are named, each once.
 
     Raises:
-        ValueError: There is none of that name.
+        ValueError: A name is unknown.
     """
     known: dict[str, Service] = {"wandb": wandb, "tensorboard": tensorboard, "mlflow": mlflow}
     unknown = [name for name in use if name not in known]

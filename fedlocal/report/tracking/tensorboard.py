@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run's folder."""
+"""Tracker for TensorBoard: event files in the run's folder."""
 
 import json
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class TensorBoardTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Open an event file; what earlier ones hold of the rounds to come is hidden by it.
+        """Opens an event file, which hides the rounds to come in earlier files.
 
         Raises:
             RuntimeError: TensorBoard is not installed.
@@ -40,26 +40,26 @@ class TensorBoardTracker:
             self._writer.file_writer.add_summary(hparams_pb(_plain(config)))
 
     def log(self, row: dict[str, Any]) -> None:
-        """Write one round; undefined quantities are left out."""
+        """Writes one round; undefined quantities are left out."""
         for key, value in row.items():
             if key != "round" and value is not None:
                 self._writer.add_scalar(key, value, row["round"])
-        # A crash must not take more with it than the csv loses.
+        # A crash must not lose more rounds than metrics.csv does.
         self._writer.flush()
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Close the file."""
+        """Closes the file."""
         self._writer.close()
 
 
 def _as_code(config: dict[str, Any]) -> str:
-    """Markdown shows what is indented as it is."""
+    """Returns the configuration indented, which Markdown shows verbatim."""
     lines = json.dumps(config, indent=2).splitlines()
     return "\n".join(f"    {line}" for line in lines)
 
 
 def _plain(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """The configuration in the types that the table of hyperparameters knows."""
+    """Returns the configuration in the types of the table of hyperparameters."""
     return {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in flattened(config).items()

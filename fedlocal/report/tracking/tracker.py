@@ -1,4 +1,4 @@
-"""What a tracker does."""
+"""Interface of trackers, which record a run while it goes on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,54 +6,42 @@ from typing import Any, ClassVar, Protocol
 
 
 class Tracker(Protocol):
-    """Receives a run as it goes."""
+    """Records a run while it goes on. A method that a subclass leaves out does nothing."""
 
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Begin, or go on.
+        """Opens or continues the record.
 
         Args:
-            folder: The run's.
-            config: Its resolved configuration.
-            name: Its name.
-            group: The name of its sweep, if any.
-            resumed: Rounds that an earlier process has logged, 0 in a new run.
+            folder: Path of the run's folder.
+            config: Resolved configuration of the run.
+            name: Name of the run.
+            group: Name of the run's sweep, if any.
+            resumed: Number of rounds that an earlier process has logged, 0 in a new run.
         """
-        ...
 
     def log(self, row: dict[str, Any]) -> None:
-        """One finished round; what is not defined in it is None."""
-        ...
+        """Records one finished round, in which undefined quantities are None."""
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """End, once all the run's files are written; None if it broke off."""
-        ...
+        """Closes the record once all files of the run are written; None if the run broke off."""
 
 
 class Service(Tracker, Protocol):
-    """A tracker of conf/tracking. It may raise: `Guarded` stands between it and the run.
+    """Records a run at a destination of conf/tracking.
+
+    It may raise: `TrackerGroup` keeps its errors from the run.
 
     Attributes:
-        title: What a warning calls it.
+        title: Name in warnings.
     """
 
     title: ClassVar[str]
 
 
 @dataclass
-class NoTracker:
-    """Only the csv."""
+class NoTracker(Service):
+    """Records nothing, so that metrics.csv is the only record."""
 
     title: ClassVar[str] = "no tracker"
-
-    def start(
-        self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
-    ) -> None:
-        """Nothing to begin."""
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Nothing to record."""
-
-    def finish(self, summary: dict[str, Any] | None) -> None:
-        """Nothing to end."""

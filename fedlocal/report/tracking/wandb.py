@@ -1,4 +1,4 @@
-"""Weights & Biases: one run per job, one group per sweep."""
+"""Tracker for Weights & Biases: one run per job, one group per sweep."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from fedlocal.report.tracking.identity import recall, remember
+from fedlocal.report.tracking.run_ids import load_run_id, save_run_id
 
 SECONDS_TO_CONNECT = 10
 FILES = {"partition": "partition.npz", "model": "model.safetensors"}
@@ -16,13 +16,13 @@ FILES = {"partition": "partition.npz", "model": "model.safetensors"}
 class WandbTracker:
     """Sends config, metrics, summary and files to W&B.
 
-    It fails for want of a key at once, for want of a network after ten seconds.
+    It fails at once without a key, and after ten seconds without a network.
 
     Attributes:
-        project: Where the run is filed.
+        project: Name of the project.
         mode: "online", "offline" (kept in the run's folder until `wandb sync`) or "disabled".
         entity: User or team; None is the key's default.
-        name: The run's name; None takes the job's overrides but for those of tracking.
+        name: Name of the run; None takes the job's overrides but for those of tracking.
         tags: Labels of the run.
         artifacts: Whether to send the partition and the final model.
     """
@@ -38,7 +38,7 @@ class WandbTracker:
     _folder: Path = field(default=Path(), init=False)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown mode."""
+        """Refuses an unknown mode."""
         if self.mode not in ("online", "offline", "disabled"):
             raise ValueError(
                 f"tracking.mode must be online, offline or disabled, got {self.mode!r}"
@@ -47,7 +47,7 @@ class WandbTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Open the run, or the one that the folder's earlier process opened.
+        """Opens a run, or the one that the folder's earlier process opened.
 
         Raises:
             RuntimeError: There is no API key.
@@ -59,9 +59,9 @@ class WandbTracker:
         wandb.setup(wandb.Settings(silent=True))
         if self.mode == "online" and not _has_key(wandb):
             raise RuntimeError("no API key; run `wandb login`, or set tracking.mode=offline")
-        # An agent of a sweep gives the run's id, and it goes before ours.
+        # The agent of a W&B sweep sets the run's id, which takes precedence.
         given = os.environ.get("WANDB_RUN_ID")
-        known = given or (recall(folder, "wandb") if resumed else None)
+        known = given or (load_run_id(folder, "wandb") if resumed else None)
         self._folder = folder
         self._run = wandb.init(
             project=self.project,
@@ -80,15 +80,15 @@ class WandbTracker:
         )
         # W&B counts steps on its own where runs are resumed offline.
         self._run.define_metric("*", step_metric="round")
-        remember(folder, "wandb", self._run.id)
+        save_run_id(folder, "wandb", self._run.id)
 
     def log(self, row: dict[str, Any]) -> None:
-        """Send one round; undefined quantities are left out."""
+        """Sends one round; undefined quantities are left out."""
         defined = {key: value for key, value in row.items() if value is not None}
         self._run.log(defined, step=row["round"])
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Send summary and files and close the run, as failed if it broke off."""
+        """Sends summary and files and closes the run, as failed if it broke off."""
         if summary is not None:
             self._run.summary.update({k: v for k, v in summary.items() if k != "config"})
             if self.artifacts:
@@ -100,14 +100,14 @@ class WandbTracker:
 
         for kind, name in FILES.items():
             artifact = wandb.Artifact(f"{kind}-{self._run.id}", type=kind)
-            # It is sent from where it is, without a copy in the user's home.
+            # W&B reads the file in place, without a copy in the user's home.
             path = str(self._folder.absolute() / name)
             artifact.add_file(path, policy="immutable", skip_cache=True)
             self._run.log_artifact(artifact)
 
 
 def _has_key(wandb: Any) -> bool:
-    """Whether W&B knows a key without asking for one on the terminal."""
+    """Tells whether W&B has a key, without asking for one on the terminal."""
     if "prompt" in signature(wandb.login).parameters:
         return wandb.login(prompt=False, verify=False)
     return bool(wandb.api.api_key)

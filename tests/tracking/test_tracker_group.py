@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
-from fedlocal.report.tracking import Guarded, MlflowTracker, TensorBoardTracker
-from fedlocal.report.tracking.identity import forget, recall, remember
+from fedlocal.report.tracking import MlflowTracker, TensorBoardTracker, TrackerGroup
+from fedlocal.report.tracking.run_ids import delete_run_ids, load_run_id, save_run_id
 
 
 class Service:
@@ -30,7 +30,7 @@ class Service:
 
 
 def track(folder, *services: Service, resumed: int = 0) -> None:
-    tracker = Guarded(services)
+    tracker = TrackerGroup(services)
     tracker.start(folder, {}, "a run", None, resumed)
     tracker.log({"round": resumed + 1})
     tracker.log({"round": resumed + 2})
@@ -69,17 +69,17 @@ def test_no_service_is_fine(tmp_path):
 
 
 def test_ids_are_kept_while_a_run_is_resumed_and_not_for_another(tmp_path):
-    assert recall(tmp_path, "wandb") is None
-    remember(tmp_path, "wandb", "a")
-    remember(tmp_path, "mlflow", "b")
-    remember(tmp_path, "wandb", "c")
+    assert load_run_id(tmp_path, "wandb") is None
+    save_run_id(tmp_path, "wandb", "a")
+    save_run_id(tmp_path, "mlflow", "b")
+    save_run_id(tmp_path, "wandb", "c")
     track(tmp_path, Service("It"), resumed=3)
-    assert (recall(tmp_path, "wandb"), recall(tmp_path, "mlflow")) == ("c", "b")
+    assert (load_run_id(tmp_path, "wandb"), load_run_id(tmp_path, "mlflow")) == ("c", "b")
     assert json.loads((tmp_path / "tracking.json").read_text()) == {"wandb": "c", "mlflow": "b"}
     track(tmp_path, Service("It"))
-    assert recall(tmp_path, "wandb") is None
+    assert load_run_id(tmp_path, "wandb") is None
     assert list(tmp_path.iterdir()) == []
-    forget(tmp_path)
+    delete_run_ids(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -97,5 +97,5 @@ def test_what_is_not_installed_is_said_with_the_command(
     monkeypatch.setitem(sys.modules, module, None)
     told = f"{service.title} is off for this run: not installed; pip install 'fedlocal[{extra}]'"
     with pytest.warns(UserWarning) as caught:
-        Guarded([service()]).start(tmp_path, {}, "a run", None, 0)
+        TrackerGroup([service()]).start(tmp_path, {}, "a run", None, 0)
     assert [str(one.message) for one in caught] == [told]

@@ -1,16 +1,16 @@
-"""What stands between a run and its trackers: none of their failures stops it."""
+"""Group of trackers whose failures do not stop a run."""
 
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fedlocal.report.tracking.identity import forget
-from fedlocal.report.tracking.tracker import Service
+from fedlocal.report.tracking.run_ids import delete_run_ids
+from fedlocal.report.tracking.tracker import Service, Tracker
 
 
-class Guarded:
-    """Hands the run on to every service; one that fails is off from then on, with one warning."""
+class TrackerGroup(Tracker):
+    """Passes a run to several services, and switches off one that fails with one warning."""
 
     def __init__(self, services: Iterable[Service]) -> None:
         self._services = list(services)
@@ -18,17 +18,15 @@ class Guarded:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Begin in all of them; a run that is not resumed has no identity yet."""
+        """Starts all services; a run that is not resumed gets new ids."""
         if not resumed:
-            forget(folder)
+            delete_run_ids(folder)
         self._each(lambda one: one.start(folder, config, name, group, resumed))
 
     def log(self, row: dict[str, Any]) -> None:
-        """One finished round."""
         self._each(lambda one: one.log(row))
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """End; None if the run broke off."""
         self._each(lambda one: one.finish(summary))
 
     def _each(self, action: Callable[[Service], None]) -> None:

@@ -1,0 +1,30 @@
+"""Ids of a folder's run at each service, by which a resumed run continues its record there."""
+
+import json
+from pathlib import Path
+
+FILE = "tracking.json"
+
+
+def save_run_id(folder: Path, service: str, run_id: str) -> None:
+    """Saves the id in one step: a crash leaves the old file or the new one."""
+    draft = folder / f"{FILE}.draft"
+    draft.write_text(
+        json.dumps(_load(folder) | {service: run_id}, indent=2) + "\n", encoding="utf-8"
+    )
+    draft.replace(folder / FILE)
+
+
+def load_run_id(folder: Path, service: str) -> str | None:
+    """Returns the saved id, None if there is none."""
+    return _load(folder).get(service)
+
+
+def delete_run_ids(folder: Path) -> None:
+    """Deletes all ids of a folder, before another run starts in it."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def _load(folder: Path) -> dict[str, str]:
+    path = folder / FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
