@@ -18,9 +18,10 @@ from time import perf_counter
 from benchmarks.problems import BATCH, LR, Cell
 from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import outset, run, running
 from fedlocal.runtime import Vmapped
-from fedlocal.runtime.stacked.meeting import Meeting, Together
+from fedlocal.runtime.stacked.batcher import SweepBatcher
+from fedlocal.runtime.stacked.runtime import BatchedRuntime
 from fedlocal.runtime.stacked.turns import in_turns
 from strategies import local_sgd
 
@@ -80,8 +81,8 @@ def rounds(options: argparse.Namespace, way: str) -> None:
         for sim in sims:
             run(sim, outset(sim))
         return
-    together = [replace(sim, runtime=Together(sim.runtime, sim.objective, "")) for sim in sims]
-    in_turns([lambda sim=sim: run(sim, outset(sim)) for sim in together], Meeting().answer)
+    batched = [replace(sim, runtime=BatchedRuntime(sim.runtime, {}), batched=True) for sim in sims]
+    in_turns([running(sim, outset(sim)) for sim in batched], SweepBatcher().train)
 
 
 def command(options: argparse.Namespace, way: str, folder: str) -> list[str]:

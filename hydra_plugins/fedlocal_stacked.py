@@ -1,13 +1,13 @@
 """Hydra's side of stacked sweeps: `hydra/launcher=stacked`. Hydra looks for launchers here only."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -45,51 +45,47 @@ class StackedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See Hydra."""
+        from fedlocal.cli.interrupt import held_signals
         from fedlocal.cli.stacked import stacked
 
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        jobs = [
-            self._job(initial_job_idx + index, overrides)
-            for index, overrides in enumerate(job_overrides)
-        ]
         done: list[JobReturn] = []
-        with _no_progress_bars():
+        with _no_progress_bars(), held_signals() as held:
+            jobs = [
+                self._job(initial_job_idx + index, overrides, held)
+                for index, overrides in enumerate(job_overrides)
+            ]
             for first in range(0, len(jobs), self.jobs_at_once):
-                some = jobs[first : first + self.jobs_at_once]
-                enter, leave = _own_configs(len(some))
-                done += stacked(some, enter, leave)
+                done += stacked(jobs[first : first + self.jobs_at_once])
         return done
 
-    def _job(self, index: int, overrides: Sequence[str]) -> Callable[[], JobReturn]:
-        def job() -> JobReturn:
-            config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = index
-            return run_job(
-                hydra_context=self.context,
-                task_function=self.task,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+    def _job(
+        self, index: int, overrides: Sequence[str], held: list[int]
+    ) -> Generator[Any, Any, JobReturn]:
+        from fedlocal.cli.main import attempt
 
+        callbacks = self.context.callbacks
+        config = self.context.config_loader.load_sweep_config(self.config, list(overrides))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = index
+
+        def prepare(cfg: DictConfig) -> Any:
+            callbacks.on_job_start(config=config, task_function=self.task)
+            # Exit codes of a sweep's jobs are in its folder.
+            return attempt(cfg, [], held)
+
+        # Hydra's part is over when the job is prepared, and its callbacks want a job that is done.
+        job = run_job(
+            hydra_context=HydraContext(self.context.config_loader, Callbacks()),
+            task_function=prepare,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
+        job.return_value = yield from job.return_value
+        callbacks.on_job_end(config=config, job_return=job)
         return job
-
-
-def _own_configs(count: int) -> tuple[Callable[[int], None], Callable[[int], None]]:
-    """Hydra keeps one configuration, of the job that runs: handed over as jobs take turns."""
-    before = HydraConfig.instance().cfg
-    kept: list[Any] = [before] * count
-
-    def enter(index: int) -> None:
-        HydraConfig.instance().cfg = kept[index]
-
-    def leave(index: int) -> None:
-        kept[index] = HydraConfig.instance().cfg
-        HydraConfig.instance().cfg = before
-
-    return enter, leave
 
 
 @contextmanager

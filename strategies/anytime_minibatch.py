@@ -16,7 +16,7 @@ where the method's mean counts each once, so it is refused.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,6 +34,7 @@ class GradientAtStart(Correction):
     """Step along the mini-batch's gradient at the round's start, wherever the steps have led."""
 
     weight_decay: float = 0.0
+    batched_fields: ClassVar[tuple[str, ...]] = ("weight_decay",)
 
     def __post_init__(self) -> None:
         """Refuse a decay that grows."""

@@ -50,6 +50,7 @@ class AverageOnAlarm(OwnModels):
 
     threshold: float
     polls: ClassVar[bool] = True
+    batched_fields: ClassVar[tuple[str, ...]] = ("threshold",)
 
     def __post_init__(self) -> None:
         """Refuse what is no bound."""

@@ -17,7 +17,7 @@ every timing.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -46,6 +46,7 @@ class ElasticAveraging(Mixing):
     """x^i <- (1 - alpha) x^i + alpha z and z <- (1 - K alpha) z + alpha sum of x^i, at once."""
 
     alpha: float
+    batched_fields: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __post_init__(self) -> None:
         """Refuse what does not pull."""

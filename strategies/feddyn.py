@@ -15,7 +15,7 @@ Weight decay is part of the client's loss. h is a plain mean, so weights by exam
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class DynamicRegulariser(Correction):
     """Step along g - g_k + alpha (x - start)."""
 
     alpha: float
+    batched_fields: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __post_init__(self) -> None:
         """Refuse a term that pushes away, or none, which h / alpha has no limit for."""

@@ -16,6 +16,7 @@ only the model travels.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +45,7 @@ class NormalisedMean(WeightedMean):
     momentum: float = 0.0
     mu: float = 0.0
     nesterov: bool = False
+    batched_fields: ClassVar[tuple[str, ...]] = ("momentum", "mu")
 
     @property
     def requires(self) -> frozenset[Guarantee]:

@@ -46,6 +46,7 @@ class FrozenMomentum(Correction):
     momentum: float
     weight_decay: float = 0.0
     reads_all_data: ClassVar[bool] = True
+    batched_fields: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     def __post_init__(self) -> None:
         """Refuse values that diverge."""

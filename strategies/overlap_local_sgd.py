@@ -19,7 +19,7 @@ needs no error feedback, which would add twice what was left out, and is refused
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,6 +54,7 @@ class LateAnchor(OwnModels):
 
     alpha: float
     momentum: float
+    batched_fields: ClassVar[tuple[str, ...]] = ("alpha", "momentum")
 
     def __post_init__(self) -> None:
         """Refuse what pulls beyond the anchor or diverges."""

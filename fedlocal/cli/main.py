@@ -7,9 +7,14 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -22,6 +27,10 @@ from fedlocal.cli.resume import resumed
 from fedlocal.config.compose import Composed, about, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
+
+if TYPE_CHECKING:
+    from fedlocal.config.build import Job
+    from fedlocal.rounds.training import Turns
 
 # Files that Hydra writes before a job starts.
 RECORDS = (".hydra", "multirun.yaml", FAILED)
@@ -37,7 +46,9 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     def app(cfg: DictConfig) -> float | None:
-        return _attempt(cfg, codes)
+        from fedlocal.rounds.training import completed
+
+        return completed(attempt(cfg, codes))
 
     # Otherwise Hydra prints an abridged traceback and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -63,15 +74,15 @@ def main() -> None:
         sys.exit(min(code for code in codes if code))
 
 
-def run(cfg: DictConfig) -> float | None:
-    """Check and run one job; return the last value of the goal's metric."""
-    from fedlocal.cli.outcome import SUMMARY, last
-    from fedlocal.cli.run import run_job
-    from fedlocal.cli.stacked import joined
+def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
+    """One job, everything checked; its turns end with the last value of the goal's metric.
+
+    Args:
+        cfg: The job's configuration, which is Hydra's for the time being.
+        held: Signals held back for the stack that the job is one of; None for a job by itself.
+    """
+    from fedlocal.cli.stacked import batched
     from fedlocal.config.build import build
-    from fedlocal.config.headline import headline
-    from fedlocal.report.progress import status
-    from fedlocal.report.show import show_rounds
 
     _find_modules_in(HydraConfig.get().runtime.cwd)
     job = build(cfg)
@@ -81,8 +92,21 @@ def run(cfg: DictConfig) -> float | None:
             " start it with flwr run, as docs/deployment.md says"
         )
     folder = Path(HydraConfig.get().runtime.output_dir)
-    told, sweep = about(_composed(cfg)), _sweep()
-    job = joined(job, told["config"])
+    told = about(_composed(cfg))
+    if held is not None:
+        job = batched(job, told["config"])
+    return _run(job, folder, told, _sweep(), held)
+
+
+def _run(
+    job: "Job", folder: Path, told: dict[str, Any], sweep: str | None, held: list[int] | None
+) -> "Turns[float | None]":
+    from fedlocal.cli.outcome import SUMMARY, last
+    from fedlocal.cli.run import running_job
+    from fedlocal.config.headline import headline
+    from fedlocal.report.progress import status
+    from fedlocal.report.show import show_rounds
+
     if job.copies:
         print(
             f"{job.copies} examples are held by more than one client;"
@@ -98,8 +122,8 @@ def run(cfg: DictConfig) -> float | None:
             print(headline(job, told["choices"]), flush=True)
         history = job.engine.run_job(job, folder, told, sweep)
     else:
-        with held_signals() as held:
-            history = run_job(job, folder, told, sweep, held)
+        with held_signals() if held is None else nullcontext(held) as signals:
+            history = yield from running_job(job, folder, told, sweep, signals)
     if sweep is None:
         show_rounds(history)
         if how := job.simulation.cohort.about:
@@ -115,22 +139,47 @@ def _find_modules_in(folder: str) -> None:
         sys.path.append(folder)
 
 
-def _attempt(cfg: DictConfig, codes: list[int]) -> float | None:
-    """Run a job; return None and record its exit code if it fails."""
+def attempt(
+    cfg: DictConfig, codes: list[int], held: list[int] | None = None
+) -> "Turns[float | None]":
+    """Prepare a job, whose turns run it; None if it fails in one or the other.
+
+    Args:
+        cfg: See `prepared`.
+        codes: Gets the exit code of a job that fails.
+        held: See `prepared`.
+    """
+    note = partial(_note, codes, HydraConfig.get())
     try:
-        return run(cfg)
-    except ConfigError as error:
-        _remove_unused(Path(HydraConfig.get().runtime.output_dir))
-        code, reason = _refuse(error), one_line(error)
+        turns = prepared(cfg, held)
     except Exception as error:
-        traceback.print_exc()
+        note(error)
+        turns = None
+    return _noted(turns, note)
+
+
+def _noted(
+    turns: "Turns[float | None] | None", note: Callable[[Exception], None]
+) -> "Turns[float | None]":
+    try:
+        return None if turns is None else (yield from turns)
+    except Exception as error:
+        note(error)
+        return None
+
+
+def _note(codes: list[int], conf: HydraConf, error: Exception) -> None:
+    """Tell why a job failed, to the terminal and its sweep; clean up if it never began."""
+    if isinstance(error, ConfigError):
+        _remove_unused(Path(conf.runtime.output_dir))
+        code, reason = _refuse(error), one_line(error)
+    else:
+        traceback.print_exception(error)
         code, reason = 1, f"{type(error).__name__}: {one_line(error)}"
     codes.append(code)
-    if _sweep() is not None:
-        conf = HydraConfig.get()
+    if conf.mode == RunMode.MULTIRUN:
         with (Path(conf.sweep.dir) / FAILED).open("a", encoding="utf-8") as file:
             file.write(f"{code} in {conf.job.num}: {reason}\n")
-    return None
 
 
 def _failures(sweep: Path) -> list[int]:

@@ -19,7 +19,8 @@ from fedlocal.report.tracking import CsvTracker, TrackerGroup
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.progress import Course, outset, over, run
+from fedlocal.rounds.progress import Course, outset, over, running
+from fedlocal.rounds.training import Turns, completed
 from partitions.storage import save_npz
 
 CHECKPOINT = "checkpoint"
@@ -36,7 +37,14 @@ class Sink(Protocol):
 def run_job(
     job: Job, folder: Path, about: dict[str, Any], sweep: str | None, held: Sequence[int] = ()
 ) -> list[Row]:
-    """Run the job, write its folder, and return the rows of its metrics.
+    """Run a job that trains by itself. See `running_job`."""
+    return completed(running_job(job, folder, about, sweep, held))
+
+
+def running_job(
+    job: Job, folder: Path, about: dict[str, Any], sweep: str | None, held: Sequence[int] = ()
+) -> Turns[list[Row]]:
+    """Run the job and fill its folder; the rows of its metrics.
 
     The folder of a finished run stays as it is; one with a checkpoint is resumed from it, with the
     same bits as an uninterrupted run.
@@ -64,7 +72,7 @@ def run_job(
     resumed, tracker = len(course.history), TrackerGroup(job.trackers)
     tracker.start(folder, named(about), about["name"], sweep, resumed)
     try:
-        course = _run(job, tracker, folder, about["name"], course, held)
+        course = yield from _run(job, tracker, folder, about["name"], course, held)
         result = finish(job.simulation, course)
         summary = write_outcome(job, result, origin, about, folder)
     except BaseException:
@@ -109,7 +117,7 @@ def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
 
 def _run(
     job: Job, tracker: Sink, folder: Path, name: str, course: Course, held: Sequence[int]
-) -> Course:
+) -> Turns[Course]:
     sim, digest = job.simulation, run_digest(job.simulation)
     with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
 
@@ -124,7 +132,7 @@ def _run(
 
         for row in course.history:
             _log((table, progress), row)
-        return run(sim, course, after_round)
+        return (yield from running(sim, course, after_round))
 
 
 def _log(sinks: Iterable[Sink], row: Row) -> None:

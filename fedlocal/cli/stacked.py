@@ -1,47 +1,33 @@
-"""Batched sweeps: jobs whose cohorts are trained together."""
+"""Jobs of a sweep that train their clients together."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fedlocal.config.build import Job
+from fedlocal.rounds.training import T, Turns
 from fedlocal.runtime import Vmapped
-from fedlocal.runtime.stacked.meeting import MEETING, Meeting, Together
+from fedlocal.runtime.stacked.batcher import SweepBatcher
+from fedlocal.runtime.stacked.runtime import BatchedRuntime
 from fedlocal.runtime.stacked.turns import in_turns
 
-# Runs that meet agree in these; in everything else they may differ.
+# Runs of one batch agree in these; in everything else they may differ.
 SAME = (
     "model", "loss", "dataset", "augment", "precision", "clip_norm", "dtype", "device", "runtime",
 )  # fmt: skip
 
 
-def joined(job: Job, config: Mapping[str, Any]) -> Job:
-    """The job as one of a stack, if there is one and it can be one of it; `config` is its own."""
-    meeting, runtime = MEETING.get(), job.simulation.runtime
-    if meeting is None or job.engine is not None or not isinstance(runtime, Vmapped):
+def batched(job: Job, config: Mapping[str, Any]) -> Job:
+    """The job as one of a stack, if it can be one of it; `config` is its own."""
+    runtime = job.simulation.runtime
+    if job.engine is not None or not isinstance(runtime, Vmapped):
         return job
-    kind = json.dumps({key: config.get(key) for key in SAME}, sort_keys=True, default=str)
-    together = Together(runtime, job.simulation.objective, kind)
-    return replace(job, simulation=replace(job.simulation, runtime=together))
+    key = {name: json.dumps(config.get(name), sort_keys=True, default=str) for name in SAME}
+    simulation = replace(job.simulation, runtime=BatchedRuntime(runtime, key), batched=True)
+    return replace(job, simulation=simulation)
 
 
-def stacked(
-    jobs: Sequence[Callable[[], Any]],
-    enter: Callable[[int], None],
-    leave: Callable[[int], None],
-) -> list[Any]:
-    """Results of the jobs, whose cohorts meet.
-
-    Arguments: `fedlocal.runtime.stacked.turns.in_turns`.
-    """
-    meeting = Meeting()
-
-    def at(job: Callable[[], Any]) -> Callable[[], Any]:
-        def run() -> Any:
-            MEETING.set(meeting)
-            return job()
-
-        return run
-
-    return in_turns([at(job) for job in jobs], meeting.answer, enter, leave)
+def stacked(jobs: Sequence[Turns[T]]) -> list[T]:
+    """Results of the jobs, which train together."""
+    return in_turns(jobs, SweepBatcher().train)

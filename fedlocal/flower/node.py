@@ -16,7 +16,7 @@ from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import ClientState, Inbox, Upload
 from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.payload import unpack_broadcast, unpack_model
-from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, work
+from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, training
 from fedlocal.rounds.state import Order, Simulation
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
 
@@ -115,7 +115,7 @@ class Node:
             return received, None
         before = self._before(state, mail)
         own = inbox._replace(model=inbox.model[self._positions(mail, mail.order.members)])
-        after, uploads = work(self.sim, before, own, plan_of(self.sim, mail.order))
+        after, uploads = training(self.sim, before, own, plan_of(self.sim, mail.order)).run()
         return self._kept(received, mail, before, after), uploads
 
     def gradients(self, state: NodeState, mail: Mail) -> Tensor:

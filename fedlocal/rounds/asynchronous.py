@@ -30,6 +30,7 @@ from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.server import ServerState, server_round
 from fedlocal.rounds.state import RunState, Simulation, mean_step_size
+from fedlocal.rounds.training import Turns
 from fedlocal.slots import Round
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import concatenate
@@ -52,13 +53,13 @@ class Exchange(NamedTuple):
     info: Round
 
 
-def exchanges_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
+def exchanges_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """Run K exchanges; return the next state, their row of metrics, and their record."""
     if state.flight == ():
         state = take_off(sim, state)
     exchanges: list[Exchange] = []
     for _ in range(len(sim.clients)):
-        state, exchange = _exchange(sim, state)
+        state, exchange = yield from _exchange(sim, state)
         exchanges.append(exchange)
     record = _record(state, exchanges)
     state = _counted(state, record)
@@ -66,10 +67,10 @@ def exchanges_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, Ro
     return state._replace(period=sim.strategy.period.observe(state.period, row)), row, record
 
 
-def _exchange(sim: Simulation, state: RunState) -> tuple[RunState, Exchange]:
+def _exchange(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Exchange]]:
     who = int(np.argmin(state.flight.arrives))
     if not state.flight.computed[who]:
-        state = computed(sim, state)
+        state = yield from computed(sim, state)
     flight: Flight = state.flight
     ids = torch.tensor([who], device=sim.start.device)
     upload, noise = flight.messages.take(np.array([who]))

@@ -13,6 +13,7 @@ from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.late import Pile, idle, in_time, lasts, sort_out
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.population import train
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import (
     Answers,
@@ -24,6 +25,7 @@ from fedlocal.rounds.state import (
     step_sizes,
 )
 from fedlocal.rounds.traffic import polled, traffic
+from fedlocal.rounds.training import Turns
 from fedlocal.slots import Round, Timing
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree
@@ -31,10 +33,10 @@ from fedlocal.vectors.trees import Tree
 Row = dict[str, Any]
 
 
-def barrier_round(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
+def barrier_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """One round that ends for all at once: the next state, its row, and its record."""
     state, order = survey(sim, state, order_of(sim, state))
-    clients, answers = sim.population.train(sim, state, order)
+    clients, answers = yield from train(sim, state, order)
     return conclude(sim, state, order, clients, answers)
 
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.population import train
 from fedlocal.rounds.state import Order, RunState, Simulation, local_steps
+from fedlocal.rounds.training import Turns
 from fedlocal.vectors.trees import Tree, take
 
 
@@ -75,19 +77,19 @@ def order_for(flight: Flight, members: IntArray) -> Order:
     )
 
 
-def computed(sim: Simulation, state: RunState) -> RunState:
+def computed(sim: Simulation, state: RunState) -> Turns[RunState]:
     """Compute all updates in flight that are not computed yet."""
     flight: Flight = state.flight
     waiting = np.flatnonzero(~flight.computed)
     behind = np.stack([flight.done[waiting], flight.taken[waiting]], axis=1)
     _, group = np.unique(behind, axis=0, return_inverse=True)
     for number in range(group.max() + 1):
-        state = _trained(sim, state, waiting[group.reshape(-1) == number])
+        state = yield from _trained(sim, state, waiting[group.reshape(-1) == number])
     flight = state.flight
     return state._replace(flight=flight._replace(computed=np.ones_like(flight.computed)))
 
 
-def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
+def _trained(sim: Simulation, state: RunState, members: IntArray) -> Turns[RunState]:
     flight: Flight = state.flight
     # Each client works on the model that it read, not on the server's current one.
     order = order_for(flight, members)
@@ -95,7 +97,7 @@ def _trained(sim: Simulation, state: RunState, members: IntArray) -> RunState:
         round_index=order.round_index,
         server=state.server._replace(anchor=flight.models.everyone()),
     )
-    clients, answers = sim.population.train(sim, as_read, order)
+    clients, answers = yield from train(sim, as_read, order)
     fresh = answers.uploads, answers.noise
     known = flight.messages
     if known == ():

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedlocal.data.clients import IntArray
 from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Own
-from fedlocal.rounds.client import ClientState, Inbox, OwnState, Upload, broadcast_rows
+from fedlocal.rounds.client import ClientState, Inbox, OwnState, broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.runner import Plan
@@ -21,6 +21,7 @@ from fedlocal.rounds.state import (
     has_own_models,
     step_sizes,
 )
+from fedlocal.rounds.training import Trained, Training, Turns
 from fedlocal.vectors.rng import Purpose, generator, step_keys
 from fedlocal.vectors.trees import Tree, expand, repeat
 
@@ -44,15 +45,25 @@ class InProcess:
         if len(order.members) == 0:
             nothing = sim.start.new_zeros(0, 0)
             return state.clients, Answers(order.members, order.invited, None, nothing)
+        training = self.training(sim, state, order)
+        return self.trained(state, order, training.plan, training.run())
+
+    def training(self, sim: Simulation, state: RunState, order: Order) -> Training:
+        """The members' local training, from the states that they kept."""
         ids = torch.from_numpy(order.members).to(sim.start.device)
         server = state.server
         models = broadcast_rows(server.anchor, ids)
         inbox = Inbox(models, server.inner, server.correction, server.buffers)
         table: ClientTable = state.clients
-        plan = plan_of(sim, order)
-        states, uploads = work(sim, table.take(order.members), inbox, plan)
+        return training(sim, table.take(order.members), inbox, plan_of(sim, order))
+
+    def trained(
+        self, state: RunState, order: Order, plan: Plan, outcome: Trained
+    ) -> tuple[ClientTable, Answers]:
+        """The clients and their answers, once the members have trained."""
+        states, uploads = outcome
         answers = Answers(order.members, order.invited, uploads, plan.noise)
-        return table.put(order.members, states, self.spill), answers
+        return state.clients.put(order.members, states, self.spill), answers
 
     def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`. Every member answers."""
@@ -80,10 +91,18 @@ def fresh_clients(sim: Simulation, count: int) -> ClientState:
     return repeat(sim.fresh_client(), count)
 
 
-def work(
-    sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan
-) -> tuple[ClientState, Upload]:
-    """The members' round: their next states and uploads, every tensor [S, ...].
+def train(sim: Simulation, state: RunState, order: Order) -> Turns[tuple[Tree, Answers]]:
+    """See `Population.train`; a batched run yields the local training."""
+    here = sim.population
+    if not sim.batched or not isinstance(here, InProcess) or len(order.members) == 0:
+        return here.train(sim, state, order)
+    training = here.training(sim, state, order)
+    outcome = yield training
+    return here.trained(state, order, training.plan, outcome or training.run())
+
+
+def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan) -> Training:
+    """The members' local training.
 
     Args:
         sim: The run.
@@ -92,7 +111,7 @@ def work(
         plan: Who the members are and what they do.
     """
     shared = expand((inbox.inner, inbox.correction, inbox.buffers), len(plan.clients))
-    return sim.cohort.run(states, Inbox(inbox.model, *shared), plan)
+    return Training(sim, states, Inbox(inbox.model, *shared), plan)
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:

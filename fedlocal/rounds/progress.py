@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fedlocal.rounds.advance import advance
+from fedlocal.rounds.advance import advancing
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.state import RunState, Simulation, initial_state
+from fedlocal.rounds.training import Turns, completed
 
 
 class Course(NamedTuple):
@@ -40,8 +41,15 @@ def run(
         course: Where to begin; its lists are added to.
         after_round: Called with the course after each round.
     """
+    return completed(running(sim, course, after_round))
+
+
+def running(
+    sim: Simulation, course: Course, after_round: Callable[[Course], None] = lambda course: None
+) -> Turns[Course]:
+    """See `run`; a batched run yields its local training."""
     while not over(sim, course.history):
-        state, row, record = advance(sim, course.state)
+        state, row, record = yield from advancing(sim, course.state)
         course.history.append(row)
         course.records.append(record)
         course = course._replace(state=state)

@@ -55,6 +55,7 @@ class Simulation:
         own: Personal parameters and changing buffers at the start.
         buffers: What becomes of the buffers: "average", "personal" or "frozen".
         personal_steps: First steps of a round that train the personal parameters alone.
+        batched: Whether rounds yield their local training, to be batched with that of other runs.
     """
 
     objective: Objective
@@ -78,6 +79,7 @@ class Simulation:
     own: Own = NO_PARTS
     buffers: str = "average"
     personal_steps: int = 0
+    batched: bool = False
 
     @property
     def has_personal(self) -> bool:

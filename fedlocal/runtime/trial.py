@@ -15,6 +15,11 @@ from fedlocal.vectors.trees import Tree, leaves, take
 # values (`if`, `.item()`).
 UNBATCHED = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError)
 
+
+class NotBatchable(Exception):
+    """Clients of several runs cannot be one batch, though each run can train by itself."""
+
+
 # Characters of torch's reason that are shown.
 LONGEST = 160
 

@@ -28,7 +28,7 @@ from fedlocal.runtime.padded import equal_rows, padded, same_shapes, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import record
-from fedlocal.runtime.trial import why_not_together
+from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.vectors.trees import Tree, concatenate, each_row, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
@@ -173,7 +173,7 @@ class VmappedRunner:
         reason = why_not_together(self._client, own, mail, work)
         if reason and not isinstance(self._client, Client):
             # Clients of several runs: each run is better off alone, where it says so itself.
-            raise RuntimeError(reason)
+            raise NotBatchable(reason)
         return reason
 
     def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:

@@ -2,7 +2,7 @@
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 from fedlocal.slots.terms import Guarantee
 from fedlocal.vectors.flat import ParamSpec
@@ -10,7 +10,14 @@ from fedlocal.vectors.flat import ParamSpec
 
 @dataclass(frozen=True)
 class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
-    """Common to all pieces: what it relies on, and what it takes from others."""
+    """Common to all pieces: what it relies on, and what it takes from others.
+
+    batched_fields: Numbers that the client's half of a round calculates with, or does not read, but
+        never branches on: runs of a stacked sweep that differ in them share a batch, in which each
+        is a tensor [] with the run's own value.
+    """
+
+    batched_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     def requires(self) -> frozenset[Guarantee]:

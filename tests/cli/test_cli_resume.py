@@ -36,12 +36,12 @@ def dying(monkeypatch):
     """Lets a run die in the round after so many."""
 
     def at(rounds: int) -> None:
-        def advance(sim, state, _advance=fedlocal.rounds.advance.advance):
+        def advancing(sim, state, _advance=fedlocal.rounds.advance.advancing):
             if state.round_index == rounds:
                 raise Killed
             return _advance(sim, state)
 
-        monkeypatch.setattr(fedlocal.rounds.progress, "advance", advance)
+        monkeypatch.setattr(fedlocal.rounds.progress, "advancing", advancing)
 
     return at
 
@@ -299,21 +299,21 @@ def test_a_killed_sweep_skips_what_is_finished_and_goes_on_with_the_rest(cli, he
     assert cli(*SWEEP, "hydra.sweep.dir=whole").code == 0
     calls = []
 
-    def third(sim, state, _advance=fedlocal.rounds.advance.advance):
+    def third(sim, state, _advance=fedlocal.rounds.advance.advancing):
         calls.append(state.round_index)
         if len(calls) == 8 + 8 + 5:
             raise Killed
         return _advance(sim, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fedlocal.rounds.progress, "advance", third)
+        patch.setattr(fedlocal.rounds.progress, "advancing", third)
         with pytest.raises(Killed):
             cli(*SWEEP, "hydra.sweep.dir=cut")
         finished = [(here / f"cut/{job}/summary.json").exists() for job in range(4)]
         assert finished == [True, True, False, False]
         calls.clear()
-        patch.setattr(fedlocal.rounds.progress, "advance", lambda sim, state: (
-            calls.append(state.round_index) or fedlocal.rounds.advance.advance(sim, state)
+        patch.setattr(fedlocal.rounds.progress, "advancing", lambda sim, state: (
+            calls.append(state.round_index) or fedlocal.rounds.advance.advancing(sim, state)
         ))  # fmt: skip
         outcome = cli("resume=cut")
     assert (outcome.code, outcome.err) == (0, "")

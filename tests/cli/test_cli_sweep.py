@@ -98,12 +98,12 @@ def test_a_sweep_in_which_nothing_began_leaves_nothing(cli, here, given):
 
 
 def test_a_bug_in_one_job_spares_the_others(cli, here, monkeypatch):
-    def buggy(sim, state, _advance=course.advance):
+    def buggy(sim, state, _advance=course.advancing):
         if len(sim.clients) == 2:
             raise RuntimeError("a bug")
         return _advance(sim, state)
 
-    monkeypatch.setattr(course, "advance", buggy)
+    monkeypatch.setattr(course, "advancing", buggy)
     outcome = cli("-m", *QUICK, "K=2,3,0")
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "RuntimeError: a bug" in outcome.err

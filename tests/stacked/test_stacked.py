@@ -1,31 +1,47 @@
 """Runs that are stacked are the runs that they are alone."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from fedlocal.objective.options import ModelOptions
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import outset, run, running
 from fedlocal.runtime import Vmapped
-from fedlocal.runtime.stacked.meeting import Meeting, Together
-from fedlocal.runtime.stacked.numbers import numbers, rest, with_numbers
+from fedlocal.runtime.stacked.batcher import SweepBatcher
+from fedlocal.runtime.stacked.runtime import BatchedRuntime
 from fedlocal.runtime.stacked.turns import in_turns
-from fedlocal.slots import Correction
-from fedlocal.slots.compress import QSGD, ErrorFeedback, TopK
+from fedlocal.runtime.stacked.varying import split, with_values
+from fedlocal.runtime.vmapped import VmappedRunner
+from fedlocal.slots import Correction, Timing
+from fedlocal.slots.component import Piece
+from fedlocal.slots.compress import QSGD, ErrorFeedback, TernGrad, TopK
+from fedlocal.slots.inner.base import ConstantRate
+from fedlocal.slots.inner.lars import LARS
+from fedlocal.slots.inner.rates import (
+    CosineRate,
+    ExponentialRate,
+    InverseTimeRate,
+    StepRate,
+    WarmupRate,
+)
 from strategies import easgd, fedprox, local_sgd, scaffold, vrl_sgd
 from tests import ragged
 from tests.runs import largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of
 
 
-def stack(sims, meeting=None):
-    """Final states of the runs, stacked, and how many batches were run."""
-    meeting = meeting or Meeting()
-    together = [replace(sim, runtime=Together(sim.runtime, sim.objective, "same")) for sim in sims]
-    jobs = [lambda sim=sim: run(sim, outset(sim)).state for sim in together]
-    return in_turns(jobs, meeting.answer), meeting
+def batched(sim, **group_key):
+    return replace(sim, runtime=BatchedRuntime(sim.runtime, group_key), batched=True)
+
+
+def stack(sims):
+    """The runs' final states, and what trained them together."""
+    batcher = SweepBatcher()
+    courses = in_turns([running(sim, outset(sim)) for sim in sims], batcher.train)
+    return [course.state for course in courses], batcher
 
 
 def alone(sims):
@@ -36,18 +52,19 @@ def simulation(strategy, seed=3, **options):
     return replace(ragged.simulation(strategy, Vmapped(), **options), seed=seed)
 
 
-def assert_same(sims, meeting=None):
-    outcomes, meeting = stack(sims, meeting)
+def assert_same(sims):
+    """Runs end stacked as they end alone; returns what trained them together."""
+    outcomes, batcher = stack([batched(sim) for sim in sims])
     for one, other in zip(outcomes, alone(sims), strict=True):
         assert largest_difference(one, other) < 1e-12
-    return meeting
+    return batcher
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_of_every_strategy(name):
-    meeting = assert_same([simulation(strategy_of(name), seed) for seed in (1, 2)])
+    batcher = assert_same([simulation(strategy_of(name), seed) for seed in (1, 2)])
     if not strategy_of(name).timing.value == "asynchronous":
-        assert len(meeting.runners) >= 1 and None not in meeting.runners.values()
+        assert len(batcher.runners) >= 1 and None not in batcher.runners.values()
 
 
 @pytest.mark.parametrize(
@@ -62,8 +79,8 @@ def test_seeds_of_every_strategy(name):
     ids=["lr", "mu", "alpha", "two", "H"],
 )
 def test_runs_that_differ_in_numbers_share_a_batch(strategies):
-    meeting = assert_same([simulation(strategy) for strategy in strategies])
-    assert len(meeting.runners) == 1 and None not in meeting.runners.values()
+    batcher = assert_same([simulation(strategy) for strategy in strategies])
+    assert len(batcher.runners) == 1 and None not in batcher.runners.values()
 
 
 def test_runs_of_other_lengths_leave_the_others():
@@ -77,13 +94,13 @@ def test_cohorts_that_change():
 
 def test_other_kinds_run_beside():
     local, drift = local_sgd(0.1, 3), scaffold(0.1, 3)
-    meeting = assert_same([simulation(s, seed) for s in (local, drift) for seed in (1, 2)])
-    assert len(meeting.runners) == 2
+    batcher = assert_same([simulation(s, seed) for s in (local, drift) for seed in (1, 2)])
+    assert len(batcher.runners) == 2
 
 
 @dataclass(frozen=True)
 class Looks(Correction):
-    """Branches on its number, which no batch of many numbers can."""
+    """Branches on its number, and does not say that it may be a tensor."""
 
     mu: float
 
@@ -91,25 +108,94 @@ class Looks(Correction):
         return grad + self.mu * (x - view.start) if self.mu > 0.5 else grad
 
 
-def test_a_piece_that_looks_at_its_number_runs_alone(caplog):
+@dataclass(frozen=True)
+class Promises(Looks):
+    """Says so, and should not: no batch of many numbers can branch."""
+
+    batched_fields: ClassVar[tuple[str, ...]] = ("mu",)
+
+
+@dataclass(frozen=True)
+class Breaks(Correction):
+    """Has an error of its own."""
+
+    def correct(self, grad, x, state, view):
+        return grad.no_such_attribute
+
+
+def test_a_field_that_is_not_declared_is_not_stacked(caplog):
     sims = [simulation(replace(local_sgd(0.1, 3), correction=Looks(mu))) for mu in (0.1, 0.9)]
-    meeting = assert_same(sims)
-    assert list(meeting.runners.values()) == [None]
-    assert "one by one" in caplog.text
+    assert assert_same(sims).runners == {}
+    assert "jobs that differ in correction.mu do not share a batch" in caplog.text
+    assert "batched_fields" in caplog.text
 
 
-def test_shares_of_top_k_run_alone():
+def test_groups_of_an_undeclared_field_are_stacked_apart(caplog):
     strategies = [replace(local_sgd(0.1, 3), uplink=ErrorFeedback(TopK(k))) for k in (0.1, 0.5)]
-    meeting = assert_same([simulation(strategy) for strategy in strategies])
-    assert list(meeting.runners.values()) == [None]
+    sims = [simulation(strategy, seed) for strategy in strategies for seed in (1, 2)]
+    batcher = assert_same(sims)
+    assert len(batcher.runners) == 2 and None not in batcher.runners.values()
+    assert caplog.text.count("differ in uplink.compressor.ratio do not share a batch") == 1
+
+
+def test_a_piece_that_branches_on_a_declared_number_runs_alone(caplog):
+    sims = [simulation(replace(local_sgd(0.1, 3), correction=Promises(mu))) for mu in (0.1, 0.9)]
+    batcher = assert_same(sims)
+    assert list(batcher.runners.values()) == [None]
+    assert "one by one: " in caplog.text and "data-dependent control flow" in caplog.text
+
+
+def test_a_run_says_how_it_was_trained():
+    sims = [batched(simulation(local_sgd(0.1, 3), seed)) for seed in (1, 2)]
+    sims.append(batched(simulation(local_sgd(0.1, 3)), model="other"))
+    stack(sims)
+    assert [sim.cohort.about for sim in sims[:2]] == ["stacked with other jobs"] * 2
+    assert sims[2].cohort.about.startswith("not stacked: jobs that differ in model do not share")
+    assert "at once" in sims[2].cohort.about
+
+
+def test_an_error_of_a_run_is_its_own_and_spares_the_other_runs():
+    bad = replace(local_sgd(0.1, 3), correction=Breaks())
+    strategies = [local_sgd(0.1, 3), local_sgd(0.1, 3), bad, bad]
+    sims = [batched(simulation(s, seed)) for seed, s in enumerate(strategies)]
+    errors = []
+
+    def guarded(sim):
+        try:
+            return (yield from running(sim, outset(sim))).state
+        except AttributeError as error:
+            errors.append(error)
+            return None
+
+    states = in_turns([guarded(sim) for sim in sims], SweepBatcher().train)
+    assert [state is None for state in states] == [False, False, True, True]
+    assert len(errors) == 2 and all("no_such_attribute" in str(error) for error in errors)
+
+
+def test_an_error_in_a_batch_is_raised_in_each_of_its_runs(monkeypatch):
+    sims = [batched(simulation(local_sgd(0.1, 3), seed)) for seed in (1, 2)]
+
+    def fails(*args):
+        raise OverflowError("a bug")
+
+    monkeypatch.setattr(VmappedRunner, "run", fails)
+    ended = []
+
+    def guarded(sim):
+        with pytest.raises(OverflowError, match="a bug"):
+            yield from running(sim, outset(sim))
+        ended.append(sim.seed)
+
+    in_turns([guarded(sim) for sim in sims], SweepBatcher().train)
+    assert ended == [1, 2]
 
 
 def test_data_that_differ_are_not_mixed():
     sims = [simulation(local_sgd(0.1, 3), seed) for seed in (1, 2)]
     other = sims[1].objective
     sims[1] = replace(sims[1], objective=replace(other, x=other.x + 1))
-    meeting = assert_same(sims)
-    assert list(meeting.runners.values()) == [None]
+    batcher = assert_same(sims)
+    assert list(batcher.runners.values()) == [None]
 
 
 def with_frozen_body(body_seed, **options):
@@ -129,25 +215,67 @@ def with_frozen_body(body_seed, **options):
 def test_frozen_layers_that_differ_are_not_mixed():
     sims = [with_frozen_body(seed, buffers="frozen") for seed in (1, 2)]
     assert torch.equal(sims[0].start, sims[1].start)
-    meeting = assert_same(sims)
-    assert list(meeting.runners.values()) == [None]
+    batcher = assert_same(sims)
+    assert list(batcher.runners.values()) == [None]
     # Only the seed of the batches differs.
     same = with_frozen_body(1, buffers="frozen")
-    meeting = assert_same([same, replace(same, seed=8)])
-    assert len(meeting.runners) == 1 and None not in meeting.runners.values()
+    batcher = assert_same([same, replace(same, seed=8)])
+    assert len(batcher.runners) == 1 and None not in batcher.runners.values()
+
+
+def cases():
+    """Every declared number of every strategy in conf, and of what none of them has."""
+    ours = {name: strategy_of(name) for name in NAMES}
+    others = {
+        "lars": replace(local_sgd(0.1, 3), inner=LARS(0.1)),
+        "shift": local_sgd(0.1, 3, average_shift=3.0),
+        "terngrad": replace(local_sgd(0.1, 3), uplink=ErrorFeedback(TernGrad(2.5))),
+        "step": local_sgd(StepRate(0.1, {1: 0.5}), 3),
+        "exponential": local_sgd(ExponentialRate(0.1, 0.9), 3),
+        "cosine": local_sgd(CosineRate(0.1, 8, last=0.01), 3),
+        "inverse": local_sgd(InverseTimeRate(0.1, 9.0), 3),
+        "warmup": local_sgd(WarmupRate(ConstantRate(0.1), 4, first=0.1), 3),
+    }
+    seen = set()
+    for name, strategy in {**ours, **others}.items():
+        for path in split(strategy).varying:
+            owner = strategy
+            for field in path[:-1]:
+                owner = getattr(owner, field)
+            kind = type(owner), path[-1]
+            # Step sizes come with the work: one strategy stands for all.
+            if kind not in seen and strategy.timing is not Timing.ASYNCHRONOUS:
+                seen.add(kind)
+                yield pytest.param(strategy, path, id=f"{name} {'.'.join(path)}")
+
+
+@pytest.mark.parametrize(("strategy", "path"), list(cases()))
+def test_every_declared_number_may_differ_in_a_batch(strategy, path):
+    value = split(strategy).varying[path]
+    other = with_values(strategy, [path], [value / 2 if value else 0.125])
+    batcher = assert_same([simulation(strategy), simulation(other)])
+    assert len(batcher.runners) == 1 and None not in batcher.runners.values()
+
+
+def test_declared_fields_exist():
+    kinds = [Piece]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+        assert set(kind.batched_fields) <= {field.name for field in fields(kind)}, kind
 
 
 def test_numbers_of_a_strategy():
     strategy = fedprox(0.1, 3, mu=0.5)
-    found = numbers(strategy)
-    assert found["correction", "mu"] == 0.5 and found["inner", "lr"] == 0.1
-    assert rest(strategy) == rest(fedprox(0.2, 3, mu=0.1)) != rest(local_sgd(0.1, 3))
+    found = split(strategy)
+    assert found.varying == {("inner", "lr"): 0.1, ("correction", "mu"): 0.5}
+    fixed = [split(s).fixed for s in (strategy, fedprox(1, 3, mu=0.1), local_sgd(0.1, 3))]
+    assert fixed[0] == fixed[1] != fixed[2]
     two = torch.tensor(2.0)
-    changed = with_numbers(strategy, [("correction", "mu")], [two])
+    changed = with_values(strategy, [("correction", "mu")], [two])
     assert changed.correction.mu is two and strategy.correction.mu == 0.5
 
 
 def test_numbers_inside_of_wrapped_pieces():
     link = replace(local_sgd(0.1, 3), uplink=ErrorFeedback(QSGD(4)))
     other = replace(link, uplink=ErrorFeedback(QSGD(8)))
-    assert rest(link) != rest(other)
+    assert split(link).fixed != split(other).fixed

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Gradients, Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Work
-from fedlocal.runtime.stacked.numbers import Path, with_numbers
+from fedlocal.runtime.stacked.varying import Path, with_values
 from fedlocal.vectors.trees import Tree
 
 
@@ -51,6 +51,4 @@ class StackedClient:
         return self._with(numbers).end(state[1], own, local, control, work)
 
     def _with(self, numbers: Any) -> Client:
-        return replace(
-            self.client, strategy=with_numbers(self.client.strategy, self.paths, numbers)
-        )
+        return replace(self.client, strategy=with_values(self.client.strategy, self.paths, numbers))

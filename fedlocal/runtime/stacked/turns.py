@@ -1,60 +1,41 @@
-"""Functions that run in turns in one thread, each until it asks for something.
-
-What they ask is answered together. Greenlets and not threads: every function keeps its stack, one
-runs at a time, and where it stops is where it says so.
-"""
+"""Runs that take turns: each goes on until its clients train, and all clients train at once."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from greenlet import getcurrent, greenlet
+from fedlocal.rounds.training import T, Trained, Training, Turns
 
-Answer = Callable[[list[Any]], list[Any]]
-
-
-def ask(question: Any) -> Any:
-    """Wait, in a function that runs in turns, until the question is answered."""
-    hub = getcurrent().parent
-    if hub is None:
-        raise RuntimeError("nobody answers: ask() is for functions that in_turns() runs")
-    return hub.switch(question)
+# What came of a training; None where the run is to train by itself.
+Outcome = Trained | Exception | None
 
 
-def in_turns(
-    functions: Sequence[Callable[[], Any]],
-    answer: Answer,
-    enter: Callable[[int], None] = lambda index: None,
-    leave: Callable[[int], None] = lambda index: None,
-) -> list[Any]:
-    """Results of the functions.
+def in_turns(runs: Sequence[Turns[T]], train: Callable[[list[Training]], list[Outcome]]) -> list[T]:
+    """Results of the runs.
 
     Args:
-        functions: Each runs until it asks; then the next does.
-        answer: Given the questions of all that still run, in order, gives their answers.
-        enter: Called with a function's index before each of its turns.
-        leave: And after it.
+        runs: Each goes on until it yields a training; then the next does.
+        train: Given what the runs that are not over have yielded, in order, gives what comes of
+            each. An exception is raised where the run waits.
 
     Raises:
-        BaseException: What a function raises; the others are then ended where they wait.
+        BaseException: What a run raises; the others are closed where they wait.
     """
-    # A greenlet of its own: what asks looks for the hub as its parent.
-    runs = [greenlet(function) for function in functions]
-    said: list[Any] = [None] * len(runs)
-
-    def turn(index: int, *given: Any) -> None:
-        enter(index)
-        said[index] = runs[index].switch(*given)
-        leave(index)
-
+    results: dict[int, T] = {}
+    outcomes: dict[int, Outcome] = dict.fromkeys(range(len(runs)))
     try:
-        for index in range(len(runs)):
-            turn(index)
-        while waiting := [index for index, run in enumerate(runs) if not run.dead]:
-            answers = answer([said[index] for index in waiting])
-            for index, given in zip(waiting, answers, strict=True):
-                turn(index, given)
+        while outcomes:
+            asked: dict[int, Training] = {}
+            for index, outcome in outcomes.items():
+                try:
+                    asked[index] = _resume(runs[index], outcome)
+                except StopIteration as end:
+                    results[index] = end.value
+            outcomes = dict(zip(asked, train(list(asked.values())), strict=True))
     finally:
         for run in runs:
-            if not run.dead:
-                run.throw()
-    return said
+            run.close()
+    return [results[index] for index in range(len(runs))]
+
+
+def _resume(run: Turns[T], outcome: Outcome) -> Training:
+    """The run's next training, after what came of the last."""
+    return run.throw(outcome) if isinstance(outcome, Exception) else run.send(outcome)

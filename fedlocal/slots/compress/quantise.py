@@ -6,7 +6,7 @@ the bits that `layout` declares.
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,6 +99,7 @@ class TernGrad(Compressor):
     """
 
     clip: float | None = None
+    batched_fields: ClassVar[tuple[str, ...]] = ("clip",)
 
     def __post_init__(self) -> None:
         """Refuse a clip that leaves nothing."""

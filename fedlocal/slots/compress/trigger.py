@@ -1,7 +1,7 @@
 """Event-triggered messages: a client that has hardly moved says so in a byte, and sends nothing."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ class Triggered(Compressor):
     compressor: Compressor
     threshold: float
     exponent: float = 0.0
+    batched_fields: ClassVar[tuple[str, ...]] = ("threshold", "exponent")
 
     def __post_init__(self) -> None:
         """Refuse thresholds that the analysis excludes, and what would be lost in silence."""

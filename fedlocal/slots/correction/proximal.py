@@ -1,6 +1,7 @@
 """Corrections that several strategies share. Others live in their strategy's file."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,6 +20,7 @@ class Proximal(Correction):
     """
 
     mu: float
+    batched_fields: ClassVar[tuple[str, ...]] = ("mu",)
 
     def __post_init__(self) -> None:
         """Refuse a term that pushes away."""

@@ -43,6 +43,7 @@ class WeightedIterate(InnerOptimiser):
     inner: InnerOptimiser
     shift: float
     averages: ClassVar[bool] = True
+    batched_fields: ClassVar[tuple[str, ...]] = ("shift",)
 
     def __post_init__(self) -> None:
         """Refuse weights that do not grow."""

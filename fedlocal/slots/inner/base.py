@@ -29,6 +29,7 @@ class ConstantRate(Rate):
     """The same step size throughout."""
 
     lr: float
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""

@@ -1,6 +1,7 @@
 """LARS: a step size for every layer, in proportion to the layer's own size."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class LARS(Buffered):
     weight_decay: float = 0.0
     eps: float = 1e-8
     sizes: tuple[int, ...] = ()
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr", "trust", "momentum", "weight_decay", "eps")
 
     def __post_init__(self) -> None:
         """Refuse values that diverge or divide by nothing."""

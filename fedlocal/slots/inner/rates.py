@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class StepRate(Rate):
 
     lr: float
     drops: dict[int, float] = field(default_factory=dict[int, float], hash=False)
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
@@ -44,6 +46,7 @@ class ExponentialRate(Rate):
 
     lr: float
     factor: float = 0.99
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr", "factor")
 
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
@@ -71,6 +74,7 @@ class CosineRate(Rate):
     rounds: int
     last: float = 0.0
     by_round: bool = False
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr", "last")
 
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
@@ -100,6 +104,7 @@ class InverseTimeRate(Rate):
     lr: float
     shift: float
     by_round: bool = False
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr", "shift")
 
     def __post_init__(self) -> None:
         """Refuse a step size that cannot train."""
@@ -142,6 +147,7 @@ class WarmupRate(Rate):
     steps: int
     first: float = 0.0
     by_round: bool = False
+    batched_fields: ClassVar[tuple[str, ...]] = ("first",)
 
     def __post_init__(self) -> None:
         """Refuse what does not warm up."""

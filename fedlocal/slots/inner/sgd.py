@@ -5,7 +5,7 @@ Momentum is PyTorch's: v <- momentum v + g, x <- x - lr v; Nesterov steps along 
 
 from dataclasses import dataclass
 from math import log
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class Buffered(InnerOptimiser):
 
     lr: float | Rate
     buffers: Buffers = "keep"
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
         """Refuse values that no optimiser knows."""
@@ -175,6 +176,7 @@ class AdamW(Buffered):
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.01
+    batched_fields: ClassVar[tuple[str, ...]] = ("lr", "eps", "weight_decay")
 
     def __post_init__(self) -> None:
         """Refuse values that diverge."""

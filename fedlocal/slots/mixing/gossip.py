@@ -11,7 +11,7 @@ and no residual is needed: the belief is the memory.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -58,6 +58,7 @@ class CompressedGossip(OwnModels):
     graph: Graph
     step: float | SafeStep
     order: Order = "compress_first"
+    batched_fields: ClassVar[tuple[str, ...]] = ("step",)
 
     def __post_init__(self) -> None:
         """Refuse what does not gossip."""

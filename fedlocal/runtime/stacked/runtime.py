@@ -1,0 +1,76 @@
+"""The runtime of a run whose clients train in one batch with those of other runs."""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from torch import Tensor
+
+from fedlocal.data.clients import IntArray
+from fedlocal.objective.gradients import Own
+from fedlocal.rounds.client import Client, ClientState, Inbox, Upload
+from fedlocal.rounds.runner import Ahead, Plan, Runner
+from fedlocal.runtime import Vmapped
+from fedlocal.runtime.stacked.varying import Split, split
+
+
+@dataclass(frozen=True, eq=False)
+class BatchedRuntime:
+    """A runtime whose cohorts `SweepBatcher` may run together with those of other runs.
+
+    Attributes:
+        alone: What runs a cohort by itself.
+        group_key: Settings by name; runs of one batch agree in them.
+    """
+
+    alone: Vmapped
+    group_key: Mapping[str, Hashable]
+
+    def runner(self, client: Client, ahead: Ahead) -> "BatchedRunner":
+        """See `Runtime.runner`."""
+        return BatchedRunner(self, client, ahead, self.alone.runner(client, ahead))
+
+
+@dataclass(eq=False)
+class BatchedRunner:
+    """See `BatchedRuntime`. By itself it runs a cohort like the runtime inside.
+
+    Attributes:
+        stacked: Whether it has shared a batch.
+        reasons: Why it has not, where it could not.
+    """
+
+    runtime: BatchedRuntime
+    client: Client
+    ahead: Ahead
+    alone: Runner
+    stacked: bool = False
+    reasons: list[str] = field(default_factory=list[str])
+
+    @property
+    def about(self) -> str:
+        """See `Runner.about`."""
+        how = ["stacked with other jobs"] if self.stacked else []
+        how += [f"not stacked: {reason}" for reason in self.reasons]
+        return "; ".join(filter(None, [*how, self.alone.about]))
+
+    @cached_property
+    def fields(self) -> Split:
+        """The fields of the run's strategy."""
+        return split(self.client.strategy)
+
+    @cached_property
+    def group_key(self) -> dict[str, Hashable]:
+        """Settings and fields by name, in which runs of one batch agree."""
+        fixed = {".".join(path): value for path, value in self.fields.fixed.items()}
+        return {**self.runtime.group_key, **fixed}
+
+    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+        """See `Runner.run`."""
+        return self.alone.run(states, inbox, plan)
+
+    def gradients(
+        self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
+    ) -> Tensor:
+        """See `Runner.gradients`."""
+        return self.alone.gradients(models, own, examples, keys)
