@@ -1,10 +1,9 @@
 """Ways to split a dataset over clients: one file per scheme, named like the function in it.
 
-Every scheme is called as `scheme(labels, num_clients, seed, ...)` and returns a `Partition`. Each
-module is imported here and the attribute that carries the module's own name is bound in its place,
-so that `partitions.dirichlet` is the function (Hydra's `_target_`) and a new scheme is one new
-file. Modules without such an attribute, like `partitions.statistics`, stay modules; helpers of the
-schemes begin with an underscore.
+Every scheme is called as `scheme(labels, num_clients, seed, ...)` and returns a `Partition`. The
+package binds the function of each module under the module's name, so `partitions.dirichlet` is the
+function (also for Hydra's `_target_`) and a new scheme is one new file. Modules without such a
+function, like `partitions.statistics`, stay modules. Helper modules start with an underscore.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""Turning shares into whole numbers of examples that add up.
+"""Conversion of shares to whole numbers of examples with an exact total.
 
-Rounding each share by itself loses or invents examples; everything here keeps the total exact.
+Rounding each share by itself would lose or invent examples.
 """
 
 import numpy as np
@@ -9,19 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 from partitions.partition import IntArray
 
 
-def evenly(total: int, parts: int) -> IntArray:
-    """Split `total` into parts that differ by at most one, the larger ones first.
+def split_evenly(total: int, parts: int) -> IntArray:
+    """Return `parts` whole numbers that sum to `total` and differ by at most one, largest first.
 
-    >>> evenly(7, 3).tolist()
+    >>> split_evenly(7, 3).tolist()
     [3, 2, 2]
     """
     return total // parts + (np.arange(parts) < total % parts).astype(np.int64)
 
 
-def proportionally(totals: ArrayLike, shares: NDArray[np.float64]) -> IntArray:
-    """Split each total by the shares along the last axis, cutting at their running sum.
+def split_proportionally(totals: ArrayLike, shares: NDArray[np.float64]) -> IntArray:
+    """Split each total by the shares along the last axis, cutting at their cumulative sum.
 
-    >>> proportionally(10, np.array([0.25, 0.5, 0.25])).tolist()
+    >>> split_proportionally(10, np.array([0.25, 0.5, 0.25])).tolist()
     [2, 6, 2]
     """
     running = np.cumsum(shares, axis=-1)
@@ -29,12 +29,12 @@ def proportionally(totals: ArrayLike, shares: NDArray[np.float64]) -> IntArray:
     return np.diff(cuts, axis=-1, prepend=0).astype(np.int64)
 
 
-def level_off(caps: IntArray, total: int) -> IntArray:
+def level_down(caps: IntArray, total: int) -> IntArray:
     """Return the most even whole numbers that stay below `caps` and sum to `total`.
 
     The largest entries are lowered to one common level; `total` must not exceed the sum of caps.
 
-    >>> level_off(np.array([9, 1, 5]), 10).tolist()
+    >>> level_down(np.array([9, 1, 5]), 10).tolist()
     [5, 1, 4]
     """
     low, high = 0, int(caps.max())
@@ -49,10 +49,10 @@ def level_off(caps: IntArray, total: int) -> IntArray:
     return levelled
 
 
-def dirichlet_shares(
+def draw_dirichlet_shares(
     rng: np.random.Generator, concentrations: NDArray[np.float64], rows: int
 ) -> NDArray[np.float64]:
     """Draw `rows` Dirichlet vectors, [rows, len(concentrations)], for any positive parameters."""
-    # Outside this range numpy underflows or overflows to shares that are all zero; the law has
-    # reached its limit (a single winner, equal shares) long before.
+    # Outside this range numpy underflows or overflows to all-zero shares. Within it the law is
+    # already at its limits: one share of 1, or equal shares.
     return rng.dirichlet(np.clip(concentrations, 1e-100, 1e15), size=rows)

@@ -1,4 +1,4 @@
-"""Handing out the examples of a class, or of a client, in random order and without a loop."""
+"""Assignment of the examples of a class, or of a client, in random order and without a loop."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from partitions.partition import IntArray
 
 
-def shuffled_groups(keys: NDArray[Any], rng: np.random.Generator) -> IntArray:
+def shuffle_within_groups(keys: NDArray[Any], rng: np.random.Generator) -> IntArray:
     """Return all positions grouped by increasing key, in random order within a key.
 
-    >>> shuffled_groups(np.array([1, 0, 1, 0]), np.random.default_rng(0)).tolist()
+    >>> shuffle_within_groups(np.array([1, 0, 1, 0]), np.random.default_rng(0)).tolist()
     [1, 3, 2, 0]
     """
     shuffled = rng.permutation(len(keys))
@@ -19,12 +19,12 @@ def shuffled_groups(keys: NDArray[Any], rng: np.random.Generator) -> IntArray:
 
 
 def deal(codes: IntArray, counts: IntArray, rng: np.random.Generator) -> IntArray:
-    """Give every client a random choice of its number of examples of every class.
+    """Assign to every client a random choice of its number of examples of every class.
 
     Args:
         codes: Class of each example as 0..C-1, [n].
         counts: Examples of class c for client i, [C, K]. Rows sum to the sizes of the classes.
-        rng: Source of the shuffle within a class.
+        rng: Generator of the shuffle within a class.
 
     Returns:
         The client of each example, [n].
@@ -32,5 +32,5 @@ def deal(codes: IntArray, counts: IntArray, rng: np.random.Generator) -> IntArra
     num_classes, num_clients = counts.shape
     owners = np.empty(len(codes), dtype=np.int64)
     clients = np.tile(np.arange(num_clients), num_classes)
-    owners[shuffled_groups(codes, rng)] = np.repeat(clients, counts.ravel())
+    owners[shuffle_within_groups(codes, rng)] = np.repeat(clients, counts.ravel())
     return owners

@@ -1,4 +1,4 @@
-"""Checks shared by all schemes, so that a wrong argument reads the same everywhere."""
+"""Checks of arguments that all schemes share, with the same error messages."""
 
 import math
 from numbers import Integral
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def checked(
+def check_arguments(
     labels: ArrayLike, num_clients: int, seed: int, kinds: str = "iu"
 ) -> tuple[NDArray[Any], np.random.Generator]:
-    """Check what every scheme is given.
+    """Check the arguments that every scheme takes.
 
     Args:
         labels: One value per example, [n].
@@ -20,7 +20,7 @@ def checked(
         kinds: Accepted `dtype.kind` letters of the labels.
 
     Returns:
-        The labels as an array, and the generator that is a function of the seed alone.
+        The labels as an array, and a generator that depends only on the seed.
 
     Raises:
         ValueError: Any of the three is not as described.

@@ -1,16 +1,16 @@
-"""Label skew by number of classes: every client sees the same small number of classes.
+"""Label skew by number of classes: every client holds the same small number of classes.
 
-Classes are held by equally many clients and each is cut evenly among its holders, so that the
-number of classes is the only thing that varies.
+Every class is held by equally many clients and is divided evenly among them, so only the number of
+classes per client varies.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions._apportion import evenly, level_off
+from partitions._apportion import level_down, split_evenly
 from partitions._grouping import deal
-from partitions._repair import repaired
-from partitions._validation import check_at_least, checked
+from partitions._repair import repair
+from partitions._validation import check_arguments, check_at_least
 from partitions.partition import IntArray, Partition
 
 
@@ -19,17 +19,16 @@ def classes_per_client(
 ) -> Partition:
     """Give every client `classes` random classes and an even part of each.
 
-    Every class is held by someone: where num_clients * classes is less than the number of classes,
-    some clients hold more. Where classes have too few examples for that many holders, clients hold
-    fewer.
+    Every class has a holder: if num_clients * classes is below the number of classes, some
+    clients hold more. If classes have too few examples for that many holders, clients hold fewer.
 
     Args:
         labels: Class of each example, [n].
         num_clients: Number of clients.
         seed: Same seed, same split.
         classes: Number of classes of each client; more than there are means all.
-        min_size: Smallest client, capped at n // num_clients. Short clients are filled at random
-            from the largest, if need be with other classes; 1 keeps the classes exact.
+        min_size: Minimum size of a client, capped at n // num_clients. Smaller clients receive
+            random examples of the largest, if need be of other classes; 1 keeps the classes exact.
 
     Returns:
         The partition; disjoint and covering 0..n-1.
@@ -45,29 +44,29 @@ def classes_per_client(
     >>> [len(set(labels[held])) for held in classes_per_client(labels, num_clients=5, seed=0)]
     [2, 2, 2, 2, 2]
     """
-    column, rng = checked(labels, num_clients, seed)
+    column, rng = check_arguments(labels, num_clients, seed)
     check_at_least("classes", classes, 1)
     _, codes, class_sizes = np.unique(column, return_inverse=True, return_counts=True)
     holds = _choose(class_sizes, num_clients, classes, rng)
     counts = np.zeros_like(holds, dtype=np.int64)
     for label, size in enumerate(class_sizes):
         holders = rng.permutation(np.flatnonzero(holds[label]))
-        counts[label, holders] = evenly(int(size), len(holders))
-    return repaired(deal(codes, counts, rng), num_clients, min_size, rng)
+        counts[label, holders] = split_evenly(int(size), len(holders))
+    return repair(deal(codes, counts, rng), num_clients, min_size, rng)
 
 
 def _choose(
     class_sizes: IntArray, num_clients: int, classes: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Who holds which class, [C, K]."""
+    """Draw which clients hold which classes, [C, K]."""
     most = np.minimum(class_sizes, num_clients)
     total = min(max(num_clients * classes, len(most)), int(most.sum()))
     order = rng.permutation(len(most))
     places = np.empty_like(most)
-    places[order] = level_off(most[order], total)
+    places[order] = level_down(most[order], total)
     holds = np.zeros((len(most), num_clients), dtype=bool)
-    for client, quota in enumerate(evenly(total, num_clients)):
-        # Taking the classes with most free places never gets stuck (Gale and Ryser, 1957).
+    for client, quota in enumerate(split_evenly(total, num_clients)):
+        # Taking the classes with the most free places always succeeds (Gale and Ryser, 1957).
         chosen = np.lexsort((rng.random(len(places)), -places))[:quota]
         holds[chosen, client] = True
         places[chosen] -= 1

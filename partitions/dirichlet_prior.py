@@ -1,34 +1,34 @@
-"""Label skew by per-client class mixes: every client draws its own class prior, sizes are equal.
+"""Label skew by per-client class priors: every client draws its own class prior, sizes are equal.
 
 The prior of client i is q_i ~ Dirichlet(alpha * p) with p the class frequencies of the dataset, so
-alpha weighs how closely clients follow the whole. Libraries that use Dirichlet(alpha * 1) instead
-need alpha divided by the number of classes for the same split of balanced classes.
+a large alpha brings all priors close to p. Libraries that use Dirichlet(alpha * 1) instead need
+alpha divided by the number of classes for the same split of balanced classes.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions._apportion import dirichlet_shares, evenly
+from partitions._apportion import draw_dirichlet_shares, split_evenly
 from partitions._grouping import deal
-from partitions._repair import repaired
-from partitions._validation import check_alpha, checked
+from partitions._repair import repair
+from partitions._validation import check_alpha, check_arguments
 from partitions.partition import IntArray, Partition
 
 
 def dirichlet_prior(
     labels: ArrayLike, num_clients: int, seed: int, alpha: float = 0.1, min_size: int = 10
 ) -> Partition:
-    """Let every client draw examples by its own class prior, without replacement.
+    """Assign to every client examples drawn from its own class prior, without replacement.
 
     Clients draw in order. A class that is exhausted gets probability zero and the rest of the prior
-    is renormalised, so the last clients take what is left.
+    is renormalised, so the last clients receive the remaining examples.
 
     Args:
         labels: Class of each example, [n].
         num_clients: Number of clients.
         seed: Same seed, same split.
         alpha: Concentration as in the paper: it multiplies the class frequencies. Positive.
-        min_size: Smallest client, capped at n // num_clients; always met by this scheme.
+        min_size: Minimum size of a client, capped at n // num_clients; always met by this scheme.
 
     Returns:
         The partition; sizes differ by at most one.
@@ -43,26 +43,26 @@ def dirichlet_prior(
     >>> dirichlet_prior(np.repeat([0, 1], 50), num_clients=4, seed=0, alpha=0.1)
     Partition(4 clients, sizes 25 to 25)
     """
-    column, rng = checked(labels, num_clients, seed)
+    column, rng = check_arguments(labels, num_clients, seed)
     check_alpha(alpha)
     _, codes, left = np.unique(column, return_inverse=True, return_counts=True)
-    priors = dirichlet_shares(rng, float(alpha) * (left / len(codes)), num_clients)
+    priors = draw_dirichlet_shares(rng, float(alpha) * (left / len(codes)), num_clients)
     counts = np.empty((len(left), num_clients), dtype=np.int64)
-    for client, size in enumerate(evenly(len(codes), num_clients)):
+    for client, size in enumerate(split_evenly(len(codes), num_clients)):
         counts[:, client] = _draw(int(size), priors[client], left, rng)
         left = left - counts[:, client]
-    return repaired(deal(codes, counts, rng), num_clients, min_size, rng)
+    return repair(deal(codes, counts, rng), num_clients, min_size, rng)
 
 
 def _draw(
     size: int, prior: NDArray[np.float64], left: IntArray, rng: np.random.Generator
 ) -> IntArray:
-    # Draws beyond what a class has left are redrawn from the other classes: the same law as one
-    # example at a time, with at most one turn of the loop for each class that runs out.
+    # Draws beyond the rest of a class are redrawn from the other classes. The distribution is that
+    # of drawing one example at a time, with at most one iteration per exhausted class.
     taken = np.zeros_like(left)
     while (open_draws := size - taken.sum()) > 0:
         mix = np.where(taken < left, prior, 0.0)
-        if mix.sum() == 0:  # The whole prior lies on exhausted classes: follow what is left.
+        if mix.sum() == 0:  # The prior has mass only on exhausted classes: use the rest.
             mix = (left - taken).astype(np.float64)
         drawn = rng.multinomial(open_draws, mix / mix.sum())
         taken = np.minimum(taken + drawn, left)

@@ -1,14 +1,15 @@
-"""The most skewed split with equal sizes: sort by class and cut into contiguous blocks.
+"""Label skew by class-sorted blocks: sort by class and cut into contiguous blocks of equal size.
 
-With as many clients as balanced classes every client sees exactly one class.
+This is the most skewed split with equal sizes. With as many clients as balanced classes every
+client holds exactly one class.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions._apportion import evenly
-from partitions._repair import repaired
-from partitions._validation import checked
+from partitions._apportion import split_evenly
+from partitions._repair import repair
+from partitions._validation import check_arguments
 from partitions.partition import Partition
 
 
@@ -18,8 +19,8 @@ def label_blocks(labels: ArrayLike, num_clients: int, seed: int, min_size: int =
     Args:
         labels: Class of each example, [n]. Examples of a class keep their order.
         num_clients: Number of clients.
-        seed: Without influence: the labels determine the split.
-        min_size: Smallest client, capped at n // num_clients; always met by this scheme.
+        seed: Not used; the labels determine the split.
+        min_size: Minimum size of a client, capped at n // num_clients; always met by this scheme.
 
     Returns:
         The partition; sizes differ by at most one.
@@ -33,8 +34,8 @@ def label_blocks(labels: ArrayLike, num_clients: int, seed: int, min_size: int =
     >>> [held.tolist() for held in label_blocks([1, 0, 1, 0, 0], num_clients=2, seed=0)]
     [[1, 3, 4], [0, 2]]
     """
-    column, rng = checked(labels, num_clients, seed)
+    column, rng = check_arguments(labels, num_clients, seed)
     owners = np.empty(len(column), dtype=np.int64)
-    blocks = np.repeat(np.arange(num_clients), evenly(len(column), num_clients))
+    blocks = np.repeat(np.arange(num_clients), split_evenly(len(column), num_clients))
     owners[np.argsort(column, kind="stable")] = blocks
-    return repaired(owners, num_clients, min_size, rng)
+    return repair(owners, num_clients, min_size, rng)

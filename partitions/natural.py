@@ -1,7 +1,7 @@
-"""The split the data came with: writers, speakers or users, known by a client-id column.
+"""The natural split of a dataset by a client-id column, such as writers, speakers or users.
 
-This is real heterogeneity of labels, features and sizes at once. With more ids than clients, whole
-ids are grouped so that the groups have similar sizes.
+Clients then differ in labels, features and sizes at once. With more ids than clients, whole ids are
+grouped so that the groups have similar sizes.
 """
 
 import heapq
@@ -9,7 +9,7 @@ import heapq
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions._validation import check_at_least, checked
+from partitions._validation import check_arguments, check_at_least
 from partitions.partition import IntArray, Partition
 
 
@@ -22,7 +22,7 @@ def natural(client_ids: ArrayLike, num_clients: int, seed: int, min_size: int = 
         client_ids: Id of the client each example comes from, integers or strings, [n].
         num_clients: Number of clients, at most the number of distinct ids.
         seed: Same seed, same grouping.
-        min_size: Taken for uniformity, without influence: ids are never broken up.
+        min_size: Not used, since ids are never split; accepted as in the other schemes.
 
     Returns:
         The partition; disjoint and covering 0..n-1.
@@ -37,7 +37,7 @@ def natural(client_ids: ArrayLike, num_clients: int, seed: int, min_size: int = 
     >>> [held.tolist() for held in natural(["b", "a", "b", "c"], num_clients=2, seed=0)]
     [[1, 3], [0, 2]]
     """
-    column, rng = checked(client_ids, num_clients, seed, kinds="iuUS")
+    column, rng = check_arguments(client_ids, num_clients, seed, kinds="iuUS")
     check_at_least("min_size", min_size, 0)
     _, codes, id_sizes = np.unique(column, return_inverse=True, return_counts=True)
     if len(id_sizes) < num_clients:
@@ -49,7 +49,7 @@ def natural(client_ids: ArrayLike, num_clients: int, seed: int, min_size: int = 
 
 
 def _group(id_sizes: IntArray, num_clients: int, rng: np.random.Generator) -> IntArray:
-    """Client of each id: the largest id goes to the smallest client, over and over."""
+    """Return the client of each id; each id, largest first, goes to the smallest client so far."""
     shuffled = rng.permutation(len(id_sizes))
     largest_first = shuffled[np.argsort(-id_sizes[shuffled], kind="stable")]
     loads = [(0, client) for client in range(num_clients)]

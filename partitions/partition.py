@@ -1,7 +1,7 @@
-"""The result of every scheme: which examples each client holds, and in which groups.
+"""The result of every scheme: the examples of each client, in groups (chunks).
 
-The groups exist because redundant data are drawn from group by group: a client that also stores a
-neighbour's chunk mixes both into every mini-batch instead of treating them as one pool.
+Mini-batches are drawn from each group in proportion to its size. So a client that also stores a
+neighbour's chunk has both in every mini-batch.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class Partition(tuple[IntArray, ...]):
         Raises:
             ValueError: An array is not strictly increasing integers, or the groups do not add up.
         """
-        self = super().__new__(cls, map(_increasing, indices))
+        self = super().__new__(cls, map(_check_increasing, indices))
         groups = ((held,) for held in self) if chunks is None else chunks
-        # Redundant clients share the arrays of chunks: each is looked at once. What was given is
-        # kept, too, as long as its id is the key.
+        # Redundant clients share the arrays of chunks, so each is checked once. The given object
+        # is kept as well, so that its id stays unique.
         known: dict[int, tuple[ArrayLike, IntArray]] = {}
 
-        def checked(group: ArrayLike) -> IntArray:
+        def check(group: ArrayLike) -> IntArray:
             if id(group) not in known:
-                known[id(group)] = group, _increasing(group)
+                known[id(group)] = group, _check_increasing(group)
             return known[id(group)][1]
 
-        self.chunks = tuple(tuple(map(checked, client_groups)) for client_groups in groups)
+        self.chunks = tuple(tuple(map(check, client_groups)) for client_groups in groups)
         held_sizes = [len(held) for held in self]
         group_sizes = [sum(map(len, client_groups)) for client_groups in self.chunks]
         if held_sizes != group_sizes:
@@ -89,23 +89,23 @@ class Partition(tuple[IntArray, ...]):
         [0, 4, 7]
         """
         groups = tuple(map(tuple, chunks))
-        return cls(_unions(groups), groups)
+        return cls(_unite(groups), groups)
 
     @classmethod
     def of(cls, given: object, num_clients: int, num_examples: int) -> Partition:
-        """Check what a scheme has returned, and make a partition of plain arrays of indices.
+        """Check the result of a scheme, and convert plain arrays of indices to a partition.
 
         Args:
             given: A partition, or one array of indices per client in any order.
-            num_clients: How many clients it must have.
-            num_examples: Length of the labels that the scheme was given.
+            num_clients: Required number of clients.
+            num_examples: Number of labels that the scheme received.
 
         Returns:
-            `given` itself where it is a partition.
+            The partition; `given` itself if it is one.
 
         Raises:
             ValueError: Another number of clients, a client without examples, or indices that are
-                no integers, repeated or outside 0..num_examples-1.
+                not integers, repeated or outside 0..num_examples-1.
 
         >>> Partition.of([[2, 0], np.array([1])], num_clients=2, num_examples=3)[0].tolist()
         [0, 2]
@@ -113,7 +113,7 @@ class Partition(tuple[IntArray, ...]):
         if isinstance(given, Partition):
             split = given
         elif isinstance(given, Iterable) and not isinstance(given, Mapping | str):
-            held = (_sorted(indices, client) for client, indices in enumerate(given))
+            held = (_sort_indices(indices, client) for client, indices in enumerate(given))
             split = cls(held)
         else:
             raise ValueError(
@@ -124,7 +124,7 @@ class Partition(tuple[IntArray, ...]):
         return split
 
 
-def _increasing(indices: ArrayLike) -> IntArray:
+def _check_increasing(indices: ArrayLike) -> IntArray:
     array = np.asarray(indices)
     integers = array.size == 0 or array.dtype.kind in "iu"
     if array.ndim != 1 or not integers or not (array[1:] > array[:-1]).all():
@@ -136,22 +136,22 @@ def _increasing(indices: ArrayLike) -> IntArray:
     return cast(IntArray, array.astype(np.int64, copy=False))
 
 
-def _sorted(indices: ArrayLike, client: int) -> IntArray:
+def _sort_indices(indices: ArrayLike, client: int) -> IntArray:
     array = np.asarray(indices)
     if array.dtype.kind == "b":
         raise ValueError(
-            f"client {client} has a mask of bools; it must have indices: numpy.flatnonzero(mask)"
+            f"client {client} has a boolean mask; give indices: numpy.flatnonzero(mask)"
         )
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise ValueError(
-            f"client {client} has {array.dtype} of shape {array.shape}; it must have whole"
-            " numbers [n], the indices of its examples"
+            f"client {client} has {array.dtype} of shape {array.shape}; give the indices of"
+            " its examples, integers [n]"
         )
     values, counts = np.unique(array, return_counts=True)
     if counts.max(initial=1) > 1:
         raise ValueError(
-            f"client {client} has the index {values[counts.argmax()]} more than once; a client"
-            " holds an example once: numpy.unique drops repetitions"
+            f"client {client} has the index {values[counts.argmax()]} more than once; drop"
+            " repetitions with numpy.unique"
         )
     return values.astype(np.int64)
 
@@ -159,13 +159,13 @@ def _sorted(indices: ArrayLike, client: int) -> IntArray:
 def _check_fits(split: Partition, num_clients: int, num_examples: int) -> None:
     if len(split) != num_clients:
         raise ValueError(
-            f"the scheme returned {len(split)} clients and num_clients={num_clients} were asked"
-            " for; it must return one array of indices for each"
+            f"the scheme returned {len(split)} clients, but num_clients={num_clients}; it must"
+            " return one array of indices per client"
         )
     for client, held in enumerate(split):
         if not len(held):
             raise ValueError(
-                f"client {client} holds no example; take fewer clients, or min_size of 1 or more"
+                f"client {client} holds no example; use fewer clients, or min_size >= 1"
             )
         if held[0] < 0 or held[-1] >= num_examples:
             raise ValueError(
@@ -174,11 +174,11 @@ def _check_fits(split: Partition, num_clients: int, num_examples: int) -> None:
             )
 
 
-def _unions(clients: tuple[tuple[IntArray, ...], ...]) -> Iterator[IntArray]:
-    """The sorted union of each client's groups, which are disjoint.
+def _unite(clients: tuple[tuple[IntArray, ...], ...]) -> Iterator[IntArray]:
+    """Yield the sorted union of each client's groups, which are disjoint.
 
-    Neighbours hold mostly the same arrays, so a client's examples are marked by what it has more
-    and less than the one before. To sort them would take longer than the whole scheme.
+    Consecutive clients share most arrays, so only the differences are marked and unmarked. Sorting
+    would take longer than the whole scheme.
     """
     every = {id(group): group for groups in clients for group in groups}.values()
     marked = np.zeros(1 + max((group.max(initial=-1) for group in every), default=-1), dtype=bool)

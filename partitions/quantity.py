@@ -1,13 +1,13 @@
-"""Quantity skew: clients see the same class mix but very different amounts of data."""
+"""Quantity skew: clients have the same class distribution but different numbers of examples."""
 
 import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from partitions._apportion import dirichlet_shares, proportionally
-from partitions._repair import repaired
-from partitions._validation import check_alpha, checked
+from partitions._apportion import draw_dirichlet_shares, split_proportionally
+from partitions._repair import repair
+from partitions._validation import check_alpha, check_arguments
 from partitions.partition import Partition
 
 
@@ -20,17 +20,17 @@ def quantity(
     sigma: float = 1.0,
     min_size: int = 10,
 ) -> Partition:
-    """Deal shuffled examples in shares drawn from a skewed law.
+    """Divide shuffled examples in shares drawn from a skewed distribution.
 
     Args:
         labels: Class of each example, [n]; only its length matters.
         num_clients: Number of clients.
         seed: Same seed, same split.
-        law: "dirichlet" or "lognormal", the law of the shares.
-        alpha: Concentration of the Dirichlet law, positive. Small means skewed.
+        law: Distribution of the shares, "dirichlet" or "lognormal".
+        alpha: Concentration of the Dirichlet distribution, positive. Small means skewed.
         sigma: Standard deviation of the logarithm of a size, not negative. Large means skewed.
-        min_size: Smallest client, capped at n // num_clients. Short clients are filled at random
-            from the largest.
+        min_size: Minimum size of a client, capped at n // num_clients. Smaller clients receive
+            random examples of the largest.
 
     Returns:
         The partition; disjoint and covering 0..n-1.
@@ -46,12 +46,12 @@ def quantity(
     >>> quantity(np.zeros(100, dtype=int), num_clients=4, seed=0, law="lognormal", sigma=0.0)
     Partition(4 clients, sizes 25 to 25)
     """
-    column, rng = checked(labels, num_clients, seed)
+    column, rng = check_arguments(labels, num_clients, seed)
     shares = _shares(law, alpha, sigma, num_clients, rng)
     owners = np.empty(len(column), dtype=np.int64)
-    sizes = proportionally(len(column), shares)
+    sizes = split_proportionally(len(column), shares)
     owners[rng.permutation(len(column))] = np.repeat(np.arange(num_clients), sizes)
-    return repaired(owners, num_clients, min_size, rng)
+    return repair(owners, num_clients, min_size, rng)
 
 
 def _shares(
@@ -61,7 +61,7 @@ def _shares(
     if not (sigma >= 0 and math.isfinite(sigma)):
         raise ValueError(f"sigma must be finite and not negative, got {sigma}; 0 means equal sizes")
     if law == "dirichlet":
-        return dirichlet_shares(rng, np.full(num_clients, float(alpha)), 1)[0]
+        return draw_dirichlet_shares(rng, np.full(num_clients, float(alpha)), 1)[0]
     if law == "lognormal":
         logarithms = sigma * rng.standard_normal(num_clients)
         return np.exp(logarithms - logarithms.max())  # Only ratios matter; this cannot overflow.

@@ -1,28 +1,28 @@
-"""Between sorted and shuffled: a fraction of every client's data is IID, the rest class-sorted.
+"""A mixture of IID and sorted: a fraction of every client's data is IID, the rest class-sorted.
 
-At 0 this is `label_blocks`, at 1 it is `iid`, and in between heterogeneity falls linearly.
+At 0 this is `label_blocks`, at 1 it is `iid`; in between heterogeneity decreases linearly.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from partitions._apportion import evenly
-from partitions._repair import repaired
-from partitions._validation import checked
+from partitions._apportion import split_evenly
+from partitions._repair import repair
+from partitions._validation import check_arguments
 from partitions.partition import Partition
 
 
 def similarity(
     labels: ArrayLike, num_clients: int, seed: int, similarity: float = 0.1, min_size: int = 10
 ) -> Partition:
-    """Deal a random fraction of the data evenly and cut the rest, sorted by class, into blocks.
+    """Divide a random fraction of the data evenly, and the rest, sorted by class, into blocks.
 
     Args:
         labels: Class of each example, [n].
         num_clients: Number of clients.
         seed: Same seed, same split.
         similarity: Fraction of IID data, 0 to 1. The paper's s percent divided by 100.
-        min_size: Smallest client, capped at n // num_clients; always met by this scheme.
+        min_size: Minimum size of a client, capped at n // num_clients; always met by this scheme.
 
     Returns:
         The partition; sizes differ by at most one.
@@ -37,7 +37,7 @@ def similarity(
     >>> [held.tolist() for held in similarity([1, 0, 1, 0], 2, seed=0, similarity=0.0)]
     [[1, 3], [0, 2]]
     """
-    column, rng = checked(labels, num_clients, seed)
+    column, rng = check_arguments(labels, num_clients, seed)
     if not 0 <= similarity <= 1:
         raise ValueError(
             f"similarity must be a fraction in [0, 1], got {similarity}; divide a percentage by 100"
@@ -46,9 +46,9 @@ def similarity(
     shuffled = rng.permutation(len(column))
     rest = np.sort(shuffled[num_shared:])
     by_class = rest[np.argsort(column[rest], kind="stable")]
-    shared_sizes = evenly(num_shared, num_clients)
-    block_sizes = evenly(len(column), num_clients) - shared_sizes
+    shared_sizes = split_evenly(num_shared, num_clients)
+    block_sizes = split_evenly(len(column), num_clients) - shared_sizes
     owners = np.empty(len(column), dtype=np.int64)
     owners[shuffled[:num_shared]] = np.repeat(np.arange(num_clients), shared_sizes)
     owners[by_class] = np.repeat(np.arange(num_clients), block_sizes)
-    return repaired(owners, num_clients, min_size, rng)
+    return repair(owners, num_clients, min_size, rng)

@@ -1,6 +1,6 @@
-"""How heterogeneous, how large and how redundant a partition is.
+"""Statistics of a partition: heterogeneity, sizes and redundancy.
 
-Reported next to every run, since one alpha gives very different splits on different datasets.
+They are reported for every run, since one alpha gives very different splits on different datasets.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from partitions.partition import IntArray, Partition
 
-# Counts of one block are exact in float32, whose matrix product is the fast one.
+# Examples per matrix product; counts of that size are exact in float32, which is fast.
 _BLOCK = 8192
 
 
@@ -46,8 +46,8 @@ def label_histogram(partition: Partition, labels: ArrayLike) -> IntArray:
 def earth_movers_distance(partition: Partition, labels: ArrayLike) -> NDArray[np.float64]:
     """Return sum_y |p_i(y) - p(y)| for each client i, [K].
 
-    p is the class distribution of all labels. 0 means the same class mix, 2 is never reached; a
-    client without examples has no class mix and gets nan.
+    p is the class distribution of all labels. 0 means the same distribution, 2 is never
+    reached; a client without examples gets nan.
 
     Reference: Zhao, Li, Lai, Suda, Civin, Chandra. Federated Learning with Non-IID Data. 2018.
     https://arxiv.org/abs/1806.00582
@@ -63,26 +63,26 @@ def earth_movers_distance(partition: Partition, labels: ArrayLike) -> NDArray[np
 
 
 def overlap_matrix(partition: Partition) -> IntArray:
-    """Return the number of examples that each two clients share, [K, K]; sizes on the diagonal.
+    """Return the number of examples shared by each pair of clients, [K, K]; sizes on the diagonal.
 
     >>> overlap_matrix(Partition([[0, 1, 2], [2, 3]])).tolist()
     [[3, 1], [1, 2]]
     """
-    # Only examples with several holders enter the product: without overlap there are none.
+    # Only examples with several holders matter; without overlap there are none.
     holders = multiplicity(partition)
     several = holders > 1
     holders = holders[several]
     place = np.cumsum(several) - 1
     shared = [place[held[several[held]]] for held in partition]
-    # A pair of holders costs about as much as this many multiplications of the product.
+    # Counting one pair costs about as much as 500 multiplications of the product.
     few = len(holders) > 0 and holders.mean() * holders.max() * 500 < len(partition) ** 2
-    overlap = _counted_pairs(shared, holders) if few else _multiplied(shared, len(holders))
+    overlap = _count_by_pairs(shared, holders) if few else _count_by_product(shared, len(holders))
     np.fill_diagonal(overlap, sizes(partition))
     return overlap
 
 
-def _multiplied(shared: list[IntArray], count: int) -> IntArray:
-    """How many of `count` places each two clients share, as a product of indicators, [K, K]."""
+def _count_by_product(shared: list[IntArray], count: int) -> IntArray:
+    """Count the shared positions of each pair of clients by a product of indicators, [K, K]."""
     overlap = np.zeros((len(shared), len(shared)), dtype=np.int64)
     for start in range(0, count, _BLOCK):
         block = np.zeros((len(shared), _BLOCK), dtype=np.float32)
@@ -93,11 +93,11 @@ def _multiplied(shared: list[IntArray], count: int) -> IntArray:
     return overlap
 
 
-def _counted_pairs(shared: list[IntArray], holders: IntArray) -> IntArray:
-    """The same, pair by pair: for many clients of whom few hold the same place, [K, K]."""
+def _count_by_pairs(shared: list[IntArray], holders: IntArray) -> IntArray:
+    """Count the shared positions pair by pair, [K, K]; fast if few clients share a position."""
     num_clients = len(shared)
     ends = np.cumsum(holders)
-    # The holders of each place, one place after the other.
+    # The holders of each position, in order of positions.
     owner, free = np.empty(holders.sum(), dtype=np.int64), ends - holders
     for client, places in enumerate(shared):
         owner[free[places]] = client
@@ -105,7 +105,7 @@ def _counted_pairs(shared: list[IntArray], holders: IntArray) -> IntArray:
     left = np.repeat(ends, holders) - np.arange(len(owner))
     overlap = np.zeros(num_clients**2, dtype=np.int64)
     for apart in range(1, holders.max()):
-        # Those behind whom, at the same place, another stands so far apart.
+        # Holders with another holder of the same position `apart` entries later.
         first = np.flatnonzero(left > apart)
         pairs = owner[first] * num_clients + owner[first + apart]
         overlap += np.bincount(pairs, minlength=num_clients**2)
@@ -114,7 +114,7 @@ def _counted_pairs(shared: list[IntArray], holders: IntArray) -> IntArray:
 
 
 def multiplicity(partition: Partition) -> IntArray:
-    """Return how many clients hold each example, up to the last one that is held.
+    """Return the number of clients that hold each example, up to the last example held.
 
     >>> multiplicity(Partition([[0, 1, 2], [2, 3]])).tolist()
     [1, 1, 2, 1]
@@ -128,8 +128,8 @@ def multiplicity(partition: Partition) -> IntArray:
 def credit(partition: Partition) -> NDArray[np.float64]:
     """Return each client's weight by example count, [K], with shared examples counted once.
 
-    Every example counts one in total, in equal parts for its holders. Without overlap these are the
-    sizes; they always sum to the number of distinct examples.
+    Every example counts one in total, divided equally among its holders. Without overlap these are
+    the sizes; they always sum to the number of distinct examples.
 
     >>> credit(Partition([[0, 1, 2], [2, 3]])).tolist()
     [2.5, 1.5]

@@ -1,6 +1,6 @@
-"""Partitions as bytes: a fingerprint to compare runs by, and a file to repeat them with.
+"""Partitions as bytes: a digest to compare runs, and a file to repeat them.
 
-Both spell out the chunks, not just the indices: how a batch is drawn depends on them.
+Both include the chunks and not only the indices, since mini-batches depend on them.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ from partitions.statistics import (
     sizes,
 )
 
-# Clients, of whom a matrix of all pairs is large.
+# Number of clients above which a matrix of all pairs is large.
 _MANY = 1000
 
 
 def digest(partition: Partition) -> str:
-    """Return the SHA-256 of clients, chunks and indices as a hex string, alike on all platforms.
+    """Return the SHA-256 of clients, chunks and indices as a hex string, equal on all platforms.
 
     >>> digest(Partition([[0], [1]])) == digest(Partition([[1], [0]]))
     False
@@ -41,14 +41,14 @@ def digest(partition: Partition) -> str:
 def save_npz(
     path: str | PathLike[str], partition: Partition, labels: ArrayLike | None = None
 ) -> None:
-    """Write a partition to exactly this path: flat indices and where chunks and clients end.
+    """Write a partition to exactly this path: flat indices, and offsets of chunks and clients.
 
     Args:
-        path: Of the file.
-        partition: What to write.
-        labels: Class of each example, [n]; given, the statistics are written too: `sizes`,
-            `label_histogram`, `earth_movers_distance` and `overlap_matrix`. The last is left out
-            where more than 1000 clients share nothing: it would say nothing and be huge.
+        path: Path of the file.
+        partition: Partition to write.
+        labels: Class of each example, [n]. If given, the statistics are written as well: `sizes`,
+            `label_histogram`, `earth_movers_distance` and `overlap_matrix`. The last is omitted if
+            more than 1000 clients share nothing, since it would be large and diagonal.
     """
     chunk_counts, chunk_sizes = _structure(partition)
     indices = np.concatenate([np.empty(0, dtype=np.int64), *_all_chunks(partition)])
@@ -63,7 +63,7 @@ def save_npz(
 
 
 def load_npz(path: str | PathLike[str]) -> Partition:
-    """Read what `save_npz` wrote.
+    """Read a partition that `save_npz` wrote.
 
     Raises:
         ValueError: The file holds other arrays.
@@ -97,7 +97,7 @@ def _all_chunks(partition: Partition) -> list[IntArray]:
 
 
 def _structure(partition: Partition) -> tuple[IntArray, IntArray]:
-    """Chunks of each client, and examples of each chunk."""
+    """Return the number of chunks of each client, and of examples of each chunk."""
     chunk_counts = [len(chunks) for chunks in partition.chunks]
     chunk_sizes = [len(chunk) for chunk in _all_chunks(partition)]
     return np.array(chunk_counts, dtype=np.int64), np.array(chunk_sizes, dtype=np.int64)

@@ -1,16 +1,16 @@
-"""AD-PSGD: a client that is done averages with one neighbour at random, and goes on.
+"""AD-PSGD: asynchronous decentralised SGD, in which a client averages with one random neighbour.
 
-There is no server and no barrier. A client computes at the model that it had when it began; before
-its progress is added, it and a neighbour drawn at random put themselves on the mean of the two.
-The neighbour goes on computing at what it began with.
+There is no server and no barrier. A client computes its gradients at the model it had when it
+started. When it is done, it and a random neighbour replace their models by the mean of the two,
+and the client then adds its progress. The neighbour keeps computing at its old model.
 
     Lian, Zhang, Zhang, Liu. Asynchronous Decentralized Parallel Stochastic Gradient Descent. 2018.
     https://arxiv.org/abs/1710.06952
 
-Symbol -> name here: x_i -> row i of the anchor, W_k -> the pair, gamma -> lr.
-Differences: a client may take more than one local step (period), the paper's is 1. The averaging
-of a pair is atomic and takes the time of one exchange; so no deadlock can arise, and the graph
-need not be bipartite. The neighbour's half of the traffic is that of the client's exchange.
+Paper symbol -> name here: x_i -> row i of the anchor, W_k -> the pair, gamma -> lr.
+Differences from the paper: a client may take more than one local step (`period`); the paper takes
+one. Averaging a pair is atomic and takes the time of one exchange, so there are no deadlocks and
+the graph need not be bipartite. The traffic of the neighbour is counted in the client's exchange.
 """
 
 from dataclasses import dataclass
@@ -28,22 +28,25 @@ from fedlocal.slots.strategy import Strategy
 from fedlocal.vectors.rng import Purpose, generator
 
 
-class Neighbours(NamedTuple):
-    """links: 1 for who may meet whom, 0 for who may not, [K, K]."""
+class PairState(NamedTuple):
+    """State of `PairAverage`.
+
+    links: 1 where clients i and j are neighbours, else 0, [K, K].
+    """
 
     links: Tensor
 
 
 @dataclass(frozen=True)
 class PairAverage(Mixing):
-    """x_i, x_j <- their mean, and then x_i <- x_i + its progress, for a neighbour j of i."""
+    """Pairwise averaging: x_i, x_j <- (x_i + x_j) / 2, then x_i <- x_i + progress of client i."""
 
     graph: Graph
     seed: int = 0
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Each client is sent its own row."""
+        """Return the lossless downlink: each client receives its own row of the anchor."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
@@ -52,14 +55,14 @@ class PairAverage(Mixing):
     def describe(self, num_clients: int) -> str:
         return describe(self.graph, num_clients)
 
-    def init(self, x: Tensor, num_clients: int) -> Neighbours:
+    def init(self, x: Tensor, num_clients: int) -> PairState:
         check_graph(self.graph, num_clients, symmetric=True)
         links = torch.from_numpy(self.graph.links(0, num_clients))
-        return Neighbours(links.to(x.device, torch.int64))
+        return PairState(links.to(x.device, torch.int64))
 
     def mix(
-        self, state: Neighbours, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
-    ) -> tuple[Tensor, Neighbours]:
+        self, state: PairState, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, PairState]:
         after = anchor.clone()
         for i, progress in zip(clients.tolist(), received, strict=True):
             draw = generator(self.seed, Purpose.NEIGHBOUR, i, info.round_index).random()
@@ -80,7 +83,7 @@ def ad_psgd(
     weight_decay: float = 0.0,
     seed: int = 0,
 ) -> Strategy:
-    """Asynchronous gossip in pairs; `seed` draws the neighbours."""
+    """Return AD-PSGD with `period` local steps per exchange; `seed` draws the neighbours."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,7 +1,8 @@
-"""AdaComm: local SGD that synchronises rarely at first and ever more often as the loss falls.
+"""AdaComm: local SGD whose period shrinks as the training loss falls.
 
-Long periods make fast progress while the loss is high and the disagreement of the clients matters
-little; near the end the disagreement is what is left, and short periods remove it.
+A long period makes fast progress in wall-clock time while the loss is high. Later the disagreement
+between clients dominates the error, and a short period reduces it. After every block of training
+the period is set again from the ratio of the current loss to the first one.
 
     Wang, Joshi. Adaptive Communication Strategies to Achieve the Best Error-Runtime Trade-off in
     Local-Update SGD. 2019. https://arxiv.org/abs/1810.08313
@@ -9,10 +10,10 @@ little; near the end the disagreement is what is left, and short periods remove 
 Paper symbol -> name here: tau_0 -> initial_period, gamma -> gamma, T_0 -> block (in `unit`),
 F -> `loss`, eta -> lr; the power of eta_0 / eta_l -> exponent.
 
-The rule is `fedlocal.slots.period.AdaComm`, which other strategies may use as their period.
-Differences from the paper: F_0 and F_l are the clients' mean losses while they trained in the first
-round and in the block's last one, which cost no evaluation (train_loss is the paper's), and blocks
-count from the end of the first round.
+The rule is `fedlocal.slots.period.AdaComm`, which any strategy may use as its period.
+Differences from the paper: F_0 and F_l are the clients' mean training losses in the first round and
+in the last round of a block, which need no evaluation (loss=train_loss is the paper's). Blocks are
+counted from the end of the first round.
 """
 
 from typing import Literal
@@ -38,7 +39,12 @@ def adacomm(
     buffers: Buffers = "keep",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """Local SGD that begins with `initial_period` local steps per round."""
+    """Return local SGD with an adaptive period.
+
+    The first rounds have `initial_period` local steps. `block` is the time between two changes of
+    the period, in rounds or simulated seconds (`unit`). `gamma`, in (0, 1), is the factor by which
+    the period shrinks where the loss alone would not shorten it.
+    """
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=AdaComm(initial_period, gamma, exponent, block, unit, loss),

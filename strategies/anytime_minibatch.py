@@ -1,18 +1,18 @@
-"""Anytime Minibatch: every round lasts equally long, and slow clients simply bring fewer gradients.
+"""Anytime Minibatch: rounds of fixed duration, in which slow clients contribute fewer gradients.
 
-Each client adds up gradients at the round's start for a fixed compute time, on as many mini-batches
-as it manages; nobody is waited for, and no work is lost. The mean over all these mini-batches moves
-the model by dual averaging.
+For a fixed compute time each client sums mini-batch gradients at the model the round started from.
+No client waits for another and no work is lost. The mean over all mini-batches updates the model
+by dual averaging.
 
     Ferdinand, Al-Lawati, Draper, Nokleby. Anytime Minibatch: Exploiting Stragglers in Online
     Distributed Optimization. ICLR 2019. https://arxiv.org/abs/2006.05752
 
-Paper symbol -> name here: T -> seconds, b_i -> steps, z -> dual, beta(t) = K + sqrt(t / mu) -> with
-1 / lr for the smoothness K and expected_examples for mu, h(w) -> |w - w(1)|^2 / 2.
-Differences from the paper: a server averages exactly in the place of rounds of consensus, and
-b_i counts mini-batches, not examples; both agree where clients have equal batches. Weight decay is
-part of the gradient at the round's start. Momentum would weigh a client's gradients unequally,
-where the method's mean counts each once, so it is refused.
+Paper symbol -> name here: T -> seconds, b_i -> steps, z -> dual, beta(t) = K + sqrt(t / mu) with
+K -> 1 / lr and mu -> expected_examples, h(w) -> |w - w(1)|^2 / 2.
+Differences from the paper: a server averages exactly, instead of rounds of consensus. b_i counts
+mini-batches and not examples, which is the same where clients have equal batch sizes. Weight decay
+is part of the gradient at the round's start. Momentum would weigh a client's gradients unequally,
+while the method's mean counts each once; so it is refused.
 """
 
 from dataclasses import dataclass
@@ -31,13 +31,13 @@ from fedlocal.vectors.trees import Tree, weighted_mean
 
 @dataclass(frozen=True)
 class GradientAtStart(Correction):
-    """Step along the mini-batch's gradient at the round's start, wherever the steps have led."""
+    """Step along the mini-batch gradient at the round's start instead of at the current model."""
 
     weight_decay: float = 0.0
     batched_fields: ClassVar[tuple[str, ...]] = ("weight_decay",)
 
     def __post_init__(self) -> None:
-        """Refuse a decay that grows."""
+        """Raise ValueError if weight_decay is negative."""
         check_weight_decay(self.weight_decay)
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
@@ -46,11 +46,11 @@ class GradientAtStart(Correction):
 
 @dataclass(frozen=True)
 class MeanGradient(Mixing):
-    """Minus the mean of all mini-batch gradients, whoever computed them."""
+    """The negative mean of the mini-batch gradients of all clients, each counted once."""
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Gradients are averaged, and not models."""
+        """Return the plain mean: gradients are averaged, not models."""
         return frozenset({Guarantee.PLAIN_MEAN})
 
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
@@ -64,7 +64,11 @@ class MeanGradient(Mixing):
 
 
 class DualState(NamedTuple):
-    """dual: z, the sum of mean gradients, [A, P]. moved: w(t) - w(1), [A, P]."""
+    """State of `DualAveraging`.
+
+    dual: z, the sum of mean gradients, [A, P].
+    moved: w(t) - w(1), [A, P].
+    """
 
     dual: Tensor
     moved: Tensor
@@ -72,13 +76,13 @@ class DualState(NamedTuple):
 
 @dataclass(frozen=True)
 class DualAveraging(OuterOptimiser):
-    """z <- z + g, w(t+1) = w(1) - z / beta(t+1), with t counted from 1."""
+    """Dual averaging: z <- z + g, w(t+1) = w(1) - z / beta(t+1), with t counted from 1."""
 
     lr: float
     expected_examples: float
 
     def __post_init__(self) -> None:
-        """Refuse a step size that grows."""
+        """Raise ValueError unless expected_examples is positive."""
         check_number("expected_examples", self.expected_examples)
         if not self.expected_examples > 0:
             raise ValueError(
@@ -104,7 +108,11 @@ def anytime_minibatch(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Anytime Minibatch with `seconds` of computing a round, and at most `most` mini-batches."""
+    """Return Anytime Minibatch with `seconds` simulated seconds of computation per round.
+
+    `most` bounds the mini-batches of a client per round. `expected_examples` sets how fast the step
+    size decays: beta(t) = 1 / lr + sqrt(t / expected_examples); inf keeps it constant.
+    """
     reason = "its mean counts every gradient once. Leave it out, or take local_sgd"
     check_without("anytime_minibatch", reason, momentum=momentum, nesterov=nesterov)
     return Strategy(

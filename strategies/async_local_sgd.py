@@ -1,15 +1,15 @@
-"""Asynchronous local SGD: nobody waits, every client adds its progress when it is done.
+"""Asynchronous local SGD: clients synchronise with the server without waiting for each other.
 
-The server keeps an aggregate. A client reads it, takes H local steps, adds 1 / K of its progress
-to whatever the aggregate has become in the meantime, and reads again. So slow clients hold nobody
-up, and what they add was computed at a model of some exchanges ago.
+The server keeps an aggregate model. A client reads it, takes H local steps, adds 1 / K of its
+progress to the current aggregate, and reads again. Slow clients delay nobody; their progress was
+computed at a stale model.
 
     Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767 (algorithm 2)
 
-Symbol -> name here: x-bar -> anchor, x_{r^k} -> the model read, H -> period.
-Differences: the paper bounds the delay of reads and writes; here they take the time that the clock
-gives to the message, and the simulated order of arrivals decides who is stale by how much.
+Paper symbol -> name here: x-bar -> anchor, x_{r^k} -> the model read, H -> period.
+Differences from the paper: it bounds the delay of reads and writes. Here they take the time that
+the simulated clock gives a message, and the order of arrivals determines the staleness.
 """
 
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from fedlocal.vectors.trees import Tree, weighted_mean
 
 @dataclass(frozen=True)
 class OnArrival(Mixing):
-    """The anchor moves by S / K of the mean progress of the S that arrive: alone, by 1 / K."""
+    """Averaging on arrival: S clients move the anchor by S / K of their mean progress."""
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Whoever arrives is welcome, but has read a version of its own."""
+        """Return the lossless downlink: every client reads its own version of the anchor."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
     def mix(
@@ -45,7 +45,7 @@ def async_local_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Local SGD without a barrier; a round of the run is K exchanges."""
+    """Return asynchronous local SGD; one round of the run is K exchanges."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,16 +1,20 @@
 """BMUF: blockwise model-update filtering, momentum on the change of the mean model.
 
+Clients train locally for one block of data (a round), and their models are averaged. The server
+treats the change of the mean model as an update, and smooths it with momentum over blocks.
+Classical block momentum broadcasts the block model; the Nesterov form broadcasts it one momentum
+step ahead.
+
     Chen, Huo. Scalable Training of Deep Learning Machines by Incremental Block Training with
     Intra-Block Parallel Optimization and Blockwise Model-Update Filtering. ICASSP 2016.
     https://doi.org/10.1109/ICASSP.2016.7472805
 
 Paper symbol -> name here: zeta -> block_lr, eta -> block_momentum, Delta_t -> update, W_g -> the
-anchor. Classical block momentum broadcasts the block model; the Nesterov form
-broadcasts it one momentum step ahead. The authors suggest zeta = 1 and eta = 1 - 1 / K.
+anchor. The authors suggest zeta = 1 and eta = 1 - 1 / K.
 
-Unlike SlowMo the update is in model units: when lr drops, the momentum of the old lr lives on. The
-model that is evaluated is the broadcast one, W_g. `nesterov` is that of the block momentum; the
-clients' momentum has names of its own, and begins every round at zero.
+Unlike SlowMo, the update is in model units: when lr drops, the momentum keeps the scale of the old
+lr. The evaluated model is the broadcast one, W_g. `nesterov` is that of the block momentum; the
+clients' momentum is `local_momentum`, and starts every round at zero.
 """
 
 from dataclasses import dataclass
@@ -28,21 +32,24 @@ from fedlocal.utils.checks import check_number
 
 
 class BlockState(NamedTuple):
-    """update: Delta_t, [A, P]."""
+    """State of `BlockMomentum`.
+
+    update: Delta_t, [A, P].
+    """
 
     update: Tensor
 
 
 @dataclass(frozen=True)
 class BlockMomentum(OuterOptimiser):
-    """Delta <- eta Delta + zeta (after - before); the block model moves by Delta."""
+    """Block momentum: Delta <- eta Delta + zeta (after - before), the anchor moves by Delta."""
 
     block_lr: float = 1.0
     block_momentum: float = 0.9
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError unless 0 <= block_momentum < 1 and block_lr > 0."""
         check_momentum("block_momentum", self.block_momentum)
         check_number("block_lr", self.block_lr)
         if not self.block_lr > 0:
@@ -72,7 +79,10 @@ def bmuf(
     buffers: Buffers = "reset",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """BMUF on local SGD with `period` local steps per round (block)."""
+    """Return BMUF on local SGD with `period` local steps per block.
+
+    `block_lr` scales the mean model's change (1 keeps it); `block_momentum` is in [0, 1).
+    """
     return Strategy(
         inner=sgd(lr, buffers, local_momentum, local_nesterov, weight_decay),
         period=period_of(period),

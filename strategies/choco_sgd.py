@@ -1,8 +1,8 @@
-"""CHOCO-SGD: gossip in which neighbours exchange compressed differences.
+"""CHOCO-SGD: decentralised SGD in which neighbours exchange compressed differences.
 
-Every client sends its neighbours only how its model differs from what they already believe it to
-be, compressed. The beliefs catch up with the models, so that any compressor will do if mixing is
-careful enough.
+Every client holds a belief of each neighbour's model. It sends the compressed difference between
+its own model and the neighbours' belief of it, and mixes its model with the beliefs. The beliefs
+converge to the models, so any compressor works if the gossip step is small enough.
 
     Koloskova, Stich, Jaggi. Decentralized Stochastic Optimization and Gossip Algorithms with
     Compressed Communication. ICML 2019. https://arxiv.org/abs/1902.00340
@@ -12,8 +12,8 @@ careful enough.
 Paper symbol -> name here: gamma -> gossip_step, Q -> compressor, w_ij -> graph, x-hat -> belief,
 eta -> lr. `order` "mix_first" is algorithm 1 of the second paper, "compress_first" that of the
 first.
-Differences from the papers: a round may have more than one local step (`period`; 1 is theirs).
-Unbiased compressors are scaled by 1 / (1 + omega), as the authors' code does.
+Differences from the papers: a round may have more than one local step (`period`; theirs is 1).
+Unbiased compressors are scaled by 1 / (1 + omega), as in the authors' code.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -40,7 +40,11 @@ def choco_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """CHOCO-SGD with step size `lr` and `period` local steps between two messages."""
+    """Return CHOCO-SGD with `period` local steps between two messages.
+
+    `gossip_step` is the share in (0, 1] by which a model moves to the mean of its neighbours'
+    beliefs, or "theory" for the bound of the first paper.
+    """
     step = gossip_step_of(gossip_step, ChocoStep, compressor)
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),

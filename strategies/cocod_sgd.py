@@ -1,18 +1,18 @@
-"""CoCoD-SGD: average where a round began while it runs, then add everybody's own progress.
+"""CoCoD-SGD: the models at a round's start are averaged while the clients compute.
 
-The models that the clients start a round from are averaged during the round. At its end each
-client goes on from that mean plus what its own steps have changed, so it has waited for nobody,
-and the clients differ by no more than the progress of one round.
+During a round the models that the clients started from are averaged. At the end each client
+continues from that mean plus its own progress. Communication overlaps with computation, and the
+clients' models differ by at most the progress of one round.
 
     Shen, Xu, Liu, Liang, Cheng. Faster Distributed Deep Net Training: Computation and Communication
     Decoupled Stochastic Gradient Descent. 2019. https://arxiv.org/abs/1906.12043
 
-Symbol -> name here: tau (k) -> period, x_i -> start, mean of the x_i -> anchor, own change over the
-round -> progress.
+Paper symbol -> name here: tau (k) -> period, x_i -> start, mean of the x_i -> anchor, a client's
+change over the round -> progress.
 
-Differences: the first message goes out before the first local step and tells of x_0. What a lossy
-uplink leaves out stays in the client's progress, so the mean model still moves by the mean
-progress; error feedback would add it a second time and is refused.
+Differences from the paper: the first message leaves before the first local step and holds x_0. The
+loss of a lossy uplink stays in the client's progress, so the mean model still moves by the mean
+progress. Error feedback would add it a second time and is refused.
 """
 
 from dataclasses import dataclass
@@ -30,27 +30,30 @@ from fedlocal.slots.strategy import Strategy
 from fedlocal.vectors.trees import Tree, weighted_mean
 
 
-class Progress(NamedTuple):
-    """progress: Own model at the end of the last round minus what was told of its start, [P]."""
+class OwnProgress(NamedTuple):
+    """A client's memory between rounds.
+
+    progress: Model at the end of the last round minus the transmitted model at its start, [P].
+    """
 
     progress: Tensor
 
 
 @dataclass(frozen=True)
 class MeanOfStarts(OwnModels):
-    """x_i <- mean_j (x_j at the start of the last round) + own progress of that round."""
+    """Delayed averaging: x_i <- mean_j (x_j at the last round's start) + progress of client i."""
 
-    def memory(self, x: Tensor) -> Progress:
-        return Progress(zeros_like(x))
+    def memory(self, x: Tensor) -> OwnProgress:
+        return OwnProgress(zeros_like(x))
 
-    def begin(self, memory: Progress, incoming: Tensor) -> tuple[Tensor, Tensor]:
+    def begin(self, memory: OwnProgress, incoming: Tensor) -> tuple[Tensor, Tensor]:
         return incoming + memory.progress, incoming
 
     def told(self, start: Tensor, x: Tensor) -> Tensor:
         return start
 
-    def end(self, memory: Progress, x: Tensor, belief: Tensor) -> Progress:
-        return Progress(x - belief)
+    def end(self, memory: OwnProgress, x: Tensor, belief: Tensor) -> OwnProgress:
+        return OwnProgress(x - belief)
 
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
@@ -66,7 +69,7 @@ def cocod_sgd(
     weight_decay: float = 0.0,
     uplink: Compressor = Identity(),
 ) -> Strategy:
-    """CoCoD-SGD with `period` local steps per round."""
+    """Return CoCoD-SGD with `period` local steps per round."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,15 +1,15 @@
 """Cooperative SGD: local steps, then every client's model becomes a weighted sum of models.
 
-The weights are a matrix W. With all of them equal it is local SGD, with those of a sparse graph
-decentralised averaging, and with further nodes that hold no data elastic averaging: one rule whose
-parts (period, W, auxiliary variables) can be studied one by one.
+The weights form a matrix W. With equal weights this is local SGD, with the weights of a sparse
+graph it is decentralised averaging, and with auxiliary variables (nodes without data) it is elastic
+averaging. The framework separates the effects of the period, of W and of the auxiliary variables.
 
     Wang, Joshi. Cooperative SGD: A Unified Framework for the Design and Analysis of
     Local-Update SGD Algorithms. 2018. https://arxiv.org/abs/1808.07576
 
 Paper symbol -> name here: tau -> period, W -> graph, v -> auxiliary, m -> K.
 Differences from the paper: W need not be symmetric. Without auxiliary variables it must be doubly
-stochastic; with them it is enough that all clients have the same say in the model that W tends to.
+stochastic. With them, all clients must have equal weight in the consensus model of W.
 """
 
 from fedlocal.slots import Period, Rate
@@ -31,7 +31,11 @@ def cooperative_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """(X - lr G) W^T every `period` local steps; `graph` as `fedlocal.slots.mixing.as_graph`."""
+    """Return Cooperative SGD, X <- (X - lr G) W^T, with `period` local steps per round.
+
+    `auxiliary` is the number of nodes without data. `order` says whether models are mixed after the
+    local steps (adapt_then_combine) or before them (combine_then_adapt).
+    """
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

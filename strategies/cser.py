@@ -1,16 +1,17 @@
-"""CSER: what a message leaves out is applied at home at once, and now and then made common.
+"""CSER: compressed SGD in which a client applies its own compression error at once.
 
-With error feedback a client waits for its own residual; here it already stands where its whole
-step took it. So clients drift apart, and every few exchanges a second message brings them together.
+With error feedback the error of a message waits for the next one. Here a client continues from the
+anchor plus its own error, so its model has taken the whole step. Clients drift apart, and every
+`reset_period` exchanges a second message synchronises the errors.
 
     Xie, Zheng, Koyejo, Gupta, Li, Lin. CSER: Communication-efficient SGD with Error Reset. 2020.
     https://arxiv.org/abs/2007.13221
 
 Paper symbol -> name here: C_1 -> reset, C_2 -> uplink, H -> reset_period, e_i -> error, x_i -> the
-anchor + e_i, eta -> lr. The mean of the x_i is what is evaluated.
+anchor + e_i, eta -> lr. The evaluated model is the mean of the x_i.
 
-Differences from the paper: with period > 1 the change of the local steps takes the place of a
-gradient step. Momentum is on the clients, by default Nesterov's as in the paper's M-CSER. Unbiased
+Differences from the paper: with period > 1 the change of the local steps replaces the gradient
+step. Momentum is on the clients, by default Nesterov's as in the paper's M-CSER. Unbiased
 compressors are scaled to contractions by 1 / (1 + omega).
 """
 
@@ -29,18 +30,21 @@ from fedlocal.slots.strategy import Strategy
 
 
 class LocalError(NamedTuple):
-    """error: e_i, how far this client stands from the anchor, [P]."""
+    """A client's memory between rounds.
+
+    error: e_i, the difference between the client's model and the anchor, [P].
+    """
 
     error: Tensor
 
 
 @dataclass(frozen=True)
 class Bifurcated(WeightedMean):
-    """Every client starts from the anchor + its own error; the anchor moves by what was sent."""
+    """The mean of messages, with clients that start from the anchor plus their own error."""
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """The mean of all models follows SGD only if all of them send."""
+        """Return full participation: otherwise the mean of all models does not follow SGD."""
         return super().requires | {Guarantee.FULL_PARTICIPATION}
 
     def memory(self, x: Tensor) -> LocalError:
@@ -51,7 +55,7 @@ class Bifurcated(WeightedMean):
         return start, start
 
     def end(self, memory: LocalError, x: Tensor, belief: Tensor) -> LocalError:
-        # belief = start + what was sent, so x - belief is what this exchange left out.
+        # belief = start + the decoded message, so x - belief is the error of this exchange.
         return LocalError(memory.error + (x - belief))
 
 
@@ -65,7 +69,7 @@ def cser(
     nesterov: bool = True,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """CSER with `uplink` (C_2) at every exchange and `reset` (C_1) at every `reset_period`-th."""
+    """Return CSER with `uplink` (C_2) at every exchange and `reset` (C_1) every `reset_period`."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,6 +1,6 @@
 """Decentralised periodic averaging: local steps, then one mean over the neighbours in a graph.
 
-It saves twice: a client talks to its few neighbours only, and to them only once in a while.
+A client communicates only with its few neighbours, and only once per round.
 
     Wang, Joshi. Cooperative SGD: A Unified Framework for the Design and Analysis of
     Local-Update SGD Algorithms. 2018. https://arxiv.org/abs/1808.07576
@@ -26,5 +26,5 @@ def d_pasgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """`period` local steps per round, then a weighted mean over the neighbours in `graph`."""
+    """Return decentralised averaging over `graph` after every `period` local steps."""
     return cooperative_sgd(lr, period, graph, 0, order, momentum, nesterov, weight_decay)

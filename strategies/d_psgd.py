@@ -1,7 +1,7 @@
-"""D-PSGD: after every step each client averages its model with its neighbours'.
+"""D-PSGD: after every step each client averages its model with those of its neighbours.
 
-No server takes part: a client only ever talks to its neighbours in a graph, and news spread along
-the links. The sparser the graph, the less is sent and the longer models stay apart.
+There is no server. A client communicates only with its neighbours in a graph, and information
+spreads along the links. A sparser graph needs less communication and reaches consensus more slowly.
 
     Lian, Zhang, Zhang, Hsieh, Zhang, Liu. Can Decentralized Algorithms Outperform Centralized
     Algorithms? A Case Study for Decentralized Parallel Stochastic Gradient Descent. 2017.
@@ -28,5 +28,8 @@ def d_psgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """One local step per round, then a weighted mean over the neighbours in `graph`."""
+    """Return D-PSGD over `graph`.
+
+    `order` says whether models are mixed after the local step (adapt_then_combine) or before it.
+    """
     return cooperative_sgd(lr, 1, graph, 0, order, momentum, nesterov, weight_decay)

@@ -1,12 +1,15 @@
 """DiLoCo: AdamW on the clients, Nesterov SGD on the server, very long periods.
 
+Clients take hundreds of AdamW steps between two synchronisations. The server treats the mean change
+of a round as a pseudo-gradient and takes one step of SGD with Nesterov momentum along it.
+
     Douillard et al. DiLoCo: Distributed Low-Communication Training of Language Models. 2023.
     https://arxiv.org/abs/2311.08105
 
 Paper symbol -> name here: H -> period, InnerOpt -> AdamW, OuterOpt -> OuterSGD with Nesterov
-momentum, Delta -> pseudo-gradient. AdamW's moments stay on the clients between rounds unless
-`buffers` says otherwise, and its weight decay is decoupled from the gradient. The inner momentum is
-the first of `betas`, so `momentum` and `nesterov` are refused.
+momentum, Delta -> pseudo-gradient. AdamW's moments stay on the clients between rounds (`buffers`),
+and its weight decay is decoupled from the gradient. The inner momentum is the first of `betas`, so
+`momentum` and `nesterov` are refused.
 """
 
 from fedlocal.slots import Period, Rate
@@ -29,7 +32,11 @@ def diloco(
     momentum: float = 0.0,
     nesterov: bool = False,
 ) -> Strategy:
-    """DiLoCo with inner step size `lr` and `period` inner steps per round."""
+    """Return DiLoCo with `period` inner steps per round.
+
+    `lr` is AdamW's step size, `betas` are the decay rates of its moments, in [0, 1). `outer_lr` and
+    `outer_momentum` are the server's step size and momentum.
+    """
     reason = "AdamW's is the first of betas, the server's is outer_momentum. Set one of these"
     check_without("diloco", reason, momentum=momentum, nesterov=nesterov)
     return Strategy(

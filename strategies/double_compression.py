@@ -1,7 +1,8 @@
 """Local SGD with error-compensated compression on both links.
 
-What a message leaves out is kept and added to the next one, on the clients and on the server, so
-that nothing is lost for good: x minus the residuals follows uncompressed local SGD's recursion.
+Clients compress the change of their local steps, and the server compresses the mean change. Each
+keeps the compression error of its message and adds it to the next one. The model minus the
+residuals then follows the recursion of uncompressed local SGD.
 
     Gao, Xu, Huang. On the Convergence of Communication-Efficient Local SGD for Federated Learning.
     AAAI 2021. https://doi.org/10.1609/aaai.v35i9.16920
@@ -9,9 +10,9 @@ that nothing is lost for good: x minus the residuals follows uncompressed local 
 Paper symbol -> name here: e_i -> the uplink's residual, E -> the downlink's residual, C -> uplink,
 downlink, mu -> momentum. Residuals are in model units.
 
-Differences from the paper: its text does not settle what becomes of the clients' momentum at a
-synchronisation; here it is kept unless `buffers` says otherwise. A client that missed a round is
-sent the whole model, which the ledger counts.
+Differences from the paper: it does not specify the treatment of the clients' momentum at a
+synchronisation; here it is kept unless `buffers` says otherwise. A client that missed a round
+receives the whole model, which the ledger counts.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -33,7 +34,7 @@ def double_compression(
     weight_decay: float = 0.0,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """Double compression; both compressors are wrapped in error feedback."""
+    """Return double compression; both compressors are wrapped in error feedback."""
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),

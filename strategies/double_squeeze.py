@@ -1,7 +1,7 @@
-"""DoubleSqueeze: synchronise at every step, compressed and error-compensated in both directions.
+"""DoubleSqueeze: error-compensated compression in both directions, synchronised at every step.
 
-Clients compress their gradients and the server compresses the mean of what it received; each keeps
-what its own message left out and adds it to the next one.
+Clients compress their gradients, and the server compresses the mean of the received gradients. Each
+keeps the compression error of its message and adds it to the next one.
 
     Tang, Lian, Yu, Zhang, Liu. DoubleSqueeze: Parallel Stochastic Gradient Descent with Double-Pass
     Error-Compensated Compression. 2019. https://arxiv.org/abs/1905.05957
@@ -9,10 +9,10 @@ what its own message left out and adds it to the next one.
 Paper symbol -> name here: delta^(i) -> the uplink's residual, delta -> the downlink's residual,
 Q -> uplink, downlink, gamma -> lr.
 
-Differences from the paper: residuals are in model units, gamma delta, and not in those of a
-gradient. The two are the same while lr is constant; when it drops, what was left out before is sent
-here at the old lr and in the paper at the new one. Momentum goes into what is compressed, as in
-`ef_sign_sgd`; the paper has none.
+Differences from the paper: residuals are in model units, gamma delta, and not in gradient units.
+The two are the same while lr is constant. When lr drops, a residual is sent here at the old lr and
+in the paper at the new one. Momentum is applied before compression, as in `ef_sign_sgd`; the paper
+has none.
 """
 
 from fedlocal.slots import Compressor, Rate
@@ -33,7 +33,10 @@ def double_squeeze(
     buffers: Buffers = "keep",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """DoubleSqueeze, one bit a scalar each way; both compressors are wrapped in error feedback."""
+    """Return DoubleSqueeze; both compressors are wrapped in error feedback.
+
+    The default compressors send one bit per scalar in each direction.
+    """
     return double_compression(
         lr, 1, uplink, downlink, momentum, buffers, nesterov, weight_decay, weights
     )

@@ -1,20 +1,21 @@
-"""Dynamic averaging: look every `period` steps, average only if somebody has gone too far.
+"""Dynamic averaging: models are averaged only if one of them has diverged from the last average.
 
-Every client compares its model with the last average, by itself. As long as all are near, only a
-yes or no travels. The first that is farther than the threshold makes everybody send its model, and
-all go on from the new average.
+Every `period` local steps each client compares its model with the last average. If all squared
+distances are within the threshold, clients send only a flag. If one exceeds it, all clients send
+their models and continue from the new average.
 
     Kamp, Adilova, Sicking, Hüger, Schlicht, Wirtz, Wrobel. Efficient Decentralized Deep Learning
     by Dynamic Model Averaging. 2018. https://arxiv.org/abs/1807.03210
 
-Symbol -> name here: b -> period, Delta -> threshold, r -> reference, |f - r|^2 > Delta -> alarm.
+Paper symbol -> name here: b -> period, Delta -> threshold, r -> reference, |f - r|^2 > Delta ->
+alarm.
 
 Difference from the paper: an alarm always averages all models; the paper first tries to balance
-some of them. The server half of this simulation sees every model in every round and decides for the
-clients; bytes are those of the protocol: a word from everyone who is near, a model from everyone
-else, and in a round with an alarm a request to those who are near, and their models. That second
-exchange does not fit into a round of Flower's, where it is refused; the simulated clock counts its
-bytes, but no latency of its own.
+a subset. The server half of this simulation sees every model in every round and decides for the
+clients. The counted bytes are those of the protocol: a flag from each client within the threshold
+and a model from each other one; after an alarm also a request to each client within the threshold,
+and its model. Flower's rounds have no such second exchange, so it is refused there. The simulated
+clock counts its bytes but no extra latency.
 """
 
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ from fedlocal.utils.checks import check_number
 
 
 class DynamicState(NamedTuple):
-    """What the server knows.
+    """State of `AverageOnAlarm`.
 
-    reference: r, the last average, [P]. alarms: 1 for each client that was too far from it at the
-    last look, [K]. averaged: Whether that look ended with an average, 0 or 1, [].
+    reference: r, the last average, [P].
+    alarms: 1 for each client that exceeded the threshold at the last check, [K].
+    averaged: Whether the last check led to an average, 0 or 1, [].
     """
 
     reference: Tensor
@@ -46,14 +48,14 @@ class DynamicState(NamedTuple):
 
 @dataclass(frozen=True)
 class AverageOnAlarm(OwnModels):
-    """Everybody's model becomes the mean if |x_i - r|^2 > threshold for anybody, else stays."""
+    """Conditional averaging: all models become their mean if |x_i - r|^2 > threshold for any i."""
 
     threshold: float
     polls: ClassVar[bool] = True
     batched_fields: ClassVar[tuple[str, ...]] = ("threshold",)
 
     def __post_init__(self) -> None:
-        """Refuse what is no bound."""
+        """Raise ValueError if threshold is negative."""
         check_number("threshold", self.threshold)
         if not self.threshold >= 0:
             raise ValueError(
@@ -62,14 +64,14 @@ class AverageOnAlarm(OwnModels):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Models are sent as they are or not at all."""
+        """Return the lossless uplink: models are sent exactly or not at all."""
         return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
 
     def init(self, x: Tensor, num_clients: int) -> DynamicState:
-        # The first model is everybody's, as after an average.
+        # All clients hold the first model, as after an average.
         return DynamicState(x, x.new_zeros(num_clients), x.new_ones(()))
 
     def legs(self, before: DynamicState, after: DynamicState) -> Legs:
@@ -101,7 +103,10 @@ def dynamic_averaging(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Local SGD that looks every `period` local steps whether to average."""
+    """Return local SGD that decides every `period` local steps whether to average.
+
+    `threshold` bounds the squared distance |x_i - r|^2; 0 averages always, inf never.
+    """
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,19 +1,19 @@
-"""EASGD: clients and a centre pulled towards each other, instead of made equal.
+"""EASGD: elastic averaging, in which clients and a centre model attract each other.
 
-Every client keeps its own model. At a synchronisation it moves a share of the way to the centre,
-and the centre moves towards the clients, so that clients may explore and still stay together.
+Every client keeps its own model. At a synchronisation it moves by the share alpha to the centre,
+and the centre moves towards the clients' models. Clients may explore different regions without
+drifting far apart.
 
     Zhang, Choromanska, LeCun. Deep learning with Elastic Averaging SGD. 2015.
     https://arxiv.org/abs/1412.6651
     Wang, Joshi. Cooperative SGD. 2018. https://arxiv.org/abs/1808.07576
 
-Symbol -> name here: alpha -> alpha, z -> centre, x^i -> own, tau -> period.
-Differences from the first paper: the elastic terms are taken after the gradient steps, (X - lr G) W
-as in Cooperative SGD, and the centre's beta is K alpha. The pull of an exchange uses the centre
-from before its own update. So what a client receives was made from models of one exchange earlier,
-and what it sends is first needed one exchange later: both may travel while clients compute, and
-nothing but the clock would notice (`timing="overlapped"`). The centre is what is evaluated, under
-every timing.
+Paper symbol -> name here: alpha -> alpha, z -> centre, x^i -> own, tau -> period.
+Differences from the first paper: the elastic terms are applied after the gradient steps,
+(X - lr G) W as in Cooperative SGD, and the centre's beta is K alpha. An exchange uses the centre
+that it finds, and its result is first needed one exchange later. So both messages may overlap with
+computation and only the clock changes (`timing="overlapped"`). The centre is evaluated under every
+timing.
 """
 
 from dataclasses import dataclass
@@ -29,13 +29,20 @@ from fedlocal.utils.checks import check_number
 
 
 class OwnModel(NamedTuple):
-    """own: x^i at the end of the last round, before the pull, [P]."""
+    """A client's memory between rounds.
+
+    own: x^i at the end of the last round, before the pull, [P].
+    """
 
     own: Tensor
 
 
 class ElasticState(NamedTuple):
-    """own: What each client's model was when it last sent, [K, P]. centre: z, [P]."""
+    """State of `ElasticAveraging`.
+
+    own: Each client's model at its last upload, [K, P].
+    centre: z, [P].
+    """
 
     own: Tensor
     centre: Tensor
@@ -43,20 +50,23 @@ class ElasticState(NamedTuple):
 
 @dataclass(frozen=True)
 class ElasticAveraging(Mixing):
-    """x^i <- (1 - alpha) x^i + alpha z and z <- (1 - K alpha) z + alpha sum of x^i, at once."""
+    """Elastic averaging of the clients' models with a centre.
+
+    x^i <- (1 - alpha) x^i + alpha z and z <- (1 - K alpha) z + alpha sum_i x^i, simultaneously.
+    """
 
     alpha: float
     batched_fields: ClassVar[tuple[str, ...]] = ("alpha",)
 
     def __post_init__(self) -> None:
-        """Refuse what does not pull."""
+        """Raise ValueError unless alpha is positive."""
         check_number("alpha", self.alpha)
         if not self.alpha > 0:
             raise ValueError(f"alpha must be positive, got {self.alpha}; 2 / (K + 2) mixes fastest")
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Both sides follow every client's own model; whoever comes may pull."""
+        """Return the lossless downlink: server and client both track the client's own model."""
         return frozenset({Guarantee.LOSSLESS_DOWNLINK})
 
     def memory(self, x: Tensor) -> OwnModel:
@@ -71,7 +81,7 @@ class ElasticAveraging(Mixing):
         return ElasticState(x.repeat(num_clients, 1), x)
 
     def consensus(self, state: ElasticState, anchor: Tensor) -> Tensor:
-        # After the last exchange; the anchor is what that exchange read.
+        # The anchor is the centre before the last exchange.
         return state.centre
 
     def begin(self, memory: OwnModel, incoming: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,10 +110,11 @@ def easgd(
     weight_decay: float = 0.0,
     timing: str = "barrier",
 ) -> Strategy:
-    """Elastic averaging with `period` local steps per round; with momentum it is EAMSGD.
+    """Return elastic averaging with `period` local steps per round; with momentum it is EAMSGD.
 
-    `timing` is "barrier"; "overlapped", which hides the messages behind the local steps: same
-    models, shorter rounds; or "asynchronous", where each client pulls when it is done.
+    `alpha`, in (0, 2 / (K + 1)), is the share by which a client moves to the centre. `timing` is
+    "barrier"; "overlapped" (messages overlap with local steps: same models, shorter rounds); or
+    "asynchronous" (each client synchronises when it is done).
     """
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),

@@ -1,7 +1,7 @@
-"""EF-signSGD: one bit a scalar up, and what that loses is made up for later.
+"""EF-signSGD: one bit per scalar on the uplink, with error feedback.
 
-The sign of a gradient forgets its size. Here a message is signs and their mean size, and the
-difference to what should have been sent is kept and added before the next message is made.
+A message holds the signs of a client's change and their mean magnitude. The compression error is
+kept and added to the next message, which makes up for the magnitudes that signs lose.
 
     Karimireddy, Rebjock, Stich, Jaggi. Error Feedback Fixes SignSGD and other Gradient Compression
     Schemes. 2019. https://arxiv.org/abs/1901.09847
@@ -9,9 +9,9 @@ difference to what should have been sent is kept and added before the next messa
 Paper symbol -> name here: e_t -> the uplink's residual, Delta_t -> the message, gamma -> lr,
 p_t -> the change x - start. Residuals are in model units, as in the paper.
 
-Differences from the paper: it has one worker, here the server takes the mean of many. Signs have a
-scale for each layer, as in the authors' code, where momentum goes into what is compressed too.
-With period > 1 the change of the local steps is compressed: local EF-signSGD.
+Differences from the paper: it has one worker; here the server averages many clients. Signs have one
+scale per layer, and momentum is applied before compression, both as in the authors' code. With
+period > 1 the change of the local steps is compressed: local EF-signSGD.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -32,5 +32,8 @@ def ef_sign_sgd(
     weight_decay: float = 0.0,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """EF-signSGD; `uplink` is wrapped in error feedback. Without PerLayer all share one scale."""
+    """Return EF-signSGD with `period` local steps per round.
+
+    `uplink` is wrapped in error feedback; without PerLayer all layers share one scale.
+    """
     return qsparse_local_sgd(lr, period, uplink, momentum, buffers, nesterov, weight_decay, weights)

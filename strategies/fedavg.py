@@ -1,12 +1,15 @@
-"""FedAvg: local SGD with sampled clients, weighted by how many examples each holds.
+"""FedAvg: local SGD with sampled clients, weighted by their example counts.
+
+In each round a sampled cohort starts from the global model and trains on its own data. The new
+global model is the mean of the cohort's models, weighted by example counts.
 
     McMahan, Moore, Ramage, Hampson, Aguera y Arcas. Communication-Efficient Learning of Deep
     Networks from Decentralized Data. 2017. https://arxiv.org/abs/1602.05629
 
 Paper symbol -> name here: C -> participation (of the run), E -> epochs, B -> batch_size (of the
 run), n_k -> example counts. Weights are n_k over the sum of the sampled clients' counts, as in the
-arXiv version's erratum. Momentum begins every round at zero: a client that is rarely sampled would
-go on with that of a model long gone. `local_sgd` with weights="examples" can keep it.
+arXiv version's erratum. Momentum starts every round at zero, because that of a rarely sampled
+client would be stale. `local_sgd` with weights="examples" can keep it.
 """
 
 from fedlocal.slots import Period, Rate
@@ -25,7 +28,7 @@ def fedavg(
     weights: Weights = "examples",
     nesterov: bool = False,
 ) -> Strategy:
-    """FedAvg with `period` local steps, or with `epochs` passes over each client's own data.
+    """Return FedAvg with `period` local steps, or with `epochs` passes over each client's own data.
 
     >>> fedavg(epochs=2).mixing
     WeightedMean(weights='examples')

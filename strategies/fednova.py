@@ -1,18 +1,19 @@
-"""FedNova: clients that took more local steps no longer pull harder.
+"""FedNova: normalised averaging, so that clients with more local steps get no larger weight.
 
-Each client's change is divided by how far its own steps would carry a constant gradient, and the
-mean of these is scaled up again by one common length. So unequal work costs nothing in bias.
+Each client's change is divided by the distance that its local steps would move along a constant
+gradient. The mean of these normalised changes is multiplied by the cohort's mean distance. This
+removes the bias of unequal numbers of local steps.
 
     Wang, Liu, Liang, Joshi, Poor. Tackling the Objective Inconsistency Problem in Heterogeneous
     Federated Optimization. 2020. https://arxiv.org/abs/2007.07481
 
 Paper symbol -> name here: |a_i|_1 -> reach, tau_i -> info.steps, p_i -> weights, rho -> momentum,
 eta -> rates, alpha = eta mu -> pull, gamma of the server -> server_momentum.
-tau_eff is the mean of |a_i|_1 with the proximal term left out: sum p_i tau_i for SGD with or
-without that term, sum p_i |a_i|_1 with momentum, as in the authors' code. Differences from that
-code: with momentum and the proximal term together |a_i|_1 is that of the recursion that is run,
-where the code's adds up two recursions. The server computes it from the number of steps, so that
-only the model travels.
+tau_eff is the mean of |a_i|_1 without the proximal term: sum p_i tau_i for SGD with or without that
+term, sum p_i |a_i|_1 with momentum, as in the authors' code. Differences from that code: with both
+momentum and the proximal term, |a_i|_1 follows the exact recursion of the local steps, where the
+code adds up two recursions. The server computes |a_i|_1 from the number of steps, so that only the
+model is uploaded.
 """
 
 from dataclasses import dataclass
@@ -33,13 +34,14 @@ from fedlocal.vectors.trees import Tree, weighted_mean
 
 @dataclass(frozen=True)
 class NormalisedMean(WeightedMean):
-    """The weighted mean of changes, each per unit of its length, times the cohort's mean length.
+    """The weighted mean of normalised changes, times the cohort's mean length.
 
-    A length is |a_i|_1 times the rates of the client's steps, exact under any schedule; with the
-    proximal term times their mean rate, exact under one that changes between rounds.
+    A client's length is |a_i|_1 times its step sizes, exact under any schedule. With the proximal
+    term it uses their mean, which is exact if the step size changes only between rounds.
 
     Attributes:
-        momentum, nesterov, mu: Of the clients' steps; buffers begin every round at zero.
+        momentum, nesterov: Momentum of the local steps; buffers start every round at zero.
+        mu: Weight of the proximal term.
     """
 
     momentum: float = 0.0
@@ -49,12 +51,12 @@ class NormalisedMean(WeightedMean):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """That a length is known, which is so for linear steps from empty buffers."""
+        """Return linear steps and fresh buffers as well, under which a length is known."""
         return super().requires | {Guarantee.LINEAR_STEPS, Guarantee.FRESH_BUFFERS}
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Changes are rescaled before they are averaged."""
+        """Return the plain mean as well: changes are rescaled before they are averaged."""
         return super().breaks | {Guarantee.PLAIN_MEAN}
 
     def mix(
@@ -67,7 +69,12 @@ class NormalisedMean(WeightedMean):
         return move.unsqueeze(0), state
 
     def reach(self, steps: Tensor, pull: Tensor) -> Tensor:
-        """How far a constant gradient of 1 carries clients in `steps` [S] steps of size 1, [S]."""
+        """Compute |a_i|_1, [S], the distance of local steps along a constant gradient of 1.
+
+        Args:
+            steps: Number of local steps of size 1 of each client, [S].
+            pull: Factor of the proximal term, eta mu, [S].
+        """
         reached = velocity = torch.zeros_like(steps)
         for step in range(int(steps.max())):
             grad = 1 - pull * reached
@@ -88,7 +95,10 @@ def fednova(
     weights: Weights = "examples",
     nesterov: bool = False,
 ) -> Strategy:
-    """FedNova with `period` local steps, or with `epochs` passes over each client's own data."""
+    """Return FedNova with `period` local steps, or `epochs` passes over each client's own data.
+
+    `mu` is the weight of the proximal term, 0 for none; `server_momentum` is in [0, 1).
+    """
     return Strategy(
         inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=Proximal(mu),

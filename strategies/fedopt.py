@@ -1,16 +1,18 @@
 """FedOpt: an adaptive optimiser on the server (FedAvgM, FedAdam, FedYogi, FedAdagrad).
 
-The mean change of a round is handed to the server's optimiser as if it were a gradient.
+Clients take local SGD steps. The server uses the mean change of a round as a pseudo-gradient in its
+own optimiser.
 
     Reddi, Charles, Zaheer, Garrett, Rush, Konecny, Kumar, McMahan. Adaptive Federated Optimization.
     2021. https://arxiv.org/abs/2003.00295
     FedAvgM: Hsu, Qi, Brown. Measuring the Effects of Non-Identical Data Distribution for Federated
     Visual Classification. 2019. https://arxiv.org/abs/1909.06335
 
-Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1, beta_2, tau -> as they are,
-v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors' experiments use 0).
-No bias correction, as in the paper. `momentum` and `nesterov` are the clients', and begin every
-round at zero; the server's momentum is beta_1.
+Paper symbol -> name here: eta -> server_lr, eta_l -> lr, beta_1 -> beta1, beta_2 -> beta2,
+tau -> tau, v_{-1} -> initial_accumulator (the paper asks for at least tau^2; the authors'
+experiments use 0).
+There is no bias correction, as in the paper. `momentum` and `nesterov` are the clients', and start
+every round at zero; the server's momentum is beta1.
 """
 
 from dataclasses import dataclass
@@ -29,13 +31,17 @@ from fedlocal.utils.checks import check_number
 
 Rule = Literal["adam", "yogi", "adagrad"]
 
-# Where to start; the paper tunes eta for every task. FedAvgM takes the mean's own step, Adam's and
-# Yogi's steps are of eta's size in every coordinate, and Adagrad's shrink from there.
+# Defaults; the paper tunes eta for every task. With 1, FedAvgM without momentum is plain averaging.
+# Steps of Adam and Yogi have size eta in every coordinate; those of Adagrad start there and shrink.
 SERVER_LR = {"sgd": 1.0, "adam": 0.03, "yogi": 0.03, "adagrad": 0.1}
 
 
 class AdaptiveState(NamedTuple):
-    """mean: m_t, [A, P]. square: v_t, [A, P]."""
+    """State of `Adaptive`.
+
+    mean: m_t, the running mean of pseudo-gradients, [A, P].
+    square: v_t, their accumulated squares, [A, P].
+    """
 
     mean: Tensor
     square: Tensor
@@ -43,7 +49,7 @@ class AdaptiveState(NamedTuple):
 
 @dataclass(frozen=True)
 class Adaptive(OuterOptimiser):
-    """m <- b1 m + (1 - b1) D, v by the rule, x <- x + server_lr m / (sqrt(v) + tau)."""
+    """Adaptive step: m <- b1 m + (1 - b1) D, v by rule, x <- x + server_lr m / (sqrt(v) + tau)."""
 
     rule: Rule
     server_lr: float
@@ -53,7 +59,7 @@ class Adaptive(OuterOptimiser):
     initial_accumulator: float
 
     def __post_init__(self) -> None:
-        """Refuse values that divide by zero or diverge."""
+        """Raise ValueError for an unknown rule or a value outside its range."""
         if self.rule not in ("adam", "yogi", "adagrad"):
             raise ValueError(f"optimiser must be sgd, adam, yogi or adagrad, got {self.rule!r}")
         check_momentum("beta1", self.beta1)
@@ -102,10 +108,11 @@ def fedopt(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """FedOpt; "sgd" is FedAvgM: v <- beta1 v + D, x <- x - server_lr v.
+    """Return FedOpt; optimiser="sgd" is FedAvgM: v <- beta1 v + D, x <- x + server_lr v.
 
-    None stands for the paper's choice: beta1 0.9 (0 for Adagrad), initial_accumulator tau^2; and
-    server_lr 1 for "sgd", 0.1 for "adagrad", 0.03 for the others.
+    `beta1` and `beta2`, in [0, 1), are the decay rates of the server's moments; `tau` > 0 bounds
+    its step. None stands for beta1 0.9 (0 for Adagrad), initial_accumulator tau^2, and server_lr 1
+    for "sgd", 0.1 for "adagrad", 0.03 for the others.
     """
     server_lr = SERVER_LR.get(optimiser, 1.0) if server_lr is None else server_lr
     if beta1 is None:

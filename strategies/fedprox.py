@@ -1,14 +1,14 @@
-"""FedProx: local steps are pulled back towards the model that the round started from.
+"""FedProx: local steps with a proximal term towards the model that the round started from.
 
-The proximal term keeps clients with unlike data, or with unlike amounts of work, from running off
-to their own optima.
+The proximal term mu / 2 |x - start|^2 keeps clients with different data, or with different amounts
+of work, close to the global model.
 
     Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith. Federated Optimization in Heterogeneous Networks.
     2020. https://arxiv.org/abs/1812.06127
 
-Paper symbol -> name here: mu -> mu, w^t -> view.start. Weighted by example counts as in the
-authors' code; the paper instead samples in proportion to them and averages plainly.
-Momentum begins every round at zero, as in `fedavg`.
+Paper symbol -> name here: mu -> mu, w^t -> view.start. The mean is weighted by example counts as in
+the authors' code; the paper instead samples clients in proportion to their counts and takes the
+plain mean. Momentum starts every round at zero, as in `fedavg`.
 """
 
 from fedlocal.slots import Period, Rate
@@ -29,7 +29,10 @@ def fedprox(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """FedProx with proximal weight `mu`, `period` local steps or `epochs` local passes."""
+    """Return FedProx with `period` local steps, or `epochs` passes over each client's own data.
+
+    `mu` >= 0 is the weight of the proximal term; the paper tries 0.001 to 1.
+    """
     return Strategy(
         inner=sgd(lr, "reset", momentum, nesterov, weight_decay),
         correction=Proximal(mu),

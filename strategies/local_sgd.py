@@ -1,7 +1,7 @@
-"""Local SGD: average the models every `period` steps instead of the gradients every step.
+"""Local SGD: average the models every `period` steps instead of the gradients at every step.
 
-Averaging models that have moved a little apart is nearly as good as averaging their gradients at
-every step, and costs 1 / period of the communication.
+All clients start from one model, take `period` SGD steps on their own data, and continue from the
+mean of their models. This needs 1 / period of the communication of mini-batch SGD.
 
     Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767
@@ -9,8 +9,8 @@ every step, and costs 1 / period of the communication.
 
 Paper symbol -> name here: H (or tau, k) -> period, eta -> lr, a -> average_shift.
 
-With `average_shift` the run's result is the average of all local iterates that Stich's theorem is
-about, w_t = (a + t)^2; training itself is the same. Its step sizes are
+With `average_shift` the run's result is the weighted average of all local iterates of Stich's
+theorem, w_t = (a + t)^2; training itself is the same. The theorem's step sizes are
 `fedlocal.slots.inner.stich_rate`.
 """
 
@@ -32,14 +32,16 @@ def local_sgd(
     weights: Weights = "uniform",
     average_shift: float | None = None,
 ) -> Strategy:
-    """Local SGD with step size `lr` and `period` local steps per round.
+    """Return local SGD with step size `lr` and `period` local steps per round.
+
+    `average_shift` is a >= 0, counted in local steps; None evaluates the last iterate.
 
     >>> local_sgd(lr=0.05, period=10).period
     ConstantPeriod(period=10)
     """
     if average_shift is not None and weights != "uniform":
         raise ValueError(
-            f"average_shift counts all clients alike, got weights={weights!r}; use weights=uniform"
+            f"average_shift needs equal weights, got weights={weights!r}; use weights=uniform"
         )
     inner = sgd(lr, buffers, momentum, nesterov, weight_decay)
     return Strategy(

@@ -1,20 +1,20 @@
-"""Mime and MimeLite: local steps that mimic those of a centralised optimiser with momentum.
+"""Mime and MimeLite: local steps that mimic a centralised optimiser with momentum.
 
-The momentum is the server's, computed from gradients over whole clients, and stays as it is while
-clients step. Mime also replaces a mini-batch's gradient by its change since the round began, plus
-the mean gradient there, which removes most of the noise and of the differences between clients.
+The server computes the momentum from full-batch gradients of the clients, and it is constant during
+local steps. Mime also replaces each mini-batch gradient by its change since the round's start plus
+the cohort's mean gradient there. This removes most of the gradient noise and of the client drift.
 
     Karimireddy, Jaggi, Kale, Mohri, Reddi, Stich, Suresh. Mime: Mimicking Centralized Stochastic
     Algorithms in Federated Learning. 2020. https://arxiv.org/abs/2008.03606
 
-Paper symbol -> name here: beta -> momentum, s -> momentum of `Frozen`, c -> mean, eta -> lr,
+Paper symbol -> name here: beta -> momentum, s -> `ServerStatistics.momentum`, c -> mean, eta -> lr,
 x -> start, y_i -> x.
 The step is the paper's, y <- y - lr ((1 - beta) d + beta s) and s <- beta s + (1 - beta) c; fedjax
-has PyTorch's form, which is this one with lr / (1 - beta). Weights are example counts as in fedjax.
-Mime needs c before the first local step, so its round has two exchanges: model down, gradients
-up, then model and (s, c) down, changes up. MimeLite's gradients travel with the changes.
-Weight decay is part of every gradient, so of s too. Momentum is the frozen one and has no Nesterov
-form, which is refused; a client's own would be what the method replaces.
+uses PyTorch's form, which is this one with lr / (1 - beta). Weights are example counts as in
+fedjax. Mime needs c before the first local step, so its round has two exchanges: model down,
+gradients up; then model and (s, c) down, changes up. MimeLite uploads gradients with the changes.
+Weight decay is part of every gradient, hence of s. The momentum is the server's; it has no Nesterov
+form, so `nesterov` is refused.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,12 @@ from fedlocal.slots.strategy import Strategy
 from fedlocal.vectors.trees import Tree, weighted_mean
 
 
-class Frozen(NamedTuple):
-    """momentum: s, [P]. mean: c, the cohort's mean gradient, [P]; () in MimeLite."""
+class ServerStatistics(NamedTuple):
+    """Statistics that the server broadcasts.
+
+    momentum: s, [P].
+    mean: c, the cohort's mean gradient, [P]; () in MimeLite.
+    """
 
     momentum: Tensor
     mean: Tree
@@ -41,7 +45,7 @@ class Frozen(NamedTuple):
 
 @dataclass(frozen=True)
 class FrozenMomentum(Correction):
-    """MimeLite: step along (1 - beta) g + beta s; full gradients travel up with the change."""
+    """MimeLite: step along (1 - beta) g + beta s; full gradients are uploaded with the change."""
 
     momentum: float
     weight_decay: float = 0.0
@@ -49,15 +53,17 @@ class FrozenMomentum(Correction):
     batched_fields: ClassVar[tuple[str, ...]] = ("momentum", "weight_decay")
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError unless 0 <= momentum < 1 and weight_decay >= 0."""
         check_momentum("momentum", self.momentum)
         check_weight_decay(self.weight_decay)
 
-    def control(self, x: Tensor) -> Frozen:
-        return Frozen(torch.zeros_like(x), ())
+    def control(self, x: Tensor) -> ServerStatistics:
+        return ServerStatistics(torch.zeros_like(x), ())
 
-    def begin(self, state: Tree, start: Tensor, control: Frozen, full_gradient: Tree) -> Tree:
-        # For `end` to report; nothing is kept between rounds.
+    def begin(
+        self, state: Tree, start: Tensor, control: ServerStatistics, full_gradient: Tree
+    ) -> Tree:
+        # Kept for the report in `end`; there is no state between rounds.
         return full_gradient
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
@@ -65,41 +71,52 @@ class FrozenMomentum(Correction):
         return (1 - self.momentum) * decayed + self.momentum * view.control.momentum
 
     def end(
-        self, state: Tree, start: Tensor, belief: Tensor, step_sum: Tensor, control: Frozen
+        self,
+        state: Tree,
+        start: Tensor,
+        belief: Tensor,
+        step_sum: Tensor,
+        control: ServerStatistics,
     ) -> tuple[Tree, Tree]:
         return (), state
 
-    def combine(self, control: Frozen, reports: Tree, received: Tensor, info: Round) -> Frozen:
-        return self._followed(control, weighted_mean(reports, info.weights), info)
+    def combine(
+        self, control: ServerStatistics, reports: Tree, received: Tensor, info: Round
+    ) -> ServerStatistics:
+        return self._update(control, weighted_mean(reports, info.weights), info)
 
-    def _followed(self, control: Frozen, mean: Tensor, info: Round) -> Frozen:
+    def _update(self, control: ServerStatistics, mean: Tensor, info: Round) -> ServerStatistics:
         mean = mean + self.weight_decay * weighted_mean(info.read, info.weights)
         momentum = self.momentum * control.momentum + (1 - self.momentum) * mean
         return control._replace(momentum=momentum)
 
 
 @dataclass(frozen=True)
-class FrozenMomentumReducedVariance(FrozenMomentum):
-    """Mime: as MimeLite with g(y) - g(x) + c on each mini-batch; c comes from an exchange before.
+class VarianceReducedFrozenMomentum(FrozenMomentum):
+    """Mime: MimeLite with g(y) - g(x) + c in place of each mini-batch gradient g(y).
 
-    That takes two gradients a step.
+    c comes from a gradient exchange at the round's start. A step takes two gradients.
     """
 
     reads_all_data: ClassVar[bool] = False
     surveys: ClassVar[bool] = True
 
-    def control(self, x: Tensor) -> Frozen:
-        return Frozen(torch.zeros_like(x), torch.zeros_like(x))
+    def control(self, x: Tensor) -> ServerStatistics:
+        return ServerStatistics(torch.zeros_like(x), torch.zeros_like(x))
 
-    def surveyed(self, control: Frozen, gradients: Tensor, weights: Tensor) -> Frozen:
+    def surveyed(
+        self, control: ServerStatistics, gradients: Tensor, weights: Tensor
+    ) -> ServerStatistics:
         return control._replace(mean=weighted_mean(gradients, weights))
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
         reduced = grad - view.gradient(view.start) + view.control.mean
         return super().correct(reduced, x, state, view)
 
-    def combine(self, control: Frozen, reports: Tree, received: Tensor, info: Round) -> Frozen:
-        return self._followed(control, control.mean, info)
+    def combine(
+        self, control: ServerStatistics, reports: Tree, received: Tensor, info: Round
+    ) -> ServerStatistics:
+        return self._update(control, control.mean, info)
 
 
 def mime(
@@ -112,10 +129,13 @@ def mime(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Mime, or MimeLite, with `period` local steps per round."""
-    reason = "its momentum is frozen while clients step. Leave it out, or take slowmo"
+    """Return Mime with `period` local steps per round, or MimeLite if `lite`.
+
+    `momentum`, in [0, 1), is the server's. `server_lr` scales the mean change; 1 takes the mean.
+    """
+    reason = "its momentum is constant during local steps. Leave it out, or take slowmo"
     check_without("mime", reason, nesterov=nesterov)
-    correction = FrozenMomentum if lite else FrozenMomentumReducedVariance
+    correction = FrozenMomentum if lite else VarianceReducedFrozenMomentum
     return Strategy(
         inner=SGD(lr),
         correction=correction(momentum, weight_decay),

@@ -1,7 +1,7 @@
-"""Mini-batch SGD: synchronise after every step. The baseline of everything else here.
+"""Mini-batch SGD: synchronise after every step, the baseline of all other strategies.
 
-One step on each client followed by the mean of the models is the step along the mean gradient, so
-this is local SGD with period 1, and the same code runs it.
+One step on each client followed by the mean of the models equals one step along the mean gradient.
+So this is local SGD with period 1.
 
     Dekel et al. Optimal Distributed Online Prediction Using Mini-Batches. 2012.
     https://arxiv.org/abs/1012.1367
@@ -20,5 +20,5 @@ def minibatch_sgd(
     weight_decay: float = 0.0,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """Mini-batch SGD over all clients' batches with step size `lr`."""
+    """Return mini-batch SGD over all clients' batches with step size `lr`."""
     return local_sgd(lr, 1, momentum, nesterov, weight_decay, "keep", weights)

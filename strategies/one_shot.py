@@ -1,6 +1,6 @@
-"""One-shot averaging: every client trains to the end by itself, the models are averaged once.
+"""One-shot averaging: every client trains alone to the end, then the models are averaged once.
 
-Nothing is sent before that, so a run costs one message from each client.
+Clients do not communicate before that, so a run needs one upload per client.
 
     Zinkevich, Weimer, Smola, Li. Parallelized Stochastic Gradient Descent. 2010.
     Zhang, Duchi, Wainwright. Communication-Efficient Algorithms for Statistical Optimization.
@@ -23,6 +23,6 @@ def one_shot(
     weight_decay: float = 0.0,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """One round of `period` local steps; the run ends after it, however many were asked for."""
+    """Return one round of `period` local steps; the run ends after it whatever its `rounds`."""
     long = local_sgd(lr, period, momentum, nesterov, weight_decay, "keep", weights)
     return replace(long, rounds=1)

@@ -1,21 +1,22 @@
-"""Overlap Local-SGD: clients are pulled to an anchor whose averaging travels while they compute.
+"""Overlap Local-SGD: clients are pulled to an anchor model that is averaged while they compute.
 
-Nobody waits for the mean of the models. At a synchronisation every client moves a share of the way
-to the mean of one synchronisation ago, which has arrived in the meantime, and the next mean is
-started; so communication is hidden behind computation as long as it is the shorter of the two.
+At a synchronisation every client moves by the share alpha towards the mean of one synchronisation
+ago, which has arrived in the meantime, and the next averaging starts. Communication is hidden
+behind computation as long as it takes less time.
 
     Wang, Liang, Joshi. Overlap Local-SGD: An Algorithmic Approach to Hide Communication Delays in
     Distributed SGD. 2020. https://arxiv.org/abs/2002.09539
 
-Symbol -> name here: alpha -> alpha, beta -> momentum (of the anchor), z -> anchor, v -> velocity,
-tau -> period, x_i after its local steps -> own. Local momentum has names of its own.
+Paper symbol -> name here: alpha -> alpha, beta -> momentum (of the anchor), z -> anchor,
+v -> velocity, tau -> period, x_i after its local steps -> own. The clients' momentum is
+`local_momentum`.
 
-A message tells of the model that a round starts from, x_i after the pull, so it may leave at once.
-Differences: the first message goes out before the first local step and tells of x_0, which moves
-nothing. The velocity is in model units, as the paper's rule is written; the authors' code keeps it
-in units of gradients, which is the same until the step size changes, and its first synchronisation
-comes one step late. Messages carry what the server does not know yet of a model, so a lossy uplink
-needs no error feedback, which would add twice what was left out, and is refused.
+A message encodes the model at the round's start, x_i after the pull, so it can leave at once.
+Differences from the paper: the first message leaves before the first local step; it encodes x_0 and
+moves nothing. The velocity is in model units, as in the paper's rule. The authors' code keeps it in
+gradient units, which is the same until the step size changes, and its first synchronisation comes
+one step later. Messages encode the difference between a model and the server's belief of it, so a
+lossy uplink needs no error feedback; feedback would add the error twice and is refused.
 """
 
 from dataclasses import dataclass
@@ -35,14 +36,22 @@ from fedlocal.utils.checks import check_number
 
 
 class OwnAndBelief(NamedTuple):
-    """own: x_i at the end of the last round, before the pull, [P]. belief: x_i as told, [P]."""
+    """A client's memory between rounds.
+
+    own: x_i at the end of the last round, before the pull, [P].
+    belief: The server's belief of x_i, [P].
+    """
 
     own: Tensor
     belief: Tensor
 
 
 class AnchorState(NamedTuple):
-    """beliefs: x_i of every client as told, [K, P]. velocity: v, [P]."""
+    """State of `LateAnchor`.
+
+    beliefs: The server's beliefs of all x_i, [K, P].
+    velocity: v, [P].
+    """
 
     beliefs: Tensor
     velocity: Tensor
@@ -50,20 +59,23 @@ class AnchorState(NamedTuple):
 
 @dataclass(frozen=True)
 class LateAnchor(OwnModels):
-    """x_i <- (1 - alpha) x_i + alpha z; v <- beta v + (mean - z), z <- z + v, one round late."""
+    """A pull to an anchor z that is one round old.
+
+    x_i <- (1 - alpha) x_i + alpha z; v <- beta v + (mean - z), z <- z + v.
+    """
 
     alpha: float
     momentum: float
     batched_fields: ClassVar[tuple[str, ...]] = ("alpha", "momentum")
 
     def __post_init__(self) -> None:
-        """Refuse what pulls beyond the anchor or diverges."""
+        """Raise ValueError unless 0 <= alpha <= 1 and 0 <= momentum < 1."""
         check_momentum("momentum (of the anchor)", self.momentum)
         check_number("alpha", self.alpha)
         if not 0 <= self.alpha <= 1:
             raise ValueError(
-                f"alpha must be in [0, 1], got {self.alpha}; the paper uses 0.6, 0 never meets and"
-                " 1 never leaves the start"
+                f"alpha must be in [0, 1], got {self.alpha}; the paper uses 0.6, 0 never averages"
+                " and 1 discards the local steps"
             )
 
     def memory(self, x: Tensor) -> OwnAndBelief:
@@ -99,7 +111,10 @@ def overlap_local_sgd(
     weight_decay: float = 0.0,
     uplink: Compressor = Identity(),
 ) -> Strategy:
-    """Overlap Local-SGD with `period` local steps per round; `momentum` is the anchor's."""
+    """Return Overlap Local-SGD with `period` local steps per round.
+
+    `alpha`, in [0, 1], is the share of the pull to the anchor; `momentum` is the anchor's.
+    """
     return Strategy(
         inner=sgd(lr, "keep", local_momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,7 +1,7 @@
-"""Post-local SGD: synchronise at every step first, then train locally.
+"""Post-local SGD: synchronise at every step in the first phase, then run local SGD.
 
-Early on the models move fast and averaging rarely costs accuracy; once the learning rate is low,
-local steps explore wider minima and save the communication.
+At the high step sizes of the first phase local steps cost accuracy. In the second phase they save
+communication and lead to wider minima.
 
     Lin, Stich, Patel, Jaggi. Don't Use Large Mini-Batches, Use Local SGD. 2020.
     https://arxiv.org/abs/1808.07217
@@ -9,8 +9,8 @@ local steps explore wider minima and save the communication.
 The switch is given in rounds: the first `switch_round` rounds have one local step each. In both
 phases models are averaged after local steps and momentum stays on the clients, as in the authors'
 code. Ortiz et al. 2021 (https://arxiv.org/abs/2110.08133) average gradients in the first phase, so
-that all buffers are equal at the switch, as they are with buffers="average"; without momentum the
-two are the same.
+that all buffers are equal at the switch; buffers="average" gives that. Without momentum the two are
+the same.
 """
 
 from fedlocal.slots import Rate
@@ -30,7 +30,7 @@ def post_local_sgd(
     buffers: Buffers = "keep",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """Period 1 for `switch_round` rounds, then `period`."""
+    """Return local SGD with period 1 for `switch_round` rounds, then `period` local steps."""
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=SwitchPeriod(before=1, after=period, at=switch_round),

@@ -1,7 +1,7 @@
-"""PowerSGD: gradients sent as low-rank matrices, with error feedback, and momentum on the server.
+"""PowerSGD: low-rank gradient compression with error feedback, and momentum on the server.
 
-The matrix of a layer's gradient is close to one of low rank, and one step of power iteration a
-round, begun where the last one ended, follows it cheaply.
+The gradient of a layer is sent as the product of two thin matrices. One step of power iteration per
+round, warm-started from the last round, finds them at low cost.
 
     Vogels, Karimireddy, Jaggi. PowerSGD: Practical Low-Rank Gradient Compression for Distributed
     Optimization. 2019. https://arxiv.org/abs/1905.13727
@@ -10,12 +10,12 @@ Paper symbol -> name here: r -> rank, Q -> the compressor's state, e_w -> the up
 lambda -> momentum, gamma -> lr.
 
 Differences from the paper: each client compresses its own vector (see `PowerSGD`), and its residual
-is what its own message left out; the authors' code subtracts what all messages together say.
-Momentum is by default Nesterov's as in PyTorch, g + lambda m, where the paper steps along g + m.
-Residual and momentum are in model units, so a drop of lr leaves them as they are. With period > 1
-the change of the local steps is compressed. The broadcast is a model in full unless `downlink`
-compresses it. Clients have no momentum of their own: as in the paper it acts on what was
-decompressed.
+is the error of its own message; the authors' code subtracts the mean of all messages. Momentum is
+by default Nesterov's as in PyTorch, g + lambda m, where the paper steps along g + m. Residual and
+momentum are in model units, so a drop of lr does not rescale them. With period > 1 the change of
+the local steps is compressed. The broadcast is an uncompressed model unless the run's
+`downlink` compresses it. Clients have no momentum of their own: as in the paper it acts on the
+decompressed mean.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -36,7 +36,7 @@ def power_sgd(
     nesterov: bool = True,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """PowerSGD; `uplink` is wrapped in error feedback, `momentum` acts after the mean."""
+    """Return PowerSGD; `uplink` is wrapped in error feedback, `momentum` is the server's."""
     return Strategy(
         inner=SGD(lr, weight_decay=weight_decay),
         period=period_of(period),

@@ -1,10 +1,13 @@
 """Qsparse-local-SGD: local SGD whose uplink sparsifies, then quantises, with error feedback.
 
+After its local steps a client sends the largest coordinates of its change, quantised. The error of
+the message is kept and added to the next one.
+
     Basu, Data, Karakus, Diggavi. Qsparse-local-SGD: Distributed SGD with Quantization,
     Sparsification, and Local Computations. 2019. https://arxiv.org/abs/1906.02367
 
 Paper symbol -> name here: m_t -> the uplink's residual, QComp_k -> uplink, H -> period. The
-downlink carries the model in full.
+broadcast is the uncompressed model.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -25,7 +28,7 @@ def qsparse_local_sgd(
     weight_decay: float = 0.0,
     weights: Weights = "uniform",
 ) -> Strategy:
-    """Qsparse-local-SGD; the compressor is wrapped in error feedback."""
+    """Return Qsparse-local-SGD; `uplink` is wrapped in error feedback."""
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),

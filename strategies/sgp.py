@@ -1,17 +1,17 @@
-"""SGP: stochastic gradient push, averaging over graphs whose links go one way.
+"""SGP: stochastic gradient push, decentralised SGD over directed graphs.
 
-Where a client may send to others than it hears from, plain averaging drifts towards those who are
-heard most. So a weight is passed on along with every model in the same shares; the model divided by
-its weight has no such bias.
+On a directed graph plain averaging is biased towards the clients with the most outgoing links. In
+push-sum every client also passes on a weight, in the same shares as its model. The model divided by
+its weight is unbiased.
 
     Assran, Loizou, Ballas, Rabbat. Stochastic Gradient Push for Distributed Deep Learning. 2019.
     https://arxiv.org/abs/1811.10792
 
 Paper symbol -> name here: x_i -> numerators, w_i -> weights, z_i = x_i / w_i -> anchor, P -> graph,
 gamma -> lr.
-Differences from the paper: the numerator moves by as much as z does in the local steps. For period
-1 that is the paper; with more, the steps are taken on z with step size lr, whatever the weight. The
-weights are not sent: both ends know them from the graph.
+Differences from the paper: the numerator moves by the same vector as z does in the local steps. For
+period 1 that is the paper's rule; for longer periods the steps are taken on z with step size lr,
+whatever the weight. The weights are not sent: both ends know them from the graph.
 """
 
 from dataclasses import dataclass
@@ -30,8 +30,12 @@ from fedlocal.slots.period import period_of
 from fedlocal.slots.strategy import Strategy
 
 
-class Pushed(NamedTuple):
-    """numerators: x_i, [K, P]. weights: w_i, [K]; their sum stays K."""
+class PushSumState(NamedTuple):
+    """State of `PushSum`.
+
+    numerators: x_i, [K, P].
+    weights: w_i, [K]; their sum is always K.
+    """
 
     numerators: Tensor
     weights: Tensor
@@ -39,13 +43,13 @@ class Pushed(NamedTuple):
 
 @dataclass(frozen=True)
 class PushSum(OwnModels):
-    """x <- P (x + progress) and w <- P w, one row a client; clients go on from x / w."""
+    """Push-sum: x <- P (x + progress), w <- P w, one row per client; clients start from x / w."""
 
     graph: Graph
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Models travel whole: neighbours do not know what a change is a change of."""
+        """Return the lossless uplink as well: neighbours do not hold the previous model."""
         return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def describe(self, num_clients: int) -> str:
@@ -57,23 +61,23 @@ class PushSum(OwnModels):
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
         return x.repeat(num_clients, 1)
 
-    def init(self, x: Tensor, num_clients: int) -> Pushed:
+    def init(self, x: Tensor, num_clients: int) -> PushSumState:
         check_graph(self.graph, num_clients, rows=False, nonnegative=True)
         if not (self.graph.cycle(num_clients).diagonal(axis1=1, axis2=2) > 0).all():
             raise ValueError(
-                f"graph={self.graph}: a node that keeps nothing of its own may be left without"
+                f"graph={self.graph}: a node that keeps no share of its own may lose all its"
                 " weight; make the diagonal positive"
             )
-        return Pushed(x.repeat(num_clients, 1), x.new_ones(num_clients))
+        return PushSumState(x.repeat(num_clients, 1), x.new_ones(num_clients))
 
     def mix(
-        self, state: Pushed, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
-    ) -> tuple[Tensor, Pushed]:
+        self, state: PushSumState, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
+    ) -> tuple[Tensor, PushSumState]:
         shares = self.graph.matrix(info.round_index, len(anchor))
         matrix = torch.tensor(shares, dtype=anchor.dtype, device=anchor.device)
         numerators = matrix @ state.numerators.index_add(0, clients, received)
         weights = matrix @ state.weights
-        return numerators / weights.unsqueeze(1) - anchor, Pushed(numerators, weights)
+        return numerators / weights.unsqueeze(1) - anchor, PushSumState(numerators, weights)
 
 
 def sgp(
@@ -84,7 +88,7 @@ def sgp(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Stochastic gradient push; `graph` may be directed, its matrix's columns must sum to 1."""
+    """Return SGP; `graph` may be directed, and the columns of its matrix must sum to 1."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=period_of(period),

@@ -1,24 +1,24 @@
-"""signSGD with majority vote: clients send signs, and each coordinate moves as most of them say.
+"""signSGD with majority vote: clients send signs, and each coordinate moves by the majority sign.
 
-One bit a scalar up, and a broadcast of two values only. A vote is hard to sway: a client with huge
-gradients counts as much as any other. With momentum it is Signum.
+The uplink carries one bit per scalar, the broadcast three values. The vote bounds the influence of
+a client with very large gradients. With momentum this is Signum.
 
     Bernstein, Wang, Azizzadenesheli, Anandkumar. signSGD: Compressed Optimisation for Non-Convex
     Problems. 2018. https://arxiv.org/abs/1802.04434
     Bernstein, Zhao, Azizzadenesheli, Anandkumar. signSGD with Majority Vote is Communication
     Efficient and Fault Tolerant. 2019. https://arxiv.org/abs/1810.05291
 
-Symbol -> name here: eta -> lr, beta -> momentum, sign(m) -> the signs of the message.
+Paper symbol -> name here: eta -> lr, beta -> momentum, sign(m) -> the signs of the message.
 
-The method has one local step: x moves by lr along the majority, whatever the size of a client's
-step, so the factor 1 - beta of the papers' momentum changes nothing. A tie moves nothing. The move
-is -lr, 0 or lr in every coordinate, which TernGrad's two bits carry exactly. Weight decay is part
-of the gradient whose sign is sent.
+The method has one local step. x moves by lr along the majority sign, whatever the size of a
+client's step, so the factor 1 - beta of the papers' momentum changes nothing. A tie moves nothing.
+The move is -lr, 0 or lr in every coordinate, which TernGrad's two bits encode exactly. Weight decay
+is part of the gradient whose sign is sent.
 
-Differences from the papers: the message also carries the mean size of the client's step, one float,
-which the vote does not read. A bit knows no zero, and a client whose gradient is zero tosses a
-coin; in the authors' code it always votes for the same side, which moves weights that nobody's
-data reach, and drowns the few clients that do reach them. With uplink=identity it abstains.
+Differences from the papers: the message also holds the mean magnitude of the client's step, one
+float, which the vote ignores. One bit cannot encode zero, so the sign of a zero gradient is random.
+In the authors' code it is always the same, which moves weights that no client's data affect, and
+outvotes the few clients whose data affect them. With uplink=identity a zero gradient abstains.
 """
 
 from dataclasses import dataclass
@@ -36,12 +36,12 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class MajorityVote(Mixing):
-    """Move every coordinate by lr in the direction that most of the cohort's messages have."""
+    """Majority vote: every coordinate moves by lr in the direction of most messages' sign."""
 
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Tree]:
-        # A sum of signs is a whole number, so that a tie is zero; a weighted mean might miss it.
+        # A sum of signs is an integer, so a tie is exactly zero; a weighted mean might miss it.
         majority = torch.sign(torch.sign(received).sum(0))
         return info.lr * majority.unsqueeze(0), state
 
@@ -54,7 +54,7 @@ def sign_sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Strategy:
-    """Majority vote over the signs of what `uplink` delivers, with step size `lr`."""
+    """Return signSGD with step size `lr`: a majority vote over the signs of decoded uploads."""
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
         period=ConstantPeriod(1),

@@ -1,12 +1,12 @@
 """SlowMo: a slow momentum step on top of local SGD.
 
-The change of the mean model over a round, divided by the round's step size, is treated as one
-gradient of an outer momentum SGD, which recovers accuracy that long periods lose.
+The server divides the change of the mean model over a round by the round's step size, and uses the
+result as the gradient of an outer momentum step. This recovers accuracy lost with long periods.
 
     Wang, Tantia, Ballas, Rabbat. SlowMo. 2020. https://arxiv.org/abs/1910.00643
 
 Paper symbol -> name here: alpha -> slow_lr, beta -> slow_momentum, u_t -> slow, gamma_t -> lr.
-Base buffers are reset at every round, as the paper does with a Nesterov base.
+The base optimiser's buffers are reset at every round, as the paper does with a Nesterov base.
 """
 
 from fedlocal.slots import Period, Rate
@@ -28,7 +28,10 @@ def slowmo(
     buffers: Buffers = "reset",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """SlowMo on local SGD with `period` local steps per round."""
+    """Return SlowMo on local SGD with `period` local steps per round.
+
+    `slow_lr` scales the outer step (1 is usual); `slow_momentum` is in [0, 1).
+    """
     return Strategy(
         inner=sgd(lr, buffers, momentum, nesterov, weight_decay),
         period=period_of(period),

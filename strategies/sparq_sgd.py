@@ -1,15 +1,16 @@
-"""SPARQ-SGD: gossip with local steps, compressed messages, and silence while little has changed.
+"""SPARQ-SGD: decentralised SGD with local steps and event-triggered, compressed messages.
 
-Between two synchronisations clients take local steps. Then only those whose model has moved far
-enough from what the neighbours believe send a compressed difference; the others send one flag.
+Clients take local steps between two synchronisations. Then only those whose model has moved far
+enough from their neighbours' belief of it send a compressed difference. The others send one flag.
 
     Singh, Data, George, Diggavi. SPARQ-SGD: Event-Triggered and Compressed Communication in
     Decentralized Stochastic Optimization. 2019. https://arxiv.org/abs/1910.14280
 
 Paper symbol -> name here: gamma -> gossip_step, C -> compressor, H -> period, w_ij -> graph, x-hat
 -> belief, c_t -> threshold t^threshold_exponent (t counts local steps), eta_t -> lr.
-Differences from the paper: the eta_t of the trigger is the mean step size of the round's steps.
-Unbiased compressors are scaled by 1 / (1 + omega). Momentum makes it SQuARM-SGD, see `squarm_sgd`.
+Differences from the paper: the trigger's eta_t is the mean step size of the round's local steps.
+Unbiased compressors are scaled by 1 / (1 + omega). With momentum it is SQuARM-SGD, see
+`squarm_sgd`.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -37,7 +38,11 @@ def sparq_sgd(
     momentum: float = 0.0,
     nesterov: bool = False,
 ) -> Strategy:
-    """SPARQ-SGD with step size `lr` and `period` local steps between two synchronisations."""
+    """Return SPARQ-SGD with `period` local steps between two synchronisations.
+
+    A client sends if its squared distance from the belief exceeds
+    threshold t^threshold_exponent lr^2. `gossip_step` is in (0, 1], or "theory" for the paper's.
+    """
     step = gossip_step_of(gossip_step, SparqStep, compressor)
     return Strategy(
         inner=sgd(lr, "keep", momentum, nesterov, weight_decay),

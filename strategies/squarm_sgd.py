@@ -1,13 +1,13 @@
 """SQuARM-SGD: SPARQ-SGD with Nesterov momentum on every client.
 
 As in SPARQ-SGD clients take local steps, and then send compressed differences to their neighbours
-if they have moved far enough; the momentum is a client's own, and is not touched by the mixing.
+if they have moved far enough. Each client keeps its own momentum, which is not mixed.
 
     Singh, Data, George, Diggavi. SQuARM-SGD: Communication-Efficient Momentum SGD for
     Decentralized Optimization. 2021. https://arxiv.org/abs/2005.07041
 
 Paper symbol -> name here: beta -> momentum, v_i -> velocity, the others as in `sparq_sgd`.
-Differences from the paper: as in `sparq_sgd`.
+Differences from the paper: those of `sparq_sgd`.
 """
 
 from fedlocal.slots import Compressor, Period, Rate
@@ -29,7 +29,7 @@ def squarm_sgd(
     weight_decay: float = 0.0,
     nesterov: bool = True,
 ) -> Strategy:
-    """SQuARM-SGD with step size `lr` and `period` local steps between two synchronisations."""
+    """Return SQuARM-SGD with `period` local steps between two synchronisations."""
     trigger = threshold, threshold_exponent
     base = weight_decay, momentum, nesterov
     return sparq_sgd(lr, period, graph, gossip_step, compressor, *trigger, *base)

@@ -1,8 +1,8 @@
-"""VRL-SGD: local SGD with a per-client gradient drift correction.
+"""VRL-SGD: local SGD with a correction of each client's gradient drift.
 
-Client i subtracts a running estimate of "my gradient minus the average one" from every local
-gradient, so that clients holding different data walk in the same direction between
-synchronisations.
+Each client estimates the difference Delta_i between its own gradient and the mean gradient, and
+subtracts it from every local gradient. Clients with different data then follow the same direction
+between two synchronisations.
 
     Liang, Shen, Liu, Pan, Chen, Cheng. Variance Reduced Local SGD with Lower Communication
     Complexity. 2019. https://arxiv.org/abs/1912.12844
@@ -10,17 +10,17 @@ synchronisations.
 Paper symbol -> name here: Delta_i -> drift, x_i -> local, x_hat -> start, k * gamma -> step_sum.
 Every vector is flat, [P].
 
-The update of Delta_i at the end of a round needs the new mean, so it is made at the beginning of
-the next. `warmup` (VRL-SGD-W) makes the first round one step long: that step sets the drift to the
+The update of Delta_i at the end of a round needs the new mean, so it is applied at the start of the
+next round. `warmup` (VRL-SGD-W) makes the first round one step long, which sets the drift to the
 difference of the first gradients.
 
-With momentum, k gamma is the sum of the effective step sizes (`InnerOptimiser.effective`): a
-constant gradient moves a client by that much from empty buffers. k gamma itself would make drifts
-too large by up to 1 / (1 - momentum), and two quadratics diverge. Buffers must be equal when a
-round begins, so that what they carry leaves the difference to the mean: "reset" begins at zero,
-"average" sends them along, as the authors' code does; kept ones are refused, since drifts and
-buffers then feed each other. Weight decay is part of the gradient, so drifts hold its differences
-and the fixed point is the optimum of the regularised mean loss.
+With momentum, k gamma is the sum of the effective step sizes (`InnerOptimiser.effective`): the
+distance that a constant gradient of 1 moves a client from empty buffers. k gamma itself would make
+drifts too large by up to 1 / (1 - momentum), and two quadratics diverge. Buffers must be equal at a
+round's start, so that they cancel in the difference to the mean. "reset" starts them at zero and
+"average" sends them along, as the authors' code does. "keep" is refused, since drifts and buffers
+would then amplify each other. Weight decay is part of the gradient, so the fixed point is the
+optimum of the regularised mean loss.
 """
 
 from dataclasses import dataclass
@@ -38,11 +38,11 @@ from fedlocal.vectors.trees import Tree
 
 
 class DriftState(NamedTuple):
-    """What one client keeps between rounds.
+    """State of a client between rounds.
 
     drift: Delta_i, [P]. Its mean over all clients, weighted as in the mixing, is zero.
-    local: the model that the server believes this client ended its last round on, [P].
-    step_sum: sum of that round's effective step sizes, []. Zero before the first round.
+    local: The server's belief of the client's model at the end of its last round, [P].
+    step_sum: Sum of that round's effective step sizes, []; zero before the first round.
     """
 
     drift: Tensor
@@ -56,9 +56,9 @@ class DriftCorrection(Correction):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """What together keeps the mean of Delta_i at zero."""
-        # A lossy uplink does no harm: drifts are computed from what the server read. Nor do
-        # weights or equal buffers: both sides of a difference to the mean have them.
+        """Return the guarantees under which the mean of Delta_i stays zero."""
+        # A lossy uplink is harmless: drifts are computed from the decoded models. So are weights
+        # and equal buffers: they occur on both sides of the difference to the mean.
         harmless = {Guarantee.LOSSLESS_UPLINK, Guarantee.EQUAL_WEIGHTS, Guarantee.FRESH_BUFFERS}
         return frozenset(Guarantee) - harmless
 
@@ -79,7 +79,7 @@ class DriftCorrection(Correction):
     def end(
         self, state: DriftState, start: Tensor, belief: Tensor, step_sum: Tensor, control: Tree
     ) -> tuple[DriftState, Tree]:
-        # The belief: what enters the mean is not the exact model behind a lossy uplink.
+        # The belief and not x: behind a lossy uplink the decoded model enters the mean.
         return DriftState(state.drift, belief, step_sum), ()
 
 
@@ -93,7 +93,7 @@ def vrl_sgd(
     buffers: Buffers = "reset",
     weights: Weights = "uniform",
 ) -> Strategy:
-    """VRL-SGD with step size `lr` and `period` local steps per round.
+    """Return VRL-SGD with `period` local steps per round; `warmup` makes the first round one step.
 
     >>> strategy = vrl_sgd(lr=0.05, period=10, warmup=True)
     >>> strategy.correction, strategy.period

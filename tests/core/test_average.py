@@ -123,7 +123,9 @@ def test_a_mean_over_different_steps_is_refused():
 
 
 def test_a_mean_weighted_by_examples_is_refused():
-    with pytest.raises(ValueError, match="average_shift counts all clients alike, got weights='ex"):
+    with pytest.raises(
+        ValueError, match="average_shift needs equal weights, got weights='examples'"
+    ):
         local_sgd(0.05, H, weights="examples", average_shift=3.0)
 
 

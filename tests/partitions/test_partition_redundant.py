@@ -151,6 +151,6 @@ def test_mu_outside_its_range(mu):
 
 
 def test_base_must_be_disjoint():
-    message = "base must give every example to exactly one client, got 12 places for 8 examples"
+    message = "base must give every example to exactly one client, got 12 indices for 8 examples"
     with pytest.raises(ValueError, match=message):
         redundant([0] * 8, 2, 0, base=partial(redundant, mu=0.25))

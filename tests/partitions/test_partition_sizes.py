@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partitions import iid, natural, quantity
-from partitions._apportion import evenly, level_off, proportionally
-from partitions._repair import repaired
+from partitions._apportion import level_down, split_evenly, split_proportionally
+from partitions._repair import repair
 from partitions.statistics import earth_movers_distance, sizes
 from partitions.storage import digest
 
@@ -95,7 +95,7 @@ def test_natural_errors():
 @quick
 @given(st.integers(0, 10**9), st.integers(1, 50))
 def test_evenly(total, parts):
-    counts = evenly(total, parts)
+    counts = split_evenly(total, parts)
     assert counts.sum() == total and np.ptp(counts) <= 1 and (np.diff(counts) <= 0).all()
 
 
@@ -103,7 +103,7 @@ def test_evenly(total, parts):
 @given(st.integers(0, 10**6), st.lists(st.floats(1e-6, 1), min_size=1, max_size=30))
 def test_proportionally_is_exact_in_total_and_within_one_of_each_share(total, shares):
     weights = np.array(shares)
-    counts = proportionally(total, weights)
+    counts = split_proportionally(total, weights)
     assert counts.sum() == total and counts.min() >= 0
     assert np.abs(counts - total * weights / weights.sum()).max() <= 1 + 1e-6
 
@@ -115,7 +115,7 @@ def test_level_off_equals_lowering_the_largest_one_at_a_time(caps, data):
     lowered = list(caps)
     for _ in range(sum(caps) - total):
         lowered[int(np.argmax(lowered))] -= 1
-    levelled = level_off(np.array(caps), total)
+    levelled = level_down(np.array(caps), total)
     assert levelled.sum() == total and (levelled <= caps).all()
     assert sorted(levelled.tolist()) == sorted(lowered)
 
@@ -128,12 +128,12 @@ def test_level_off_equals_lowering_the_largest_one_at_a_time(caps, data):
 )
 def test_repair_takes_only_from_the_largest_and_only_what_is_missing(owners, min_size, seed):
     before = np.bincount(owners, minlength=6)
-    split = repaired(owners, 6, min_size, np.random.default_rng(seed))
+    split = repair(owners, 6, min_size, np.random.default_rng(seed))
     floor = min(min_size, len(owners) // 6)
     short = before < floor
     missing = np.maximum(floor - before, 0).sum()
     assert (sizes(split)[short] == floor).all()
-    expected = np.where(short, floor, level_off(before, len(owners) - missing))
+    expected = np.where(short, floor, level_down(before, len(owners) - missing))
     assert sizes(split).tolist() == expected.tolist()
     for client, held in enumerate(split):
         kept = set(held.tolist()) & set(np.flatnonzero(owners == client).tolist())
@@ -142,12 +142,12 @@ def test_repair_takes_only_from_the_largest_and_only_what_is_missing(owners, min
 
 def test_repair_moves_random_examples():
     owners = np.zeros(40, dtype=np.int64)
-    splits = {digest(repaired(owners, 2, 10, np.random.default_rng(s))) for s in range(5)}
+    splits = {digest(repair(owners, 2, 10, np.random.default_rng(s))) for s in range(5)}
     assert len(splits) == 5
 
 
 def test_repair_deals_the_moved_examples_of_all_donors_to_all_short_clients():
     owners = np.repeat([0, 1], 100)
-    split = repaired(owners, 4, 40, np.random.default_rng(0))
+    split = repair(owners, 4, 40, np.random.default_rng(0))
     assert sizes(split).tolist() == [60, 60, 40, 40]
     assert all(8 <= np.count_nonzero(owners[held]) <= 32 for held in split[2:])

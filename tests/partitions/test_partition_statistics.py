@@ -227,32 +227,29 @@ def test_a_scheme_may_return_plain_arrays():
         ),
         (
             [[0], [1], [2]],
-            "the scheme returned 3 clients and num_clients=2 were asked for; it must return one"
-            " array of indices for each",
+            "the scheme returned 3 clients, but num_clients=2; it must return one"
+            " array of indices per client",
         ),
         ([[0], [4]], "client 1 has the index 4; there are 4 examples, 0 to 3"),
         ([[-1], [1]], "client 0 has the index -1; there are 4 examples, 0 to 3"),
         (Partition([[0], [1, 9]]), "client 1 has the index 9; there are 4 examples, 0 to 3"),
         (
             [[0, 2, 2], [1]],
-            "client 0 has the index 2 more than once; a client holds an example once:"
-            " numpy.unique drops repetitions",
+            "client 0 has the index 2 more than once; drop repetitions with numpy.unique",
         ),
         (
             [[0.0, 2.0], [1]],
-            "client 0 has float64 of shape (2,); it must have whole numbers [n], the indices of"
-            " its examples",
+            "client 0 has float64 of shape (2,); give the indices of its examples, integers [n]",
         ),
         (
             [[0], [[1]]],
-            "client 1 has int64 of shape (1, 1); it must have whole numbers [n], the indices of"
-            " its examples",
+            "client 1 has int64 of shape (1, 1); give the indices of its examples, integers [n]",
         ),
         (
             [[True, False, True, False], [1]],
-            "client 0 has a mask of bools; it must have indices: numpy.flatnonzero(mask)",
+            "client 0 has a boolean mask; give indices: numpy.flatnonzero(mask)",
         ),
-        ([[0], []], "client 1 holds no example; take fewer clients, or min_size of 1 or more"),
+        ([[0], []], "client 1 holds no example; use fewer clients, or min_size >= 1"),
     ],
 )
 def test_what_a_scheme_may_not_return(given, message):

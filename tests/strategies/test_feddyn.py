@@ -22,7 +22,7 @@ def test_follows_the_paper(runtime, period, alpha, participation):
     cohorts = [record.clients for record in result.ledger.records]
     theta, h, g = oracle.feddyn(PROBLEM.gradients, PROBLEM.start, 0.05, period, alpha, cohorts)
     assert distance(result.params, theta) < 1e-12
-    assert distance(alpha * result.server_state.outer.lead[0], h) < 1e-12
+    assert distance(alpha * result.server_state.outer.scaled_h[0], h) < 1e-12
     assert distance(result.client_states.correction.own, g) < 1e-12
 
 
@@ -32,7 +32,7 @@ def test_h_stays_the_mean_of_the_clients_terms_behind_a_lossy_link(link):
     result = simulate(PROBLEM, strategy, ROUNDS, batch_size=2, participation=0.6)
     own = result.client_states.correction.own
     assert own.abs().max() > 1e-3
-    assert distance(own.mean(0), 0.5 * result.server_state.outer.lead[0]) < 1e-12
+    assert distance(own.mean(0), 0.5 * result.server_state.outer.scaled_h[0]) < 1e-12
 
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])

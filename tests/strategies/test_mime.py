@@ -113,5 +113,5 @@ def test_momentum_must_not_grow():
 
 
 def test_nesterov_is_refused():
-    with pytest.raises(ValueError, match="mime takes no nesterov, got True: its momentum is froz"):
+    with pytest.raises(ValueError, match="mime takes no nesterov, got True: its momentum is const"):
         mime(0.1, 5, nesterov=True)

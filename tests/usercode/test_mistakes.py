@@ -570,17 +570,16 @@ MISTAKES = {
         command=own("partition", "beyond"),
     ),
     "partition: an example twice": Mistake(
-        "partition: client 0 has the index 0 more than once; a client holds an example"
-        " once: numpy.unique drops repetitions",
+        "partition: client 0 has the index 0 more than once; drop repetitions with numpy.unique",
         command=own("partition", "repeated"),
     ),
     "partition: masks": Mistake(
-        "partition: client 0 has a mask of bools; it must have indices: numpy.flatnonzero(mask)",
+        "partition: client 0 has a boolean mask; give indices: numpy.flatnonzero(mask)",
         command=own("partition", "masks"),
     ),
     "partition: another number of clients": Mistake(
-        "partition: the scheme returned 1 clients and K=2 were asked for; it must return"
-        " one array of indices for each",
+        "partition: the scheme returned 1 clients, but K=2; it must return"
+        " one array of indices per client",
         command=own("partition", "too_few"),
     ),
     "partition: one argument": Mistake(
