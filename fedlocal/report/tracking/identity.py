@@ -3,16 +3,15 @@
 import json
 from pathlib import Path
 
+from fedlocal.utils.atomic import write_atomically
+
 FILE = "tracking.json"
 
 
 def remember(folder: Path, service: str, run_id: str) -> None:
     """Note the id, in one step: a crash leaves the old file or the new one."""
-    draft = folder / f"{FILE}.draft"
-    draft.write_text(
-        json.dumps(_known(folder) | {service: run_id}, indent=2) + "\n", encoding="utf-8"
-    )
-    draft.replace(folder / FILE)
+    known = _known(folder) | {service: run_id}
+    write_atomically(folder / FILE, json.dumps(known, indent=2) + "\n")
 
 
 def recall(folder: Path, service: str) -> str | None:
