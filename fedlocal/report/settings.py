@@ -1,8 +1,10 @@
 """What a run was told, and what came of it in its resolved configuration."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fedlocal.report.runs import FinishedRun
+from fedlocal.utils.flattened import flattened
 
 
 def overrides(run: FinishedRun) -> dict[str, str]:
@@ -34,18 +36,13 @@ def resolved(run: FinishedRun, key: str) -> str:
     return str(chosen) if chosen is not None else _text(_value(run, key))
 
 
-def leaves(config: Any, place: str = "") -> dict[str, str]:
+def leaves(config: Mapping[str, Any]) -> dict[str, str]:
     """Every value of a configuration as text, by its dotted key.
 
     >>> leaves({"K": 8, "model": {"hidden": [4, 3]}})
     {'K': '8', 'model.hidden': '[4,3]'}
     """
-    if not isinstance(config, dict):
-        return {place: _text(config)}
-    parts = [
-        leaves(value, f"{place}.{key}" if place else str(key)) for key, value in config.items()
-    ]
-    return {key: text for part in parts for key, text in part.items()}
+    return {key: _text(value) for key, value in flattened(config).items()}
 
 
 def short_names(keys: list[str]) -> dict[str, str]:
