@@ -9,11 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+
+from fedlocal.utils.suggest import did_you_mean
 
 PROJECT = """\
 @misc{{fedlocal,
@@ -68,10 +69,9 @@ def _entries_of(name: str) -> list[str]:
         return [PROJECT.format(version=version("fedlocal"))]
     known = targets()
     if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(
-            f"there is no strategy {name!r}{hint}; fedlocal-cite without a name lists all"
+            f"there is no strategy {name!r}{did_you_mean(name, known)}; fedlocal-cite without a"
+            " name lists all"
         )
     found = _entries_for(known[name])
     if not found:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedlocal.config.refusal import ConfigError
+from fedlocal.utils.atomic import write_atomically
 from fedlocal.utils.flattened import flattened
 
 FILE = "origin.json"
@@ -46,7 +47,7 @@ def origin_of(overrides: Sequence[str], config: Mapping[str, Any]) -> Origin:
 
 def save_origin(folder: Path, origin: Origin) -> None:
     """Write the origin into a run's folder."""
-    (folder / FILE).write_text(json.dumps(origin._asdict(), indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / FILE, json.dumps(origin._asdict(), indent=1) + "\n")
 
 
 def load_origin(folder: Path) -> Origin:

@@ -2,8 +2,8 @@
 
 import json
 import logging
-import os
 from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.fingerprint import params_sha256
 from fedlocal.rounds.ledger import save_ledger
 from fedlocal.rounds.retimed import clock_decided
+from fedlocal.utils.atomic import write_atomically
 from partitions.statistics import credit
 from partitions.storage import digest
 
@@ -42,13 +43,11 @@ def write_outcome(
     # The engine is no criterion: a deployed run may have none.
     if isinstance(result.clients, ClientTable) and job.simulation.has_personal:
         _save(result.personal_tensors(), folder / "personal.safetensors")
-    save_ledger(result.ledger, folder / "ledger.npz")
+    write_atomically(folder / "ledger.npz", partial(save_ledger, result.ledger))
     summary = _finite(_summary(job, result, origin)) | about
     run = FinishedRun(folder, summary["name"], result.history, summary)
-    draw([Group(run.label, {}, (run,))], folder / "curves.png")
-    draft = folder / f"{SUMMARY}.{os.getpid()}"
-    draft.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    draft.replace(folder / SUMMARY)
+    write_atomically(folder / "curves.png", partial(draw, [Group(run.label, {}, (run,))]))
+    write_atomically(folder / SUMMARY, json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -65,7 +64,7 @@ def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
         # safetensors refuses two names for the same memory.
         kept[name] = values.clone() if values.data_ptr() in places else values.contiguous()
         places.add(values.data_ptr())
-    save_file(kept, path)
+    write_atomically(path, partial(save_file, kept))
 
 
 def last(history: list[Row], key: str) -> Any:

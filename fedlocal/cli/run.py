@@ -21,6 +21,7 @@ from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpo
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.progress import Course, outset, over, running
 from fedlocal.rounds.training import Turns, completed
+from fedlocal.utils.atomic import write_atomically
 from partitions.storage import save_npz
 
 CHECKPOINT = "checkpoint"
@@ -68,7 +69,9 @@ def running_job(
     if sweep is None:
         print(headline(job, about["choices"]), flush=True)
     save_origin(folder, origin)
-    save_npz(folder / "partition.npz", job.partition, job.labels)
+    write_atomically(
+        folder / "partition.npz", lambda path: save_npz(path, job.partition, job.labels)
+    )
     resumed, tracker = len(course.history), TrackerGroup(job.trackers)
     tracker.start(folder, named(about), about["name"], sweep, resumed)
     try:

@@ -1,12 +1,13 @@
 """Lookup of a `_target_`: in a package, or in a user's file where the command is given."""
 
 import traceback
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from fedlocal.utils.suggest import did_you_mean
 
 # Largest number of names that a refusal lists.
 SHOWN = 8
@@ -42,8 +43,7 @@ def _inside(given: str, found: Any, name: str) -> Any:
     module = f"{found.__name__}.{name}" if hasattr(found, "__path__") else ""
     if module and find_spec(module) is not None:
         return _imported(given, module)
-    near = get_close_matches(name, _public(found), n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    hint = did_you_mean(name, _public(found))
     raise ValueError(f"{given}: {_named(found)} has no {name}{hint}; {_choice(found)}")
 
 

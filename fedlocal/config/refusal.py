@@ -1,15 +1,17 @@
 """One-line errors for a configuration: what was given, what is allowed, the likely fix."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from re import sub
 from typing import Any
 
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from fedlocal.config.known import top_level
+from fedlocal.utils.flattened import flattened
+from fedlocal.utils.suggest import did_you_mean, suggest
 
 
 class ConfigError(Exception):
@@ -33,7 +35,9 @@ def one_line(error: BaseException) -> str:
 
 def _unknown_option(given: str, options: list[str]) -> str:
     group, _, option = given.rpartition("/")
-    return f"there is no {group}={option}{_nearest(option, options)}; one of {', '.join(options)}"
+    return (
+        f"there is no {group}={option}{did_you_mean(option, options)}; one of {', '.join(options)}"
+    )
 
 
 def _malformed(error: OverrideParseException) -> str:
@@ -72,34 +76,25 @@ def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
         key: The key.
         known: The keys that there are in that place.
     """
-    if near := get_close_matches(key, known, n=1):
-        return f" (did you mean {near[0]}?)"
+    if near := did_you_mean(key, known):
+        return near
     given = f"{place}.{key}".lstrip(".")
     ends = {name: name.rpartition(".")[2] for name in _everywhere(root) if name != given}
     near = get_close_matches(key, sorted(set(ends.values())), n=1, cutoff=0.75)
     same = [name for name, end in ends.items() if end in near]
     inside = [name for name in same if place and name.startswith(f"{place}.")]
-    found = (inside or same)[:3]
-    return f" (did you mean {' or '.join(found)}?)" if found else ""
+    return suggest((inside or same)[:3])
 
 
-def _everywhere(node: Any, place: str = "") -> Iterator[str]:
+def _everywhere(root: Any) -> list[str]:
     """Return the full name of every key, including nested groups."""
     # Unresolved, so that a reference to a group adds no keys.
-    items = node.items_ex(resolve=False) if isinstance(node, DictConfig) else ()
-    for key, value in items:
-        if str(key).startswith("_") or (not place and key == "hydra"):
-            continue
-        name = f"{place}.{key}" if place else str(key)
-        if isinstance(value, Mapping):
-            yield from _everywhere(value, name)
-        else:
-            yield name
-
-
-def _nearest(given: str, known: list[str]) -> str:
-    near = get_close_matches(given, known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    plain: Any = OmegaConf.to_container(root) if isinstance(root, DictConfig) else {}
+    return [
+        name
+        for name in flattened(plain)
+        if not name.startswith("hydra.") and "._" not in f".{name}"
+    ]
 
 
 def _lines(error: BaseException) -> list[str]:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.utils.atomic import write_atomically
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -128,14 +130,13 @@ def read_pictures(
     kept = folder / f"{name}-{size}-{_digest(files, fit)}.npy"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(f".{os.getpid()}")
-        try:
+
+        def write(draft: Path) -> None:
             images = np.lib.format.open_memmap(draft, "w+", np.uint8, shape)
             _decode(name, files, size, fit, images)
             images.flush()
-            draft.replace(kept)
-        finally:
-            draft.unlink(missing_ok=True)
+
+        write_atomically(kept, write)
     # Copy on write: torch has no tensors that cannot be written to.
     return torch.from_numpy(np.load(kept, mmap_mode="c"))
 

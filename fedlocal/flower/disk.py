@@ -1,12 +1,13 @@
 """Records of a node in a file, so that they outlive the SuperNode."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+
+from fedlocal.utils.atomic import write_atomically
 
 # Members of the archive besides arrays: the other records, and the names of the arrays.
 CONFIGS, ARRAYS = "configs", "arrays"
@@ -23,12 +24,7 @@ def save_records(records: RecordDict, path: Path) -> None:
     configs[ARRAYS] = list(records.array_records)
     members[CONFIGS] = np.array(json.dumps(configs))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(f".{os.getpid()}")
-    with draft.open("wb") as file:
-        np.savez(file, **members)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    write_atomically(path, lambda draft: np.savez(draft, **members))
 
 
 def load_records(path: Path) -> RecordDict:

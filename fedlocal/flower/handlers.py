@@ -56,7 +56,7 @@ def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, 
     if question.kind == "query":
         return _introduction(node, question), kept
     try:
-        letter = read_letter(question.content, node.form)
+        letter = read_letter(question.content, node.sim.messages)
         file = Path(question.state) / f"{letter.run}.npz" if question.state else None
         state = read_state(load_records(file) if file else kept, letter.run, node.init())
         if question.kind == "evaluate":
@@ -104,7 +104,7 @@ def _node(
     # Nodes in one process share the data set, except data of their own.
     sim = _simulation(overrides, partition if data else 0, data, classes)
     clients = clients_of(len(sim.clients), partition, num_partitions)
-    return Node(sim, sim.messages, clients), run_digest(sim)
+    return Node(sim, clients), run_digest(sim)
 
 
 def _mismatch(own: str, other: str) -> RecordDict | None:
@@ -135,14 +135,14 @@ def _trained(node: Node, state: NodeState, letter: Letter) -> tuple[RecordDict, 
     for row, (client, steps) in enumerate(zip(order.members, order.steps, strict=True)):
         examples = sum(len(chunk) for chunk in node.sim.clients.chunks[client])
         header = Header(int(client), order.round_index, examples, int(steps))
-        payloads.append(pack_upload(node.form.upload, take(uploads, row), header, dtype))
+        payloads.append(pack_upload(node.sim.messages.upload, take(uploads, row), header, dtype))
     return write_answer(order.members, payloads, perf_counter() - began), after
 
 
 def _vectors(node: Node, letter: Letter, vectors: Tensor) -> RecordDict:
     order = letter.mail.order
     payloads = [
-        pack_model(node.form.model, vector, int(client), order.round_index)
+        pack_model(node.sim.messages.model, vector, int(client), order.round_index)
         for client, vector in zip(order.members, vectors, strict=True)
     ]
     return write_answer(order.members, payloads, 0.0)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import ClientState, Inbox, Upload
-from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.payload import unpack_broadcast, unpack_model
 from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, training
 from fedlocal.rounds.state import Order, Simulation
@@ -79,18 +78,16 @@ class Node:
 
     Attributes:
         sim: The run; its population would run the clients in one process.
-        form: The run's formats.
         clients: Ids of its clients, sorted, [n].
     """
 
     sim: Simulation
-    form: MessageFormats
     clients: IntArray
 
     @property
     def rows(self) -> IntArray:
         """Anchor rows that its clients receive."""
-        return np.array([0]) if self.form.shared else self.clients
+        return np.array([0]) if self.sim.messages.shared else self.clients
 
     def init(self) -> NodeState:
         """Return the state before the first round."""
@@ -98,7 +95,7 @@ class Node:
         return NodeState(
             rounds=np.full((2, count), FRESH),
             states=fresh_clients(self.sim, 2 * count),
-            anchor=self.sim.start.repeat(rows, 1) if self.form.has_changes else (),
+            anchor=self.sim.start.repeat(rows, 1) if self.sim.messages.has_changes else (),
             anchor_rounds=np.full(rows, FRESH),
         )
 
@@ -128,7 +125,7 @@ class Node:
         if len(order.members) == 0:
             return like.new_zeros(0, len(like))
         models = [
-            unpack_model(self.form.model, data, int(row), order.round_index, like)
+            unpack_model(self.sim.messages.model, data, int(row), order.round_index, like)
             for data, row in zip(mail.payloads, mail.rows, strict=True)
         ]
         rows = torch.stack(models)[self._positions(mail, order.members)]
@@ -150,7 +147,7 @@ class Node:
             )
         inboxes = [
             unpack_broadcast(
-                self.form, self.sim, data, int(row), mail.order.round_index,
+                self.sim, data, int(row), mail.order.round_index,
                 None if mail.whole else state.anchor[at],
             )
             for data, row, at in zip(mail.payloads, mail.rows, held, strict=True)
@@ -189,7 +186,7 @@ class Node:
 
     def _positions(self, mail: Mail, clients: IntArray) -> Tensor:
         """Return the position of each client's anchor row in the request, [S]."""
-        shared = self.form.shared
+        shared = self.sim.messages.shared
         return self._ids(np.zeros_like(clients) if shared else np.searchsorted(mail.rows, clients))
 
     def _ids(self, rows: IntArray) -> Tensor:

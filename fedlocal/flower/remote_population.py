@@ -29,7 +29,7 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.messages import MessageFormats, link_noise
+from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.payload import check_messages, pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
 from fedlocal.vectors.rng import Purpose
@@ -57,7 +57,6 @@ class FlowerNodes:
 
     Attributes:
         grid: Flower's access to its nodes.
-        form: The run's formats.
         pact: What both ends build the run from.
         start: The state of the clients before the first round.
         timeout_seconds: A machine that has not answered by then has dropped out of the round.
@@ -65,7 +64,6 @@ class FlowerNodes:
     """
 
     grid: Grid
-    form: MessageFormats
     pact: Pact
     start: Remote
     timeout_seconds: float = 600.0
@@ -77,7 +75,7 @@ class FlowerNodes:
 
     def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Remote, Answers]:
         """See `Population.train`."""
-        read, everyone = upload_reader(self.form, sim, order), sim.strategy.needs_everyone
+        read, everyone = upload_reader(sim, order), sim.strategy.needs_everyone
         remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
         return counted(sim, remote, order, uploads, reached)
 
@@ -87,7 +85,7 @@ class FlowerNodes:
         A client that does not answer is not asked to train either.
         """
         order = order._replace(survey=True)
-        read, everyone = gradient_reader(self.form, sim, order), sim.strategy.needs_everyone
+        read, everyone = gradient_reader(sim, order), sim.strategy.needs_everyone
         _, found, _ = self._gather("train", sim, state, order, read, everyone)
         members = order.members[np.isin(order.members, list(found))]
         none = sim.start.new_zeros(0, len(sim.start))
@@ -102,8 +100,8 @@ class FlowerNodes:
             return broadcast_rows(state.server.anchor, ids)
 
         def read(client: int, array: Array) -> Tensor:
-            data = array_bytes(array, self.form.model.nbytes)
-            return unpack_model(self.form.model, data, client, state.round_index, sim.start)
+            data = array_bytes(array, sim.messages.model.nbytes)
+            return unpack_model(sim.messages.model, data, client, state.round_index, sim.start)
 
         nothing = np.zeros_like(everyone)
         order = Order(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
@@ -157,7 +155,7 @@ class FlowerNodes:
                 steps=order.steps[members],
             )
             if len(current):
-                whole = not (self.form.has_changes and current.all())
+                whole = not (sim.messages.has_changes and current.all())
                 requests[partition] = Request(part, whole)
         return requests
 
@@ -188,12 +186,12 @@ class FlowerNodes:
         def pack(row: int, whole: bool, survey: bool) -> bytes:
             if not survey:
                 return pack_broadcast(sim, state, row, whole)
-            return pack_model(self.form.model, state.server.anchor[row], row, state.round_index)
+            return pack_model(sim.messages.model, state.server.anchor[row], row, state.round_index)
 
         letters = {}
         for partition, request in pending.items():
             order = request.order
-            rows = np.array([0]) if self.form.shared else order.invited
+            rows = np.array([0]) if sim.messages.shared else order.invited
             counted = remote.counted[order.members]
             mail = Mail(
                 order=order,
@@ -257,4 +255,4 @@ def population(
     pact = Pact(overrides, run_digest(sim))
     machines = met or meet(grid, pact, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
-    return FlowerNodes(grid, sim.messages, pact, start, timeout_seconds, patience_seconds)
+    return FlowerNodes(grid, pact, start, timeout_seconds, patience_seconds)

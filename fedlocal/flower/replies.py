@@ -11,7 +11,6 @@ from torch import Tensor
 from fedlocal.data.clients import IntArray
 from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.rounds.client import Upload
-from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.payload import unpack_model, unpack_upload
 from fedlocal.rounds.state import Order, Simulation
 from fedlocal.vectors.trees import leaves
@@ -40,22 +39,24 @@ class Request(NamedTuple):
 Read = Callable[[int, Array], Any]
 
 
-def upload_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
+def upload_reader(sim: Simulation, order: Order) -> Read:
     """Return the reader of the members' uploads."""
+    form = sim.messages.upload
 
     def read(client: int, array: Array) -> Upload:
-        data = array_bytes(array, form.upload.nbytes, form.upload.shortest)
-        return unpack_upload(form.upload, data, client, order, sim.start)
+        data = array_bytes(array, form.nbytes, form.shortest)
+        return unpack_upload(form, data, client, order, sim.start)
 
     return read
 
 
-def gradient_reader(form: MessageFormats, sim: Simulation, order: Order) -> Read:
+def gradient_reader(sim: Simulation, order: Order) -> Read:
     """Return the reader of the members' gradients."""
+    form = sim.messages.model
 
     def read(client: int, array: Array) -> Tensor:
-        data = array_bytes(array, form.model.nbytes)
-        gradient = unpack_model(form.model, data, client, order.round_index, sim.start)
+        data = array_bytes(array, form.nbytes)
+        gradient = unpack_model(form, data, client, order.round_index, sim.start)
         if not gradient.isfinite().all():
             raise ValueError("the gradient holds NaN or infinite values: the model diverged")
         return gradient

@@ -98,7 +98,7 @@ class FedLocal(Strategy):
             for reply in replies
             if not reply.has_error()
         }
-        read = upload_reader(_nodes(sim).form, sim, order)
+        read = upload_reader(sim, order)
         settled = settle(sim, pending, contents, read, sim.strategy.needs_everyone)
         if settled.again and sim.strategy.needs_everyone:
             raise RuntimeError(

@@ -1,6 +1,5 @@
 """Checkpoints: the state of a run between two rounds, in a file."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.progress import Course
+from fedlocal.utils.atomic import write_atomically
 from fedlocal.vectors.trees import tree_map
 
 FILE = "state.pt"
@@ -49,12 +49,7 @@ class Checkpoint(NamedTuple):
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Replace the folder's checkpoint atomically: a crash leaves the old one or the new one."""
     folder.mkdir(exist_ok=True)
-    draft = folder / f"{FILE}.{os.getpid()}"
-    with draft.open("wb") as file:
-        torch.save(tuple(checkpoint), file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(folder / FILE)
+    write_atomically(folder / FILE, lambda path: torch.save(tuple(checkpoint), path))
 
 
 def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:

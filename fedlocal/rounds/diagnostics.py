@@ -5,7 +5,6 @@ quantities that need every client, in rounds without an evaluation.
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from functools import partial
 
 import numpy as np
@@ -16,6 +15,7 @@ from fedlocal.rounds.late import Pile
 from fedlocal.rounds.population import gradients_at
 from fedlocal.rounds.state import Order, RunState, Simulation, client_models, consensus
 from fedlocal.slots import Timing
+from fedlocal.utils.suggest import did_you_mean
 
 # Definition of each column. g_i: client i's gradient over all of its data at the consensus model;
 # x_i: the model it starts the next round from; u_i: its decoded update.
@@ -43,10 +43,9 @@ def names_of(given: bool | str | Sequence[str]) -> tuple[str, ...]:
     names = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
     for name in names:
         if name not in NAMES:
-            near = get_close_matches(str(name), NAMES, n=1)
             raise ValueError(
-                f"there is no diagnostic {name}{f' (did you mean {near[0]}?)' if near else ''};"
-                f" diagnostics is true, false or a list of {', '.join(NAMES)}"
+                f"there is no diagnostic {name}{did_you_mean(str(name), NAMES)}; diagnostics is"
+                f" true, false or a list of {', '.join(NAMES)}"
             )
     return tuple(dict.fromkeys(names))
 

@@ -5,13 +5,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import Inbox, Upload, broadcast_rows
-from fedlocal.rounds.messages import (
-    Format,
-    MessageFormats,
-    link_noise,
-    server_controls,
-    upload_parts,
-)
+from fedlocal.rounds.messages import Format, link_noise, server_controls, upload_parts
 from fedlocal.rounds.state import Order, RunState, Simulation
 from fedlocal.rounds.wire import Header, pack, unpack
 from fedlocal.vectors.rng import Purpose
@@ -74,24 +68,18 @@ def pack_broadcast(sim: Simulation, state: RunState, row: int, whole: bool) -> b
 
 
 def unpack_broadcast(
-    form: MessageFormats,
-    sim: Simulation,
-    data: bytes,
-    row: int,
-    round_index: int,
-    held: Tensor | None,
+    sim: Simulation, data: bytes, row: int, round_index: int, held: Tensor | None
 ) -> Inbox:
     """What a client receives; its model is this row of the anchor, [P].
 
     Args:
-        form: The run's formats.
         sim: The run.
         data: What `pack_broadcast` packed.
         row: The anchor row.
         round_index: The round that begins.
         held: The row as it was a round ago, [P], if the message is a change; None if it is whole.
     """
-    like = sim.start
+    like, form = sim.start, sim.messages
     if held is None:
         _, (model, controls) = _open(form.whole, data, row, round_index, like)
         return Inbox(model, *controls)

@@ -39,7 +39,6 @@ class Rig:
 
     def __post_init__(self) -> None:
         check_messages(self.sim)
-        self.form = self.sim.messages
         self.grid = InProcessGrid(self.client_app(), self.num_nodes, carry=self.carried)
 
     def carried(self, message: Message) -> Iterable[Message]:
@@ -52,7 +51,7 @@ class Rig:
         def reply(kind: str, message: Message, context: Context) -> Message:
             partition = int(context.node_config["partition-id"])
             clients = clients_of(len(self.sim.clients), partition, self.num_nodes)
-            node = Node(self.sim, self.form, clients)
+            node = Node(self.sim, clients)
             folder = f"{self.state_folder}/{partition}" if self.state_folder else ""
             question = Question(
                 kind, message.content, context.state, partition, self.num_nodes, state=folder
@@ -71,7 +70,6 @@ class Rig:
         pact = Pact("", run_digest(self.sim))
         population = FlowerNodes(
             self.grid,
-            self.form,
             pact,
             Remote("run", meet(self.grid, pact, 5.0), np.full(len(self.sim.clients), FRESH)),
             self.timeout_seconds,

@@ -85,7 +85,7 @@ def kept(rig: Rig, remote) -> ClientState:
     found = []
     for partition, node in enumerate(rig.grid._nodes.values()):
         clients = clients_of(len(SIZES), partition, rig.num_nodes)
-        fresh = Node(rig.sim, rig.form, clients).init()
+        fresh = Node(rig.sim, clients).init()
         state = read_state(node.context.state, remote.run, fresh)
         newer = state.rounds[1] == remote.counted[clients]
         assert (newer | (state.rounds[0] == remote.counted[clients])).all()

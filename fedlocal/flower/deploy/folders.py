@@ -8,7 +8,6 @@ DIR/                  stays where it was made
     ca.crt node.key node.toml
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from fedlocal.flower.deploy.settings import (
     address,
     existing,
 )
+from fedlocal.utils.atomic import write_atomically
 
 CA, CA_KEY = "ca.crt", "ca.key"
 SERVER, SERVER_KEY, NODE_KEY = "server.crt", "server.key", "node.key"
@@ -63,7 +63,7 @@ def create_deployment(
     for holder in (folder, folder / SUPERLINK):
         _write(holder / CA, ca)
     _write_server(folder / SUPERLINK, server)
-    _write(folder / SUPERLINK / SUPERLINK_SETTINGS, tomli_w.dumps({"port": port}).encode())
+    _write(folder / SUPERLINK / SUPERLINK_SETTINGS, tomli_w.dumps({"port": port}))
     (folder / SUPERLINK / NODES).mkdir()
     for index in range(num_nodes):
         settings = NodeSettings(
@@ -80,7 +80,7 @@ def _create_node(folder: Path, index: int, ca: bytes, settings: NodeSettings) ->
     _write(node / NODE_KEY, private, secret=True)
     _write(folder / SUPERLINK / NODES / f"{index}.pub", public)
     table = {"superlink": settings.superlink, "node-config": settings.node_config}
-    _write(node / NODE_SETTINGS, (tomli_w.dumps(table) + _NODE_COMMENT).encode())
+    _write(node / NODE_SETTINGS, tomli_w.dumps(table) + _NODE_COMMENT)
 
 
 def renew(folder: Path, hosts: Sequence[str] | None, days: int) -> Path:
@@ -137,12 +137,5 @@ def _write_server(superlink: Path, server: certificates.Signed) -> None:
     _write(superlink / SERVER, certificates.certificate_pem(server))
 
 
-def _write(path: Path, content: bytes, secret: bool = False) -> None:
-    """Write a file whole or not at all; a secret one is never readable by others."""
-    partial = path.with_name(path.name + ".new")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    partial.chmod(0o600 if secret else 0o644)
-    partial.replace(path)
+def _write(path: Path, content: bytes | str, secret: bool = False) -> None:
+    write_atomically(path, content, 0o600 if secret else 0o644)

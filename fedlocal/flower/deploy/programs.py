@@ -15,6 +15,7 @@ import tomli_w
 from fedlocal.flower.deploy import folders
 from fedlocal.flower.deploy.processes import Program
 from fedlocal.flower.deploy.settings import NodeSettings, Value, address
+from fedlocal.utils.atomic import write_atomically
 
 # The connection's name for `flwr run APP NAME`.
 CONNECTION = "fedlocal"
@@ -116,7 +117,7 @@ def write_connection(folder: Path, port: int, listen: str, *, insecure: bool = F
     content.setdefault("superlink", {}).setdefault("default", CONNECTION)
     content["superlink"][CONNECTION] = connection
     file.parent.mkdir(mode=0o700, exist_ok=True)
-    file.write_text(tomli_w.dumps(content), encoding="utf-8")
+    write_atomically(file, tomli_w.dumps(content))
 
 
 def config_text(config: Mapping[str, Value]) -> str:

@@ -3,16 +3,15 @@
 import json
 from pathlib import Path
 
+from fedlocal.utils.atomic import write_atomically
+
 FILE = "tracking.json"
 
 
 def save_run_id(folder: Path, service: str, run_id: str) -> None:
     """Saves the id in one step: a crash leaves the old file or the new one."""
-    draft = folder / f"{FILE}.draft"
-    draft.write_text(
-        json.dumps(_load(folder) | {service: run_id}, indent=2) + "\n", encoding="utf-8"
-    )
-    draft.replace(folder / FILE)
+    run_ids = _load(folder) | {service: run_id}
+    write_atomically(folder / FILE, json.dumps(run_ids, indent=2) + "\n")
 
 
 def load_run_id(folder: Path, service: str) -> str | None:

@@ -5,7 +5,6 @@ matrices, in which row i holds the weights with which node i combines what it ha
 """
 
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from functools import lru_cache, partial, reduce
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from fedlocal.slots.mixing.kinds import SHAPES, ErdosRenyi, Given, Graph, Named, OnePeerExponential
 from fedlocal.slots.mixing.topology import Matrix, drawn_links, read_matrix, unheard, weigh
+from fedlocal.utils.suggest import did_you_mean
 
 # What sums may miss 1 by, and what of a disagreement counts as none.
 ROUNDING = 1e-9
@@ -164,10 +164,9 @@ def _spelled(text: str) -> Graph:
     """The graph of a name and its settings, which colons part."""
     name, *given = text.split(":")
     if name not in NAMES:
-        near = get_close_matches(name, NAMES, n=1)
         raise ValueError(
-            f"there is no graph {name!r}{f' (did you mean {near[0]}?)' if near else ''}; it is one"
-            f" of {', '.join(NAMES)}, the path of a .npy, .csv or .txt file, or a matrix"
+            f"there is no graph {name!r}{did_you_mean(name, NAMES)}; it is one of"
+            f" {', '.join(NAMES)}, the path of a .npy, .csv or .txt file, or a matrix"
         )
     words = {key: value for word in given for key, value in WORDS.get(word, {}).items()}
     try:
