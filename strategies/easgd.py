@@ -105,7 +105,7 @@ def easgd(
     models, shorter rounds; or "asynchronous", where each client pulls when it is done.
     """
     return Strategy(
-        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", momentum, nesterov and momentum != 0, weight_decay),
         period=period_of(period),
         mixing=ElasticAveraging(alpha),
         timing=Timing(timing),

@@ -100,7 +100,7 @@ def overlap_local_sgd(
 ) -> Strategy:
     """Overlap Local-SGD with `period` local steps per round; `momentum` is the anchor's."""
     return Strategy(
-        inner=sgd(lr, "keep", local_momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", local_momentum, nesterov and local_momentum != 0, weight_decay),
         period=period_of(period),
         uplink=gossip_link(uplink),
         mixing=LateAnchor(alpha, momentum),

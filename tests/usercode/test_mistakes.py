@@ -22,6 +22,7 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.objective.losses import MSE, CrossEntropy, squared_error
 from fedlocal.runtime import Vmapped
+from fedlocal.slots.outer.sgd import OuterSGD
 from strategies import local_sgd
 from tests.usercode import mine
 
@@ -552,6 +553,17 @@ MISTAKES = {
         python=lambda: local_sgd(0.1, 2, momentum=1.0),
         command=command("strategy.momentum=1.0"),
     ),
+    "strategy: Nesterov without momentum": Mistake(
+        "nesterov=True changes the momentum of local steps, which is 0; give a momentum, for"
+        " example 0.9, or leave nesterov out",
+        python=lambda: local_sgd(0.1, 2, nesterov=True),
+        command=command("strategy=vrl_sgd strategy.nesterov=true"),
+    ),
+    "strategy: Nesterov of a server without momentum": Mistake(
+        "nesterov=True changes the outer momentum, which is 0; give a momentum, for example 0.9, or"
+        " leave nesterov out",
+        python=lambda: OuterSGD(nesterov=True),
+    ),
     "strategy: a comma in a number": Mistake(
         "Ambiguous value for argument 'lr=0,1'; 1. To use it as a list, use key=[value1,value2]…",
         command=command("lr=0,1"),
@@ -880,6 +892,11 @@ MISTAKES = {
         "dtype must be one of torch.float32, torch.float64, torch.float16, got torch.bfloat16;"
         " precision='bf16' computes in bfloat16 and keeps float32 parameters",
         python=python(dtype=torch.bfloat16),
+    ),
+    "run: rounds and steps": Mistake(
+        "rounds=1 and steps=20 give the run two lengths: with H=2, 20 local steps are 10 rounds;"
+        " leave one of them out",
+        command=command("steps=20"),
     ),
     "run: a period that is not H": Mistake(
         "strategy.period=2 differs from H=5, by which rounds are counted: the run would take 8"
