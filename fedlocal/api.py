@@ -11,7 +11,7 @@ from torch import nn
 
 from fedlocal.data.arrays import placed
 from fedlocal.data.clients import Clients
-from fedlocal.data.examples import check_alike, examples
+from fedlocal.data.examples import check_alike, check_single, examples
 from fedlocal.objective import Loss, Start, StepOptions, check_test, objective_of
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.losses import cross_entropy
@@ -271,7 +271,9 @@ def _folder(spill: str | None) -> str | None:
 
 
 def _test(given: Any, pool: Clients, begun: Start) -> Examples:
-    pair, (x, y) = examples(given, "test", pool.pixels), (begun.objective.x, begun.objective.y)
+    x, y = begun.objective.x, begun.objective.y
+    check_single(given, x)
+    pair = examples(given, "test", pool.pixels)
     inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
     check_alike([(x, y), (inputs, targets)], ["clients", "test"])
     check_test(begun, inputs, targets)

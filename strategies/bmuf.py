@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots import OuterOptimiser, Period, Rate, Round
-from fedlocal.slots.inner.sgd import Buffers, check_momentum, sgd
+from fedlocal.slots.inner.sgd import Buffers, check_momentum, check_nesterov, sgd
 from fedlocal.slots.mixing import WeightedMean, Weights
 from fedlocal.slots.period import period_of
 from fedlocal.slots.strategy import Strategy
@@ -51,6 +51,7 @@ class BlockMomentum(OuterOptimiser):
     def __post_init__(self) -> None:
         """Raise ValueError unless 0 <= block_momentum < 1 and block_lr > 0."""
         check_momentum("block_momentum", self.block_momentum)
+        check_nesterov("block_momentum", self.block_momentum, self.nesterov)
         check_number("block_lr", self.block_lr)
         if not self.block_lr > 0:
             raise ValueError(f"block_lr must be positive, got {self.block_lr}; 1 is usual")

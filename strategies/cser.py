@@ -71,7 +71,7 @@ def cser(
 ) -> Strategy:
     """Return CSER with `uplink` (C_2) at every exchange and `reset` (C_1) every `reset_period`."""
     return Strategy(
-        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", momentum, nesterov and momentum != 0, weight_decay),
         period=period_of(period),
         uplink=ErrorReset(Contractive(uplink), Contractive(reset), reset_period),
         mixing=Bifurcated(),

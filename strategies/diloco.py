@@ -43,5 +43,5 @@ def diloco(
         inner=AdamW(lr, buffers, betas=(betas[0], betas[1]), weight_decay=weight_decay),
         period=period_of(period),
         mixing=WeightedMean(weights),
-        outer=OuterSGD(outer_lr, outer_momentum, nesterov=True),
+        outer=OuterSGD(outer_lr, outer_momentum, nesterov=outer_momentum != 0),
     )

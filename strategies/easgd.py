@@ -117,7 +117,7 @@ def easgd(
     "asynchronous" (each client synchronises when it is done).
     """
     return Strategy(
-        inner=sgd(lr, "keep", momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", momentum, nesterov and momentum != 0, weight_decay),
         period=period_of(period),
         mixing=ElasticAveraging(alpha),
         timing=Timing(timing),

@@ -116,7 +116,7 @@ def overlap_local_sgd(
     `alpha`, in [0, 1], is the share of the pull to the anchor; `momentum` is the anchor's.
     """
     return Strategy(
-        inner=sgd(lr, "keep", local_momentum, nesterov, weight_decay),
+        inner=sgd(lr, "keep", local_momentum, nesterov and local_momentum != 0, weight_decay),
         period=period_of(period),
         uplink=gossip_link(uplink),
         mixing=LateAnchor(alpha, momentum),

@@ -42,5 +42,5 @@ def power_sgd(
         period=period_of(period),
         uplink=error_feedback(uplink),
         mixing=WeightedMean(weights),
-        outer=OuterSGD(1.0, momentum, nesterov),
+        outer=OuterSGD(1.0, momentum, nesterov and momentum != 0),
     )

@@ -31,5 +31,5 @@ def squarm_sgd(
 ) -> Strategy:
     """Return SQuARM-SGD with `period` local steps between two synchronisations."""
     trigger = threshold, threshold_exponent
-    base = weight_decay, momentum, nesterov
+    base = weight_decay, momentum, nesterov and momentum != 0
     return sparq_sgd(lr, period, graph, gossip_step, compressor, *trigger, *base)

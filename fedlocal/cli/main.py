@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
 from fedlocal.cli.interrupt import Interrupted, held_signals
 from fedlocal.cli.resume import resumed
-from fedlocal.config.compose import Composed, about, group_choices
+from fedlocal.config.compose import Composed, about, check_length, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
 
@@ -85,6 +85,7 @@ def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
     from fedlocal.config.build import build
 
     _find_modules_in(HydraConfig.get().runtime.cwd)
+    check_length(_composed(cfg))
     job = build(cfg)
     if job.simulation.train is None:
         raise ConfigError(

@@ -11,6 +11,8 @@ from fedlocal.config.refusal import ConfigError
 
 KEY = "resume="
 SWEEP = "multirun.yaml"
+# A new length of the run replaces the former one.
+LENGTH = {"rounds", "steps"}
 # Settings that are given again: the folder, and whether it is a sweep.
 PLACES = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=")
 
@@ -40,11 +42,13 @@ def resumed(arguments: list[str]) -> list[str]:
             f"{given[-1]}: there is no run and no sweep of fedlocal in this folder; give one that"
             f" has .hydra/ or {SWEEP} in it"
         )
+    if LENGTH & {_key(argument) for argument in added}:
+        began = [argument for argument in began if _key(argument) not in LENGTH]
     return began + added
 
 
 def _check(argument: str, folder: Path) -> None:
-    key = argument.lstrip("+~").partition("=")[0]
+    key = _key(argument)
     if key.split(".")[0] in FREE and not argument.startswith("-"):
         return
     config = load_origin(folder).config if (folder / ORIGIN).is_file() else {}
@@ -54,6 +58,10 @@ def _check(argument: str, folder: Path) -> None:
         f"{argument} would make another run of it{was}; besides resume= only {', '.join(FREE)} may"
         " be given"
     )
+
+
+def _key(argument: str) -> str:
+    return argument.lstrip("+~").partition("=")[0]
 
 
 def _run(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, NamedTuple
 
 from hydra import compose as hydra_compose
@@ -39,7 +40,22 @@ def compose(line: str) -> Composed:
     choices = group_choices(cfg.hydra.runtime.choices)
     with open_dict(cfg):
         del cfg["hydra"]
-    return Composed(cfg, overrides, choices)
+    composed = Composed(cfg, overrides, choices)
+    check_length(composed)
+    return composed
+
+
+def check_length(composed: Composed) -> None:
+    """Raise ConfigError if the run is given two lengths, by rounds and by local steps."""
+    cfg, given = composed.cfg, [one.partition("=")[0].lstrip("+") for one in composed.overrides]
+    numbers = (cfg.rounds, cfg.steps, cfg.H)
+    if not {"rounds", "steps"} <= {*given} or not all(type(n) is int and n > 0 for n in numbers):
+        return
+    if ceil(cfg.steps / cfg.H) != cfg.rounds:
+        raise ConfigError(
+            f"rounds={cfg.rounds} and steps={cfg.steps} give the run two lengths: with H={cfg.H},"
+            f" {cfg.steps} local steps are {ceil(cfg.steps / cfg.H)} rounds; leave one of them out"
+        )
 
 
 def group_choices(choices: Mapping[str, str]) -> dict[str, str]:

@@ -96,6 +96,22 @@ def check_alike(pairs: Sequence[tuple[Tensor, Tensor]], names: Sequence[str]) ->
                 )
 
 
+def check_single(test: Any, inputs: Tensor) -> None:
+    """Raise ValueError for a list of whole test sets, whose items would be read as examples.
+
+    Args:
+        test: A test set as it was given.
+        inputs: Inputs of the clients, [n, ...].
+    """
+    first = test[0] if isinstance(test, list) and test else None
+    shape = getattr(first[0], "shape", None) if isinstance(first, tuple) and first else None
+    if shape is not None and len(shape) == inputs.dim() and shape[1:] == inputs.shape[1:]:
+        raise ValueError(
+            f"test is a list whose first pair has inputs {list(shape)}, and a list has one example"
+            " in each pair; pass all test examples as one pair: test=(x, y)"
+        )
+
+
 def check_targets(output_shape: Sequence[int], targets: Tensor, name: str = "y") -> None:
     """Raise ValueError unless targets are classes as `losses.cross_entropy` takes them.
 

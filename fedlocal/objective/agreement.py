@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal.objective.gradients import Batch, Own
-from fedlocal.objective.inspection import KEY, copied
 from fedlocal.objective.keyed import drawn_from
 from fedlocal.objective.objective import Objective
+from fedlocal.objective.trial import KEY, copied
 from fedlocal.vectors.flat import assign
 
 # Standard deviations of the change of the parameters. A large change may overflow.

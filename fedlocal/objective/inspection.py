@@ -1,33 +1,30 @@
-"""A trial of a user's model and loss on one batch, before the first round.
+"""What trials of a user's model and loss on one batch show, before the first round.
 
-The trial finds the buffers that `forward` changes and the random functions that it calls, which the
-rest of a run has to know. It refuses in one line what no run can compute right.
+They find the buffers that `forward` changes and the random functions that it calls, which the rest
+of a run has to know. Refused in one line is what no run can compute right.
 """
 
 import pickle
 import random
-import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.draws import UnkeyedError
-from fedlocal.objective.keyed import Keyed
-from fedlocal.objective.losses import squared_error
 from fedlocal.objective.state import buffers_of, changing, values_of
+from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, copied
 
-# Beginning of torch's warning.
-BROADCAST = "Using a target size"
-# Key of the trials. Outcomes with equal keys must be equal, whatever the key is.
-KEY = 20_261_128
+# What users write for the random operations that have another name inside of torch.
+WRITTEN = {
+    "_sample_dirichlet": "torch.distributions.Beta or Dirichlet",
+    "_standard_gamma": "torch.distributions.Gamma, Chi2 or StudentT",
+    "binomial": "torch.binomial",
+    "poisson": "torch.poisson",
+}
 
 
 class Traits(NamedTuple):
@@ -41,108 +38,6 @@ class Traits(NamedTuple):
     changed: tuple[str, ...]
     random: tuple[bool, bool]
     rowwise: bool
-
-
-class Drawn(TorchDispatchMode):
-    """Records the names of the random operations that are called inside the context."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nothing is compiled here. The default imports all of torch._dynamo, which takes seconds.
-        return False
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Call the operation as it is."""
-        if torch.Tag.nondeterministic_seeded in operation.tags and _draws(operation, args, kwargs):
-            self.names.add(operation._schema.name.removeprefix("aten::"))
-        return operation(*args, **(kwargs or {}))
-
-
-def _draws(operation: Any, args: Any, kwargs: dict[str, Any] | None) -> bool:
-    """Return whether a call is random; attention is random only with a dropout probability."""
-    names = [argument.name for argument in operation._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | (kwargs or {})
-    return "dropout_p" not in names or bool(given.get("dropout_p", 0.0))
-
-
-class Trial(NamedTuple):
-    """Outcome of one call of model and loss."""
-
-    output: Tensor
-    loss: Tensor
-    drawn: set[str]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model and a loss that are tried on one batch; the model is a copy that may change."""
-
-    model: nn.Module
-    loss: Callable[[Tensor, Tensor], Tensor]
-    inputs: Tensor
-    targets: Tensor
-
-    def parameters(self) -> list[Tensor]:
-        """Return the trained parameters."""
-        return [p for p in self.model.parameters() if p.requires_grad]
-
-    def trial(self, keyed: bool = False) -> Trial:
-        """Call model and loss; random numbers are drawn from a key if `keyed`."""
-        key = torch.tensor(KEY, device=self.inputs.device)
-        source: AbstractContextManager[Any] = Keyed(key) if keyed else nullcontext()
-        with torch.enable_grad(), Drawn() as drawn, source:
-            output = self.output()
-            return Trial(output, self._loss(output), drawn.names)
-
-    def output(self) -> Tensor:
-        """Compute the model's output on the batch, [B, ...]."""
-        about = f"a batch of shape {list(self.inputs.shape)} ({self.inputs.dtype})"
-        whole = not self.inputs.is_floating_point()
-        advice = "; to a model of numbers, and not of tokens, pass x.float()" if whole else ""
-        with _said(f"the model fails on {about}", advice):
-            output = self.model(self.inputs.clone())
-        if not isinstance(output, Tensor):
-            raise ValueError(
-                f"the model returns a {type(output).__name__}, and the loss is of one tensor; wrap"
-                " it in a module whose forward returns the tensor, logits for example"
-            )
-        if output.dim() == 0 or len(output) != len(self.inputs):
-            raise ValueError(
-                f"the model's output for {len(self.inputs)} examples has the shape"
-                f" {list(output.shape)}; its first dimension must be that of the batch"
-            )
-        return output
-
-    def _loss(self, output: Tensor) -> Tensor:
-        shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
-        failing = _said(f"the loss fails on {shapes} ({self.targets.dtype})")
-        try:
-            with failing, warnings.catch_warnings():
-                # torch only warns where [n, 1] meets [n], and computes n x n differences.
-                warnings.filterwarnings("error", message=BROADCAST)
-                value = self.loss(output, self.targets.clone())
-        except ValueError as error:
-            cause = error.__cause__
-            if isinstance(cause, UserWarning) and str(cause).startswith(BROADCAST):
-                raise ValueError(_unequal(output, self.targets)) from error
-            ours = isinstance(self.loss, Criterion) or self.loss is squared_error
-            if isinstance(cause, ValueError) and ours:
-                # The loss's own message is complete.
-                raise cause from error
-            raise
-        if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
-            found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(
-                f"the loss must return one number as a tensor without dimensions, got {found}"
-                f" for {shapes}; take the mean over the batch"
-            )
-        return value
 
 
 def inspect(
@@ -173,15 +68,16 @@ def inspect(
                 " detached, rounded, or made by argmax; nothing would be trained"
             )
         _check_leaves(trained, first.loss)
-        with _said("the gradient of the loss fails"), Drawn() as later:
-            torch.autograd.grad(first.loss, trained.parameters(), allow_unused=True)
+        with Drawn() as later:
+            gradients = trained.gradients(first.loss)
         if later.names:
             raise ValueError(
                 f"the backward pass draws random numbers ({', '.join(sorted(later.names))}), as"
                 " activation checkpointing of dropout does, and they would not be those of the"
                 " forward pass; leave the checkpoint or the dropout out"
             )
-        _check_pairing(loss, first.output.detach(), targets)
+        _check_dense(gradients)
+        check_pairing(loss, first.output.detach(), targets)
         changed = _changed(trained.model, before)
         _check_repeatable(trained, before, bool(first.drawn))
         evaluated = Subject(copied(model).eval(), loss, inputs, targets)
@@ -216,9 +112,11 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
         except UnkeyedError as error:
             raise ValueError(f"the model's random numbers cannot be repeated: {error}") from error
         if drawn and outcome.drawn:
+            drawn_by = ", ".join(sorted(WRITTEN.get(name, name) for name in outcome.drawn))
             raise ValueError(
-                f"the model draws by {', '.join(sorted(outcome.drawn))}, which fedlocal cannot"
-                " draw from a run's own keys; use nn.Dropout, torch.rand or torch.bernoulli"
+                f"the model draws by {drawn_by}, which fedlocal cannot draw from a run's own keys;"
+                " use torch.rand, torch.randn or torch.bernoulli, or draw a table of values once,"
+                " keep it in a buffer and pick from it by torch.randint"
             )
         outcomes.append(outcome)
         attributes.append(values_of(subject.model))
@@ -265,6 +163,15 @@ def _check_leaves(subject: Subject, loss: Tensor) -> None:
             )
 
 
+def _check_dense(gradients: dict[str, Tensor | None]) -> None:
+    for name, gradient in gradients.items():
+        if gradient is not None and gradient.is_sparse:
+            raise ValueError(
+                f"the gradient of the parameter {name} is sparse, and clients exchange dense"
+                " vectors; make its embedding without sparse=True"
+            )
+
+
 def _leaves(value: Tensor) -> list[Tensor]:
     """Return the leaves of a tensor's graph that take a gradient."""
     leaves, seen, waiting = list[Tensor](), set[Any](), [value.grad_fn]
@@ -290,38 +197,6 @@ def _check_written(model: nn.Module, before: dict[str, Tensor]) -> None:
             )
 
 
-def _check_pairing(loss: Callable[..., Tensor], output: Tensor, targets: Tensor) -> None:
-    """Raise ValueError if the loss broadcasts outputs [B, 1] and targets [B] to a square [B, B]."""
-    shapes = {tuple(output.shape), tuple(targets.shape)}
-    one_column = output.dim() != targets.dim() and len({s[:1] for s in shapes}) == 1
-    if not one_column or not targets.is_floating_point() or output.numel() != targets.numel():
-        return
-    # With distinct outputs and targets, a loss of pairs changes when the targets are reordered.
-    count = torch.arange(output.numel(), dtype=output.dtype, device=output.device)
-    outputs, values = (0.1 * count).reshape(output.shape), count.square().reshape(targets.shape)
-    together, shuffled = loss(outputs, values), loss(outputs, values.flip(0))
-    if len(output) > 1 and torch.allclose(together, shuffled, rtol=1e-5, atol=0):
-        raise ValueError(_unequal(output, targets))
-
-
-def _unequal(output: Tensor, targets: Tensor) -> str:
-    """Say that a loss broadcasts outputs against targets of another shape, and what to do."""
-    shapes = f"output {list(output.shape)} and targets {list(targets.shape)}"
-    square = f"the loss compares every output with every target: {shapes} are broadcast to a square"
-    if output.shape == (*targets.shape, 1):
-        last = targets.dim()
-        return f"{square}; give both one shape: y.unsqueeze({last}) or output.squeeze({last})"
-    if targets.shape == (*output.shape, 1):
-        last = output.dim()
-        return f"{square}; give both one shape: y.squeeze({last}) or output.unsqueeze({last})"
-    advice = (
-        "give both one shape"
-        if targets.is_floating_point()
-        else "for class indices take a loss of classes, such as cross_entropy"
-    )
-    return f"the loss compares numbers one by one, and {shapes} differ in shape; {advice}"
-
-
 def _changed(model: nn.Module, before: dict[str, Tensor]) -> tuple[str, ...]:
     """Return the names of the buffers that differ from before."""
     return tuple(name for name, b in model.named_buffers() if not _same(b, before[name]))
@@ -342,45 +217,6 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _restore(model: nn.Module, values: dict[str, Tensor]) -> None:
     for name, buffer in model.named_buffers():
         buffer.copy_(values[name])
-
-
-def copied(model: nn.Module) -> nn.Module:
-    """Return a deep copy.
-
-    Raises:
-        ValueError: The model cannot be copied.
-    """
-    try:
-        return deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"the model cannot be copied ({_first_line(error)}); torch.nn.utils.parametrizations"
-            " has a weight_norm and a spectral_norm that can"
-        ) from error
-
-
-class _said:
-    """Turns what user code raises into a ValueError of one line.
-
-    Args:
-        beginning: First words of the message, which name the call that failed.
-        ending: Advice at the end of the message, with a semicolon before it.
-    """
-
-    def __init__(self, beginning: str, ending: str = "") -> None:
-        self._beginning, self._ending = beginning, ending
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, Exception) and not isinstance(error, UnkeyedError):
-            said = f"{type(error).__name__}: {_first_line(error)}"
-            raise ValueError(f"{self._beginning}: {said}{self._ending}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [""])[0]
 
 
 class _unmoved:

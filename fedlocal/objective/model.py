@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal.data.arrays import short
-from fedlocal.objective.inspection import copied
 from fedlocal.objective.precision import DTYPES
+from fedlocal.objective.trial import copied
 from fedlocal.vectors.flat import ParamSpec
 
 
@@ -88,13 +88,6 @@ def check_parameters(model: nn.Module) -> None:
             raise ValueError(
                 f"the parameter {name} holds NaN or inf before the first round; initialise it, or"
                 " load the weights of a run that did not diverge"
-            )
-    for name, module in model.named_modules():
-        sparse = isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.sparse
-        if sparse and module.weight.requires_grad:
-            raise ValueError(
-                f"the module {name or 'model'} has sparse gradients, and clients exchange dense"
-                f" vectors; make it without sparse=True: {type(module).__name__}(...)"
             )
 
 

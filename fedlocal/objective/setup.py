@@ -20,7 +20,7 @@ from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.criteria import placed as on_device
 from fedlocal.objective.gradients import Own
-from fedlocal.objective.inspection import Subject, Traits, copied, inspect
+from fedlocal.objective.inspection import Traits, inspect
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.model import (
     check_dtype,
@@ -38,6 +38,7 @@ from fedlocal.objective.model import (
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
+from fedlocal.objective.trial import Subject, copied
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import BufferSpec
 
@@ -230,15 +231,8 @@ def _check_smallest(
     try:
         Subject(deepcopy(model), loss, *given).trial()
     except ValueError as error:
+        advice = "; give every client more examples, or use a model and a loss that take so few"
+        known = "; " in str(error)
         raise ValueError(
-            f"client {client} has batches of {len(given[0])}: {error}; {_advice(str(error))}"
+            f"client {client} has batches of {len(given[0])}: {error}{'' if known else advice}"
         ) from error
-
-
-def _advice(reason: str) -> str:
-    """Return what to do about a batch that is too small, by what was said of it."""
-    if "more than 1 value per channel" in reason:
-        return "give every client more examples, or use a model without batch normalisation"
-    if "its first dimension must be that of the batch" in reason:
-        return "squeeze() drops that dimension of a single example: use squeeze(1)"
-    return "give every client more examples, or use a model and a loss that take so few"

@@ -175,10 +175,11 @@ def test_a_signal_after_the_last_round_still_ends_the_sweep(cli, here, monkeypat
     assert (here / "sweep/0/summary.json").exists() and not (here / "sweep/1").exists()
 
 
-def test_a_run_whose_checkpoint_was_kept_can_be_made_longer(cli, here):
+@pytest.mark.parametrize("longer", ["rounds=12", "steps=24"])
+def test_a_run_whose_checkpoint_was_kept_can_be_made_longer(cli, here, longer):
     assert cli(*QUICK, "rounds=12", "hydra.run.dir=whole").code == 0
     assert cli(*QUICK, "checkpoint.keep=true", "checkpoint.every=4", "hydra.run.dir=run").code == 0
-    assert cli("resume=run", "rounds=12").code == 0
+    assert cli("resume=run", longer).code == 0
     ours, theirs = results(here / "run"), results(here / "whole")
     assert ours[0]["params_sha256"] == theirs[0]["params_sha256"]
     assert ours[1:] == theirs[1:]

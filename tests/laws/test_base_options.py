@@ -96,6 +96,16 @@ def test_an_option_that_is_given_counts_or_is_refused(name, option):
     assert distance(end_of(made(name, before)), end_of(made(name, after))) > 1e-6
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_nesterov_without_momentum_is_refused_unless_it_is_the_default(name):
+    keys = {key for key in options_of(name) if key.endswith("nesterov")}
+    options = {key: key in keys for key in options_of(name)}
+    default = all(composed(f"strategy={name}").strategy[key] for key in keys)
+    said = refusal(name, {**options, "weight_decay": 0.0})
+    assert default == (not said) and "\n" not in said
+    assert default or "nesterov=True changes" in said or f"{name} takes no nesterov" in said
+
+
 def refusal(name, options):
     try:
         made(name, options)

@@ -95,6 +95,28 @@ class Draws(Net):
         return super().forward(x) * random.random()
 
 
+class Drawing(nn.Module):
+    """Multiplies its inputs by a sample of a distribution."""
+
+    def __init__(self, distribution):
+        super().__init__()
+        self.distribution, self.last = distribution, nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(x * self.distribution().sample())
+
+
+class Sparse(nn.Module):
+    """Reads rows of a parameter with a sparse gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows, self.last = nn.Parameter(torch.randn(3, 4)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(F.embedding(x, self.rows, sparse=True).mean(1))
+
+
 class Counts(Net):
     calls = 0
 
@@ -204,6 +226,10 @@ def number(output, target):
 
 def detached(output, target):
     return (output.argmax(1) == target).double().mean()
+
+
+def turned(output, target):
+    return F.cross_entropy(output, target) * (1 + 1j)
 
 
 class Warmed(nn.Module):

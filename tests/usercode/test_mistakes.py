@@ -22,6 +22,7 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.objective.losses import MSE, CrossEntropy, squared_error
 from fedlocal.runtime import Vmapped
+from fedlocal.slots.outer.sgd import OuterSGD
 from strategies import local_sgd
 from tests.usercode import mine
 
@@ -30,6 +31,7 @@ LINE = f"K=2 H=2 rounds=1 partition=iid dataset=own dataset._target_={FILE}.data
 X, Y = mine.features(), mine.labels()
 ONE_HOT = torch.eye(mine.CLASSES)[Y]
 NUMBERS = X.sum(1)
+TOKENS = Y[:, None].expand(-1, 4)
 
 
 def split(x: Tensor = X, y: Tensor = Y, at: int = 30) -> list[tuple[Tensor, Tensor]]:
@@ -130,6 +132,16 @@ LATE = torch.where(torch.arange(mine.N) == 20, 5, Y)
 STATEFUL = (
     "the loss changes its {} at every call, and what it changes would depend on the order in which"
     " clients are computed; a loss must keep no state"
+)
+
+CHANNEL = (
+    " ValueError: Expected more than 1 value per channel when training, got input size"
+    " torch.Size([1, 5]); batches need 2 examples or more: take a larger batch_size and clients"
+    " with more examples, or a model without batch normalisation"
+)
+KEYLESS = (
+    " cannot draw from a run's own keys; use torch.rand, torch.randn or torch.bernoulli, or draw a"
+    " table of values once, keep it in a buffer and pick from it by torch.randint"
 )
 
 MISTAKES = {
@@ -347,10 +359,8 @@ MISTAKES = {
         python=python(frozen=None),
     ),
     "model: a batch of one in front of BatchNorm": Mistake(
-        "client 1 has batches of 1: the model fails on a batch of shape [1, 4]"
-        " (torch.float32): ValueError: Expected more than 1 value per channel when"
-        " training, got input size torch.Size([1, 5]); give every client more examples, or"
-        " use a model without batch normalisation",
+        "client 1 has batches of 1: the model fails on a batch of shape [1, 4] (torch.float32):"
+        + CHANNEL,
         python=python(mine.Normalised((4,), 3), clients=split(at=39)),
         command=command(
             f"model=own model._target_={FILE}.Normalised"
@@ -362,6 +372,24 @@ MISTAKES = {
         " each client and step; use torch.rand, torch.randint or torch.bernoulli",
         python=python(mine.Draws((4,), 3)),
         command=own("model", "Draws"),
+    ),
+    "model: draws from a Poisson distribution": Mistake(
+        "the model draws by torch.poisson, which fedlocal" + KEYLESS,
+        python=python(mine.Drawing(lambda: torch.distributions.Poisson(torch.ones(4)))),
+    ),
+    "model: draws from a Beta distribution": Mistake(
+        "the model draws by torch.distributions.Beta or Dirichlet, which fedlocal" + KEYLESS,
+        python=python(mine.Drawing(lambda: torch.distributions.Beta(torch.ones(4), torch.ones(4)))),
+    ),
+    "model: draws from a Dirichlet distribution": Mistake(
+        "the model draws by torch.distributions.Beta or Dirichlet, which fedlocal" + KEYLESS,
+        python=python(mine.Drawing(lambda: torch.distributions.Dirichlet(torch.ones(4)))),
+    ),
+    "model: draws from a Gamma distribution": Mistake(
+        "the model draws by torch.distributions.Gamma, Chi2 or StudentT, which fedlocal" + KEYLESS,
+        python=python(
+            mine.Drawing(lambda: torch.distributions.Gamma(torch.ones(4), torch.ones(4)))
+        ),
     ),
     "model: a counter": Mistake(
         "forward changes the attribute calls of the model, which a run cannot carry from step to"
@@ -552,6 +580,17 @@ MISTAKES = {
         python=lambda: local_sgd(0.1, 2, momentum=1.0),
         command=command("strategy.momentum=1.0"),
     ),
+    "strategy: Nesterov without momentum": Mistake(
+        "nesterov=True changes the momentum of local steps, which is 0; give a momentum, for"
+        " example 0.9, or leave nesterov out",
+        python=lambda: local_sgd(0.1, 2, nesterov=True),
+        command=command("strategy=vrl_sgd strategy.nesterov=true"),
+    ),
+    "strategy: Nesterov of a server without momentum": Mistake(
+        "nesterov=True changes the outer momentum, which is 0; give a momentum, for example 0.9, or"
+        " leave nesterov out",
+        python=lambda: OuterSGD(nesterov=True),
+    ),
     "strategy: a comma in a number": Mistake(
         "Ambiguous value for argument 'lr=0,1'; 1. To use it as a list, use key=[value1,value2]…",
         command=command("lr=0,1"),
@@ -699,10 +738,26 @@ MISTAKES = {
         "model must be a torch.nn.Module, got None; put a function into a module's forward",
         python=lambda: fedlocal.simulate(None, split(), local_sgd(0.1, 2)),
     ),
-    "model: sparse gradients": Mistake(
-        "the module 0 has sparse gradients, and clients exchange dense vectors; make it without"
-        " sparse=True: Embedding(...)",
-        python=python(nn.Sequential(nn.Embedding(3, 4, sparse=True), nn.Linear(4, 3))),
+    "model: a sparse embedding": Mistake(
+        "the gradient of the parameter 0.weight is sparse, and clients exchange dense vectors; make"
+        " its embedding without sparse=True",
+        python=python(
+            nn.Sequential(nn.Embedding(3, 4, sparse=True), nn.Flatten(), nn.Linear(16, 3)),
+            x=TOKENS,
+        ),
+    ),
+    "model: a sparse bag of embeddings": Mistake(
+        "the gradient of the parameter 0.weight is sparse, and clients exchange dense vectors; make"
+        " its embedding without sparse=True",
+        python=python(
+            nn.Sequential(nn.EmbeddingBag(3, 4, mode="sum", sparse=True), nn.Linear(4, 3)),
+            x=TOKENS,
+        ),
+    ),
+    "model: a sparse embedding by hand": Mistake(
+        "the gradient of the parameter rows is sparse, and clients exchange dense vectors; make its"
+        " embedding without sparse=True",
+        python=python(mine.Sparse(), x=TOKENS),
     ),
     "model: without values": Mistake(
         "weight of the model is on the device meta and has no values; make the model on a real"
@@ -766,6 +821,15 @@ MISTAKES = {
             f" partition=own partition._target_={FILE}.alone"
         ),
     ),
+    "model: BatchNorm and a batch size of 1": Mistake(
+        "client 0 has batches of 1: the model fails on a batch of shape [1, 4] (torch.float32):"
+        + CHANNEL,
+        python=python(mine.Normalised((4,), 3), batch_size=1),
+    ),
+    "model: BatchNorm where everybody has one example": Mistake(
+        "the model fails on a batch of shape [1, 4] (torch.float32):" + CHANNEL,
+        python=python(mine.Normalised((4,), 3), clients=[(X[:1], Y[:1]), (X[1:2], Y[1:2])]),
+    ),
     "loss: of pairs, a batch of one": Mistake(
         "client 1 has batches of 1: the loss fails on output [1, 3] and targets [1] (torch.int64):"
         " IndexError: index 1 is out of bounds for dimension 0 with size 1; give every client more"
@@ -785,6 +849,12 @@ MISTAKES = {
         STATEFUL.format("CALLS"),
         python=python(loss=mine.warm),
         command=own("loss", "warm"),
+    ),
+    "loss: a complex number": Mistake(
+        "the loss is complex64, and only a real number can be made small; take value.real, or"
+        " value.abs()",
+        python=python(loss=mine.turned),
+        command=own("loss", "turned"),
     ),
     "data: labels from -1": Mistake(
         "labels run from -1 to 1 and the model has 3 outputs, classes are 0 to 2: leave out the 14"
@@ -839,6 +909,11 @@ MISTAKES = {
         " dtype, on one device",
         python=python(test=(X, ONE_HOT.long())),
     ),
+    "data: a list of pairs of arrays as a test set": Mistake(
+        "test is a list whose first pair has inputs [40, 4], and a list has one example in each"
+        " pair; pass all test examples as one pair: test=(x, y)",
+        python=python(test=[(X, Y)]),
+    ),
     "data: a masked array": Mistake(
         "client 0: x is a masked array, and its mask would be ignored; pass .filled(value), or"
         " leave the masked examples out",
@@ -879,6 +954,11 @@ MISTAKES = {
         "dtype must be one of torch.float32, torch.float64, torch.float16, got torch.bfloat16;"
         " precision='bf16' computes in bfloat16 and keeps float32 parameters",
         python=python(dtype=torch.bfloat16),
+    ),
+    "run: rounds and steps": Mistake(
+        "rounds=1 and steps=20 give the run two lengths: with H=2, 20 local steps are 10 rounds;"
+        " leave one of them out",
+        command=command("steps=20"),
     ),
     "run: a period that is not H": Mistake(
         "strategy.period=2 differs from H=5, by which rounds are counted: the run would take 8"

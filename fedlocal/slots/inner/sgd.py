@@ -152,6 +152,7 @@ def sgd(
     round and one more vector per client.
     """
     check_momentum("momentum", momentum)
+    check_nesterov("momentum of local steps", momentum, nesterov)
     if momentum == 0:
         return SGD(lr, buffers, weight_decay)
     return Momentum(lr, buffers, weight_decay, momentum, nesterov)
@@ -217,6 +218,15 @@ def check_momentum(name: str, value: float) -> None:
     check_number(name, value)
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be in [0, 1), got {value}")
+
+
+def check_nesterov(name: str, momentum: float, nesterov: bool) -> None:
+    """Raise ValueError for Nesterov momentum of 0, which would be none."""
+    if nesterov and momentum == 0:
+        raise ValueError(
+            f"nesterov=True changes the {name}, which is 0; give a momentum, for example 0.9, or"
+            " leave nesterov out"
+        )
 
 
 def check_weight_decay(value: float) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.slots.inner.sgd import check_momentum
+from fedlocal.slots.inner.sgd import check_momentum, check_nesterov
 from fedlocal.slots.outer.base import OuterOptimiser
 from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_number
@@ -32,6 +32,7 @@ class OuterSGD(OuterOptimiser):
     def __post_init__(self) -> None:
         """Refuse values that diverge."""
         check_momentum("outer momentum", self.momentum)
+        check_nesterov("outer momentum", self.momentum, self.nesterov)
         check_number("outer lr", self.lr)
         if not self.lr > 0:
             raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
