@@ -34,7 +34,13 @@ LOOK = 0.02
 
 # Runs a command of Flower's as its script would, but imports it before it is told to begin: the
 # imports take as long as the SuperLink needs to start.
-WARM = "import sys; from {module} import {command}; sys.stdin.readline(); sys.exit({command}())"
+WARM = """\
+import sys
+from importlib.metadata import entry_points
+command = next(iter(entry_points(group="console_scripts", name={name!r}))).load()
+sys.stdin.readline()
+sys.exit(command())
+"""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -127,7 +133,7 @@ def _superlink(port: int) -> list[str]:
 
 
 def _superexec(port: int) -> list[str]:
-    code = WARM.format(module="flwr.supercore.cli", command="flower_superexec")
+    code = WARM.format(name="flower-superexec")
     return [
         sys.executable,
         "-P",
@@ -140,7 +146,7 @@ def _superexec(port: int) -> list[str]:
 
 
 def _flwr_run(app: Path, engine: Engine) -> list[str]:
-    code = WARM.format(module="flwr.cli.app", command="app")
+    code = WARM.format(name="flwr")
     nodes = ["--federation-config", engine.federation_config()]
     return [sys.executable, "-P", "-c", code, "run", str(app.resolve()), "own", "--stream", *nodes]
 

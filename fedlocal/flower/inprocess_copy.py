@@ -7,7 +7,8 @@ nobody can change in place, are shared, so that a copy costs microseconds for a 
 from copy import copy, deepcopy
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.app.message import make_message
+
+from fedlocal.flower.private import make_message
 
 AnyRecord = ArrayRecord | ConfigRecord | MetricRecord
 

@@ -17,6 +17,7 @@ from fedlocal.runtime.tracing.constants import fold
 from fedlocal.runtime.tracing.joined import in_parts
 from fedlocal.runtime.tracing.passes import convolution_groups, lay_out
 from fedlocal.runtime.tracing.trace import Flat
+from fedlocal.utils.torch_private import compile_graph
 
 log = logging.getLogger(__name__)
 
@@ -84,22 +85,10 @@ def can_compile() -> bool:
     return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
 
 
-def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-    """The graph by torch's compiler.
-
-    Not `torch.compile`, which looks at each argument at every call before it trusts its program:
-    a record is called with one layout only, and this costs as much as a small model's step.
-    """
-    # Two seconds, and most runs do not compile.
-    from torch._inductor import standalone_compile
-
-    return standalone_compile(graph, [*inputs], dynamic_shapes="from_example_inputs")
-
-
 def compiled(
     graph: GraphModule,
     inputs: list[Tensor],
-    compiler: Callable[[GraphModule, list[Tensor]], Flat] = inductor,
+    compiler: Callable[[GraphModule, list[Tensor]], Flat] = compile_graph,
 ) -> Flat | None:
     """The graph, compiled; torch keeps the result on disk for the next run.
 

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from fedlocal.utils import torch_private
+from fedlocal.utils.torch_private import UNSAFE_VIEW
+
 aten = torch.ops.aten
 
 VIEWS = {
     aten.view.default,
     aten.reshape.default,
-    aten._unsafe_view.default,
+    UNSAFE_VIEW,
     aten.expand.default,
     aten.transpose.int,
     aten.permute.default,
@@ -56,7 +59,7 @@ def lay_out(graph: GraphModule) -> None:
         return
     for node in list(graph.graph.nodes):
         # A view for one layout may need a copy in another.
-        if node.target in (aten.view.default, aten._unsafe_view.default):
+        if node.target in (aten.view.default, UNSAFE_VIEW):
             node.target = aten.reshape.default
         elif (convolution_groups(node) or 1) > 1:
             _relay(node, (0,) if node.target is aten.convolution.default else (0, 1))
@@ -91,8 +94,7 @@ def _is_copy(node: Node) -> bool:
 
 def writes(graph: GraphModule) -> bool:
     """Whether any of its operations changes a tensor in place."""
-    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes)
-    return any(schema is not None and schema.is_mutable for schema in schemas)
+    return any(torch_private.writes(node.target) for node in graph.graph.nodes)
 
 
 def is_drawn(node: Node) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedlocal.runtime.tracing.passes import simplify
+from fedlocal.utils.torch_private import trace
 from fedlocal.vectors.trees import Tree, leaves, like, rows, tree_map
 
 # Flat tensors in, flat tensors out.
@@ -105,7 +105,7 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
     # Each an object of its own: one tensor in two places would be recorded as one of them.
     inputs = [t.detach() for t in leaves(trees)]
-    graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    graph = trace(flat, inputs)
     _check_sizes(graph)
     simplify(graph)
     return graph, result
