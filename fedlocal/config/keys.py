@@ -37,7 +37,7 @@ def check_top_level(cfg: DictConfig, *readers: DictConfig) -> None:
         if key not in (*keys, *groups) and key not in read:
             near = meant(cfg, "", key, [*keys, *groups])
             raise ValueError(f"nothing reads the key {key}{near}; leave it out")
-        value = cfg._get_node(key)
+        value = None if OmegaConf.is_interpolation(cfg, key) else cfg.get(key)
         if key in groups and isinstance(value, DictConfig) and "_target_" not in value.keys():
             raise ValueError(
                 f"{key}.{next(iter(value), '')} is read by no option; choose one with {key}=..."

@@ -60,11 +60,19 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     place = str(error.full_key).rpartition(".")[0]
     if str(error.full_key) in top_level()[1]:
         return f"no option of {error.key} is chosen, so it has no keys; choose one: {error.key}=..."
-    root = parent._get_root() if isinstance(parent, DictConfig) else {}
+    near = meant(root_of(parent, place), place, str(error.key), known)
     return (
-        f"there is no key {error.full_key}{meant(root, place, str(error.key), known)};"
+        f"there is no key {error.full_key}{near};"
         f" {place or 'the top level'} has {', '.join(known) or 'none'}"
     )
+
+
+def root_of(group: Any, place: str) -> Any:
+    """Return the whole configuration of a group in it, given the group's full name."""
+    if not isinstance(group, DictConfig) or not place:
+        return group
+    # A dot for the group itself, and one for each step up.
+    return OmegaConf.select(group, "." * (place.count(".") + 2))
 
 
 def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
 from fedlocal.config.locate import located
-from fedlocal.config.refusal import meant
+from fedlocal.config.refusal import meant, root_of
 from fedlocal.objective.options import ModelOptions
 
 # Integers of the top level: minimum, and an example.
@@ -78,7 +78,7 @@ def _check_group(name: str, group: Any) -> None:
         _check_given(name, keys, target)
     for key in keys:
         if key not in hints and Parameter.VAR_KEYWORD not in hints.values():
-            near = meant(group._get_root(), name, key, [*hints])
+            near = meant(root_of(group, name), name, key, [*hints])
             raise ValueError(
                 f"{name} has no setting {key}{near}; it takes {', '.join(hints) or 'none'}"
             )

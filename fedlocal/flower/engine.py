@@ -34,7 +34,13 @@ LOOK = 0.02
 
 # Runs a command of Flower as its script does, but imports it before the start signal: the imports
 # take as long as the start of the SuperLink.
-WARM = "import sys; from {module} import {command}; sys.stdin.readline(); sys.exit({command}())"
+WARM = """\
+import sys
+from importlib.metadata import entry_points
+command = next(iter(entry_points(group="console_scripts", name={name!r}))).load()
+sys.stdin.readline()
+sys.exit(command())
+"""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -128,7 +134,7 @@ def _superlink(port: int) -> list[str]:
 
 
 def _superexec(port: int) -> list[str]:
-    code = WARM.format(module="flwr.supercore.cli", command="flower_superexec")
+    code = WARM.format(name="flower-superexec")
     return [
         sys.executable,
         "-P",
@@ -141,7 +147,7 @@ def _superexec(port: int) -> list[str]:
 
 
 def _flwr_run(app: Path, engine: Engine) -> list[str]:
-    code = WARM.format(module="flwr.cli.app", command="app")
+    code = WARM.format(name="flwr")
     nodes = ["--federation-config", engine.federation_config()]
     return [sys.executable, "-P", "-c", code, "run", str(app.resolve()), "own", "--stream", *nodes]
 

@@ -14,6 +14,8 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from socket import AF_UNIX, recv_fds, send_fds, socket
 from typing import Any, NamedTuple, NoReturn
@@ -86,8 +88,7 @@ def start(address: str, *program: Any) -> None:
     Raises:
         ConnectionError: The caller's streams did not arrive.
     """
-    with suppress(ImportError):
-        import flwr.supernode.cli  # noqa: F401
+    _import_program()
     with socket(AF_UNIX) as caller:
         caller.connect(address)
         _, streams, _, _ = recv_fds(caller, 1, len(STREAMS))
@@ -104,6 +105,14 @@ def start(address: str, *program: Any) -> None:
     finally:
         for stream in streams:
             os.close(stream)
+
+
+@cache
+def _import_program() -> None:
+    """Import what flwr-clientapp will, so that its forks need not."""
+    for program in entry_points(group="console_scripts", name="flwr-clientapp"):
+        with suppress(ImportError, AttributeError):
+            program.load()
 
 
 def _run(streams: list[int], program: Program) -> NoReturn:

@@ -11,20 +11,20 @@ hash of its content, and errors carry the exception's type and text.
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import count
-from logging import ERROR
+from logging import getLogger
 from threading import RLock
 
 from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
-from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid, ServerApp
-from flwr.supercore import log
-from flwr.supercore.run import Run
 
 from fedlocal.flower.inprocess_copy import copied_message
 from fedlocal.flower.inprocess_mailbox import Mailbox
 from fedlocal.flower.inprocess_node import new_context, nodes
-from fedlocal.flower.inprocess_process import own_randomness, server_identity
+from fedlocal.flower.inprocess_process import own_randomness
+from fedlocal.flower.private import SUPERLINK_NODE_ID, Run, name_by_content, server_identity
+
+log = getLogger("flwr")
 
 # Message in transit, in either direction -> messages that arrive now.
 Carry = Callable[[Message], Iterable[Message]]
@@ -132,8 +132,7 @@ class InProcessGrid(Grid):
         """
         messages = list(messages)
         for message in messages:
-            message.metadata.__dict__["_message_id"] = message.object_id
-            self._mailbox.check(message)
+            self._mailbox.check(name_by_content(message))
         with self._lock:
             return [self._push(message) for message in messages]
 
@@ -155,7 +154,7 @@ class InProcessGrid(Grid):
     def _push(self, message: Message) -> str:
         if message.metadata.dst_node_id not in self._nodes:
             known = ", ".join(map(str, self._nodes))
-            log(ERROR, "No node %d: the nodes are %s", message.metadata.dst_node_id, known)
+            log.error("No node %d: the nodes are %s", message.metadata.dst_node_id, known)
             return ""
         if self._mailbox.send(message):
             for instruction in self._arriving(message):

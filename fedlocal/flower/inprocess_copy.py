@@ -7,7 +7,8 @@ of arrays are shared, so a copy takes microseconds for models of any size.
 from copy import copy, deepcopy
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.app.message import make_message
+
+from fedlocal.flower.private import make_message
 
 AnyRecord = ArrayRecord | ConfigRecord | MetricRecord
 

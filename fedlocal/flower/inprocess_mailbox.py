@@ -2,11 +2,13 @@
 
 import time
 from copy import copy
-from logging import ERROR
+from logging import getLogger
 
 from flwr.app import Message, Metadata
-from flwr.server.utils import validate_message
-from flwr.supercore import log
+
+from fedlocal.flower.private import no_such_message, reply_too_late, validate_message
+
+log = getLogger("flwr")
 
 
 class Mailbox:
@@ -42,7 +44,7 @@ class Mailbox:
         if answered in self._replies:
             wrong.append("the message has been answered")
         if wrong:
-            log(ERROR, "Dropped the reply %s: %s", reply.metadata, "; ".join(wrong))
+            log.error("Dropped the reply %s: %s", reply.metadata, "; ".join(wrong))
         else:
             self._replies[answered] = reply
 
@@ -57,26 +59,11 @@ class Mailbox:
     def _answer(self, message_id: str) -> Message | None:
         sent, reply = self._sent.get(message_id), self._replies.get(message_id)
         if sent is None or _expired(sent):
-            return _unknown(message_id, self._run_id)
+            return no_such_message(message_id, self._run_id)
         if reply is not None and _expired(reply.metadata):
-            return _too_late(sent)
+            return reply_too_late(sent)
         return reply
 
 
 def _expired(metadata: Metadata) -> bool:
     return metadata.created_at + metadata.ttl < time.time()
-
-
-# Flower's module of these errors imports its databases for seconds, and few runs need it.
-
-
-def _unknown(message_id: str, run_id: int) -> Message:
-    from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_ins_message
-
-    return create_message_error_unavailable_ins_message(message_id, run_id)
-
-
-def _too_late(sent: Metadata) -> Message:
-    from flwr.server.superlink.linkstate.utils import create_message_error_unavailable_res_message
-
-    return create_message_error_unavailable_res_message(sent, "msg_unavail")

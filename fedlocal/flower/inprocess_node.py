@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from logging import ERROR
+from logging import getLogger
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
-from flwr.common.constant import NUM_PARTITIONS_KEY, PARTITION_ID_KEY, ErrorCode
-from flwr.supercore import log
 
 from fedlocal.flower.inprocess_copy import copied_context
 from fedlocal.flower.inprocess_process import own_randomness
+from fedlocal.flower.private import ErrorCode, name_by_content
+
+log = getLogger("flwr")
 
 # Above 32 bits, like the ids of a real run, and never equal to a partition id.
 FIRST_NODE_ID = 10_000_000_000
@@ -45,12 +46,12 @@ class Node:
                 error = Error(ErrorCode.CLIENT_APP_CRASHED, "ClientApp stopped responding.")
                 reply = Message(error, reply_to=instruction)
             except Exception as raised:
-                log(ERROR, "ClientApp raised an exception", exc_info=raised)
+                log.error("ClientApp raised an exception", exc_info=raised)
                 reason = f"{type(raised)}:<'{raised}'>"
                 error = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason)
                 reply = Message(error, reply_to=instruction)
         self.context = copied_context(context)
-        return _named(reply)
+        return name_by_content(reply)
 
     def _run(self, instruction: Message, context: Context) -> Message:
         reply = self.client_app(instruction, context)
@@ -62,13 +63,7 @@ class Node:
                 " Message(content, reply_to=message)"
             )
         # Inside the try, since records that Flower cannot serialise raise.
-        return _named(reply)
-
-
-def _named(message: Message) -> Message:
-    """Return the message with the hash of its content as id."""
-    message.metadata.__dict__["_message_id"] = message.object_id
-    return message
+        return name_by_content(reply)
 
 
 def nodes(
@@ -87,7 +82,7 @@ def nodes(
         raise ValueError(f"{len(own)} node_configs for {num_nodes} nodes; give one for each")
     found = {}
     for partition, config in enumerate(own):
-        config = {PARTITION_ID_KEY: partition, NUM_PARTITIONS_KEY: num_nodes, **config}
+        config = {"partition-id": partition, "num-partitions": num_nodes, **config}
         context = new_context(run_id, FIRST_NODE_ID + partition, config, run_config)
         found[context.node_id] = Node(client_app, context, seed)
     return found

@@ -3,37 +3,9 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import RLock
 
 import numpy as np
 import torch
-from flwr.common.constant import SUPERLINK_NODE_ID
-from flwr.supercore.task_identity import TaskIdentity
-
-# Flower has one identity per process, so runs in several threads take turns.
-_ONE_RUN = RLock()
-_FIELDS = ("_run_id", "_task_id", "_node_id")
-
-
-@contextmanager
-def server_identity(run_id: int) -> Iterator[None]:
-    """Let `Message(...)` be constructed as in the ServerApp of this run; may be nested.
-
-    Replies take their identity from the message they answer, so a ClientApp needs none.
-    """
-    with _ONE_RUN:
-        # The properties raise on an identity that was never set.
-        before = [vars(TaskIdentity)[name] for name in _FIELDS]
-        try:
-            _identify(run_id, 1, SUPERLINK_NODE_ID)
-            yield
-        finally:
-            _identify(*before)
-
-
-def _identify(*identity: int | None) -> None:
-    for name, value in zip(_FIELDS, identity, strict=True):
-        setattr(TaskIdentity, name, value)
 
 
 @contextmanager

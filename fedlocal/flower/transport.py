@@ -6,9 +6,9 @@ from time import monotonic, sleep
 from typing import NamedTuple
 
 from flwr.app import Message, RecordDict
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
+from fedlocal.flower.private import ErrorCode
 from fedlocal.flower.records import BROKEN, Pact, read_refusal, write_pact, write_refusal
 
 log = logging.getLogger(__name__)

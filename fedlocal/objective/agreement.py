@@ -63,7 +63,7 @@ def check_gradient(objective: Objective, x: Tensor, own: Own, rows: Tensor) -> N
 def _by_backward(
     objective: Objective, x: Tensor, own: Own, rows: Tensor, key: Tensor | None
 ) -> dict[str, Tensor]:
-    """Gradient of each trained parameter by `backward()`."""
+    """Compute the gradient of each trained parameter by `backward()`."""
     model: nn.Module = copied(objective.model)
     layout = objective.layout
     assign(model, x, layout.shared)

@@ -1,9 +1,8 @@
-"""What is done to the pictures of a mini-batch, anew in every local step.
+"""Augmentation of the pictures of a mini-batch, drawn anew for every local step.
 
-What is drawn is a function of (seed, purpose, client, round), like the mini-batches themselves,
-and drawn beforehand: inside the local step, where it is applied on the device, `torch.vmap` takes
-no random calls. Only local steps see changed pictures: evaluations and gradients over all of a
-client's examples look at them as they are.
+Draws are a function of (seed, purpose, client, round), like the mini-batches, and are made before
+the round: `torch.vmap` takes no random calls inside the step, where they are applied. Only local
+steps see augmented pictures; evaluations and full gradients do not.
 """
 
 from abc import ABC, abstractmethod
@@ -25,7 +24,7 @@ class Augment(ABC):
     """A random change of pictures that keeps their shape."""
 
     def check(self, x: Tensor) -> None:
-        """Refuse inputs [n, ...] that this cannot change.
+        """Raise ValueError for inputs [n, ...] that cannot be augmented.
 
         Raises:
             ValueError: They are no pictures [C, H, W] of numbers.
@@ -41,10 +40,10 @@ class Augment(ABC):
     def draw(
         self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
     ) -> IntArray:
-        """What happens to each example of each local step, [steps, batch, n].
+        """Draw the augmentation of each example of each local step, [steps, batch, n].
 
         Args:
-            rng: Of one client in one round. More steps begin with the same draws.
+            rng: Generator of one client in one round. More steps begin with the same draws.
             steps: Local steps.
             batch: Examples in each.
             size: Height and width of the pictures.
@@ -52,15 +51,15 @@ class Augment(ABC):
 
     @abstractmethod
     def apply(self, x: Tensor, draws: Tensor) -> Tensor:
-        """The changed pictures, from pictures [B, C, H, W] and what was drawn for them, [B, n]."""
+        """Augment pictures [B, C, H, W] by their draws [B, n]."""
 
 
 @dataclass(frozen=True)
 class NoAugment(Augment):
-    """Pictures, and anything else, as they are."""
+    """Identity: inputs stay as they are."""
 
     def check(self, x: Tensor) -> None:
-        """Refuse nothing."""
+        """Accept all inputs."""
 
     def draw(
         self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
@@ -90,7 +89,7 @@ class CropFlip(Augment):
     flip: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse to cut off what a picture does not have."""
+        """Raise ValueError for a negative padding."""
         if self.padding < 0:
             raise ValueError(f"augment.padding must be >= 0, got {self.padding}; usual is 4")
 
@@ -105,7 +104,7 @@ class CropFlip(Augment):
     def draw(
         self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
     ) -> IntArray:
-        """Top, left and whether to mirror, [steps, batch, 3]."""
+        """Draw top, left and whether to mirror, [steps, batch, 3]."""
         choices = np.array([2 * self.padding + 1, 2 * self.padding + 1, 1 + self.flip])
         return (rng.random((steps, batch, 3)) * choices).astype(np.int64)
 
@@ -136,7 +135,7 @@ class ResizedCrop(Augment):
     flip: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Raise ValueError for a share outside (0, 1]."""
         if not 0 < self.least_area <= 1:
             raise ValueError(
                 f"augment.least_area must be in (0, 1], got {self.least_area}; usual is 0.08"
@@ -145,7 +144,7 @@ class ResizedCrop(Augment):
     def draw(
         self, rng: np.random.Generator, steps: int, batch: int, size: tuple[int, int]
     ) -> IntArray:
-        """Top, left, height and width of the part, and whether to mirror, [steps, batch, 5]."""
+        """Draw top, left, height, width and whether to mirror, [steps, batch, 5]."""
         uniforms = rng.random((steps, batch, 2 * _TRIES + 3))
         share, ratio = np.split(uniforms[..., : 2 * _TRIES], 2, axis=-1)
         area = (self.least_area + (1 - self.least_area) * share) * size[0] * size[1]
@@ -172,9 +171,10 @@ class ResizedCrop(Augment):
 def _between(
     start: Tensor, length: Tensor, target: Tensor, size: int, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The two lines to mix for each target line, and the share of the second, all [B, size].
+    """Return the two lines to interpolate for each target line, and the weight of the second, all
+    [B, size].
 
-    Centres of pixels lie on centres; nothing is taken from outside the part.
+    Pixel centres coincide; nothing outside the part is used.
     """
     start, last = start.unsqueeze(1), (start + length - 1).unsqueeze(1)
     place = (target + 0.5).to(like.dtype) * length.unsqueeze(1) / size - 0.5
@@ -184,16 +184,16 @@ def _between(
 
 
 def _order(width: int, mirrored: Tensor) -> Tensor:
-    """Columns from left to right, or from right to left where it is mirrored, [B, width]."""
+    """Return columns from left to right, or from right to left where mirrored, [B, width]."""
     forwards = torch.arange(width, device=mirrored.device)
     return torch.where(mirrored.unsqueeze(1) > 0, width - 1 - forwards, forwards)
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """The rows [B, H] of pictures [B, C, ., W], [B, C, H, W]."""
+    """Gather the rows [B, H] of pictures [B, C, ., W]; return [B, C, H, W]."""
     return x.take_along_dim(rows[:, None, :, None], 2)
 
 
 def _columns(x: Tensor, columns: Tensor) -> Tensor:
-    """The columns [B, W] of pictures [B, C, H, .], [B, C, H, W]."""
+    """Gather the columns [B, W] of pictures [B, C, H, .]; return [B, C, H, W]."""
     return x.take_along_dim(columns[:, None, None, :], 3)

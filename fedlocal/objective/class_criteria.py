@@ -14,13 +14,13 @@ NOTHING = -100
 
 
 class Classes(Criterion):
-    """A loss of scores, one for each class, against the index of the right class.
+    """Loss of class scores against the index of the right class.
 
-    The loss of a batch is the mean over its targets that are not left out, weighted as in torch if
-    there are weights. If all targets are left out it is 0, where torch has NaN.
+    The loss of a batch is the mean over its targets that are not ignored, weighted as in torch if
+    there are weights. If all targets are ignored it is 0, where torch has NaN.
 
     Args:
-        ignore_index: Target that is left out; None leaves out none.
+        ignore_index: Ignored target; None ignores none.
         class_dim: Dimension of the classes in the output: -1 as in the framework's models, 1 as in
             torch; None finds it from the shapes.
     """

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class Criterion(nn.Module):
-    """A loss that can be checked against the data before a run."""
+    """Loss that can be checked against the data before a run."""
 
     def __init__(self) -> None:
         # nn.Module.__init__ takes any keywords, so a misspelt one would not be noticed.
@@ -45,7 +45,7 @@ class Criterion(nn.Module):
 
 
 class Elementwise(Criterion):
-    """A mean over all elements of two tensors of one shape."""
+    """Mean over all elements of two tensors of one shape."""
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:
         """Compute the loss of every element, in the shape of `output`."""

@@ -10,7 +10,7 @@ from fedlocal.vectors.trees import Tree
 
 
 class Own(NamedTuple):
-    """The parts of a model beside the shared parameters.
+    """Parts of a model besides the shared parameters.
 
     personal: Parameters that stay with their client, [Q]; () for none.
     buffers: Buffers that `forward` changes, [B]; () for none.
@@ -24,12 +24,13 @@ NO_PARTS = Own()
 
 
 class Batch(NamedTuple):
-    """The work of one local step: a row of the client's indices, draws and keys.
+    """Work of one local step: a row of the client's indices, draws and keys.
 
-    indices: Examples, [B]. mask: Which of them count, [B]; () for all. active: Whether the step is
-    real, []; () if it is. draws: What the augmentation does to each example, [B, n]; () without
-    one. key: Of the model's random numbers, []; () where it draws none. shared: Whether the step
-    trains the shared parameters and not the personal ones, []; () if it trains both.
+    indices: Examples, [B]. mask: Real examples of a padded batch, [B]; () where none is padded.
+    active: Whether the step is real, []; () if all are. draws: Augmentation of each example, [B,
+    n]; () without one. key: Key of the model's random numbers, []; () where it draws none. shared:
+    Whether the step trains the shared parameters and not the personal ones, []; () if it trains
+    both.
     """
 
     indices: Tensor
@@ -41,10 +42,11 @@ class Batch(NamedTuple):
 
 
 class StepGradient(NamedTuple):
-    """Gradient of a mini-batch loss, and what its computation leaves behind.
+    """Gradient of a mini-batch loss, with the loss and the new buffers.
 
-    shared: With respect to the shared parameters, [P]. personal: To the personal ones, [Q] or ().
-    loss: Mean loss without the l2 term, []. buffers: The buffers after it, [B] or ().
+    shared: Gradient with respect to the shared parameters, [P]. personal: With respect to the
+    personal ones, [Q] or (). loss: Mean loss without the l2 term, []. buffers: Buffers after the
+    step, [B] or ().
     """
 
     shared: Tensor
@@ -54,10 +56,10 @@ class StepGradient(NamedTuple):
 
 
 class Everything(NamedTuple):
-    """All examples of a client, in parts that are looked at one after another.
+    """All examples of a client, in parts that are evaluated one after another.
 
-    indices: [C, B]. real: Which of them are no padding, [C, B]; () for all. key: Of the model's
-    random numbers, []; () where it draws none.
+    indices: Examples, [C, B]. real: Mask of the examples that are no padding, [C, B]; () for all.
+    key: Key of the model's random numbers, []; () where it draws none.
     """
 
     indices: Tensor
@@ -68,9 +70,10 @@ class Everything(NamedTuple):
 class Gradients(NamedTuple):
     """Gradient functions of the objective.
 
-    step: Of a local step: augmented and clipped. plain: Of examples as they are. precision: Of
-    the products. pads: Whether a padded batch with a mask gives exactly the gradient of its real
-    examples, with this model and loss; else batches must never be padded.
+    step: Gradient of a local step, augmented and clipped. plain: Gradient of the examples as they
+        are.
+    precision: Precision of matrix products. pads: Whether a padded batch with a mask gives exactly
+    the gradient of its real examples, with this model and loss; otherwise batches are never padded.
     """
 
     step: Callable[[Tensor, Own, Batch], StepGradient]

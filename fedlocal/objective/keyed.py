@@ -1,4 +1,4 @@
-"""Random functions inside a user's model, whose numbers are drawn from a key.
+"""Random functions inside a user's model, drawn from a key.
 
 A mini-batch gradient has a key per client, round and step. Under `Keyed(key)` dropout, `torch.rand`
 and the others are functions of (key, number of the call, element), so that a run has the same bits
@@ -19,10 +19,10 @@ from fedlocal.objective.stream import Stream
 
 
 class Keyed(TorchFunctionMode):
-    """Draws all random numbers inside the context from a key.
+    """Mode that draws all random numbers of the context from a key.
 
     Args:
-        key: int64, [].
+        key: Key, int64 [].
     """
 
     def __init__(self, key: Tensor) -> None:
@@ -57,7 +57,7 @@ def drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
 def _unchecked(function: FunctionType) -> Callable[..., Any]:
     """Return a function of torch.nn.functional whose inner calls reach the mode.
 
-    Its body first asks whether somebody overrides it, and would come back here without end.
+    Its body first checks for overrides, which would recurse without end.
     """
     never = {
         name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch")

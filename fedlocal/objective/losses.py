@@ -28,12 +28,12 @@ __all__ = [
 
 
 def loss_for(classes: bool) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss of data for which none is chosen, by whether targets are class indices."""
+    """Return the default loss, by whether the targets are class indices."""
     return cross_entropy if classes else squared_error
 
 
 def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Mean logistic loss: softmax for two or more output columns, binary for one.
+    """Compute the mean logistic loss: softmax for two or more output columns, binary for one.
 
     Args:
         output: Logits, [batch, C]; C = 1 is the logit of class 1 against class 0.
@@ -67,7 +67,7 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
 
 
 def squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Half the squared distance, summed over columns, averaged over the batch.
+    """Compute half the squared distance, summed over columns, averaged over the batch.
 
     Args:
         output: Predictions, [batch, d].
@@ -88,7 +88,7 @@ def squared_error(output: Tensor, target: Tensor) -> Tensor:
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Share of the batch that is classified correctly.
+    """Compute the share of the batch that is classified correctly.
 
     Args:
         output: Logits, [batch, C]; with C = 1 a positive logit means class 1.

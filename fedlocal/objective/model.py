@@ -9,11 +9,12 @@ from types import FunctionType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fedlocal.data.arrays import short
 from fedlocal.objective.precision import DTYPES
 from fedlocal.objective.trial import copied
+from fedlocal.utils.torch_private import has_gradient_hook
 from fedlocal.vectors.flat import ParamSpec
 
 
@@ -67,8 +68,7 @@ def _check_wrapper(name: str, module: nn.Module) -> None:
 
 
 def _check_hooks(name: str, parameter: nn.Parameter) -> None:
-    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
-    if any(getattr(parameter, each, None) for each in hooks):
+    if has_gradient_hook(parameter):
         raise ValueError(
             f"the parameter {name} has a hook on its gradient, which a copy of the model does not"
             " keep; write it into forward: torch.where(mask, w, w.detach()) masks the gradient of w"
@@ -129,12 +129,12 @@ def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     if not any(tensor.is_complex() for tensor in chain(model.parameters(), model.buffers())):
         return model.to(dtype)
 
-    def converted(tensor: Tensor) -> Tensor:
+    for tensor in chain(model.parameters(), model.buffers()):
         if tensor.is_complex():
-            return tensor.to(dtype.to_complex())
-        return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-    return model._apply(converted)
+            tensor.data = tensor.data.to(dtype.to_complex())
+        elif tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtype)
+    return model
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.func import functional_call, grad_and_value
+from torch.func import debug_unwrap, functional_call, grad_and_value
 
 from fedlocal.data.pixels import Scale, numbers
 from fedlocal.objective.augment import Augment, NoAugment
@@ -137,7 +136,7 @@ class Objective:
         with drawn_from(key):
             # The model may write to its input, so it gets a copy.
             given, named = self.numbers(inputs).clone(), self.layout.named(x, own)
-            if not is_functorch_wrapped_tensor(x):
+            if not _is_transformed(x):
                 # A model may take gradients of its own, by its parameters, also in evaluations.
                 trained = {*self.layout.shared.names, *self.layout.personal.names}
                 named |= {name: named[name].detach().requires_grad_() for name in trained}
@@ -151,7 +150,7 @@ class Objective:
         point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)
         # The backward pass may read the model's tensors again.
         with self._places.restored():
-            if any(map(is_functorch_wrapped_tensor, leaves((point, rest)))):
+            if any(map(_is_transformed, leaves((point, rest)))):
                 aimed = grad_and_value(self._value, has_aux=True)
                 (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
                 return StepGradient(shared, personal, loss, buffers)
@@ -186,6 +185,11 @@ class Objective:
         # Masks are used only where a trial found the loss to be the mean over single examples.
         each = torch.vmap(lambda o, t: self.loss(o.unsqueeze(0), t.unsqueeze(0)))(output, targets)
         return torch.where(mask, each, 0.0).sum() / mask.sum()
+
+
+def _is_transformed(tensor: Tensor) -> bool:
+    """Return whether a transform of torch.func, such as vmap, is at work on a tensor."""
+    return debug_unwrap(tensor, recurse=False) is not tensor
 
 
 def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:

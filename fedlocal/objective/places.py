@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fedlocal.utils.torch_private import tensor_dicts
+
 
 class Places:
     """The attributes of a model's modules that hold its parameters and buffers.
@@ -25,13 +27,13 @@ class Places:
         # A tensor's name, the dictionary that holds it, and its key there.
         self._places: list[tuple[str, dict[str, Any], str]] = []
         for module in model.modules():
-            for held in (module._parameters, module._buffers):
+            for held in tensor_dicts(module):
                 found = [(names[id(t)], held, key) for key, t in held.items() if t is not None]
                 self._places += found
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Put the tensors of now back at the end of the context."""
+        """Restore the current tensors at the end of the context."""
         before = [(held, key, held[key]) for _, held, key in self._places]
         try:
             yield

@@ -1,4 +1,4 @@
-"""In what precision local steps compute."""
+"""Precision of local steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ Precision = Literal["full", "tf32", "bf16"]
 
 
 def check_precision(precision: str, dtype: torch.dtype) -> None:
-    """Raise ValueError if there is no such precision, or the run's dtype has no use for it."""
+    """Raise ValueError for an unknown precision, or one that the run's dtype cannot use."""
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be full, tf32 or bf16, got {precision!r}")
     if precision != "full" and dtype != torch.float32:
@@ -25,10 +25,11 @@ def check_precision(precision: str, dtype: torch.dtype) -> None:
 
 @contextmanager
 def products_in(precision: Precision) -> Iterator[None]:
-    """With `tf32`, torch may round what float32 products multiply to 10 bits; as before after it.
+    """Set the precision of float32 products; restore it afterwards.
 
-    The setting is the process's and counts where products are computed, not where they are
-    recorded: so it is for what runs a cohort, from start to end. GPUs follow it, most CPUs do not.
+    With `tf32` torch may round the factors to 10 bits. The setting belongs to the process and takes
+    effect where products are computed, not where they are traced, so it encloses the whole run of a
+    cohort. GPUs follow it, most CPUs do not.
     """
     before = torch.get_float32_matmul_precision()
     if precision == "tf32":

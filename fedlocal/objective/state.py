@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# Attributes of a module that hold what a run carries.
-CARRIED = ("_parameters", "_buffers")
+from fedlocal.utils.torch_private import TENSOR_DICTS
 
 
 def values_of(code: Any) -> dict[str, bytes]:
@@ -41,7 +40,7 @@ def changing(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> str | None
 def _kept(code: Any) -> Iterator[tuple[str, bytes]]:
     if isinstance(code, nn.Module):
         for prefix, module in code.named_modules():
-            own = {key: value for key, value in vars(module).items() if key not in CARRIED}
+            own = {key: value for key, value in vars(module).items() if key not in TENSOR_DICTS}
             yield from _plain(own, f"{prefix}." if prefix else "")
     elif isinstance(code, partial):
         yield from _kept(code.func)

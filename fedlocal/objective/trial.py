@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from fedlocal.data.arrays import short
 from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.keyed import Keyed
 from fedlocal.objective.losses import squared_error
+from fedlocal.utils.torch_private import OperationMode, argument_names
 
 # Beginning of torch's warning.
 BROADCAST = "Using a target size"
@@ -23,30 +23,25 @@ BROADCAST = "Using a target size"
 KEY = 20_261_128
 
 
-class Drawn(TorchDispatchMode):
+class Drawn(OperationMode):
     """Records the names of the random operations that are called inside the context."""
 
     def __init__(self) -> None:
         super().__init__()
         self.names: set[str] = set()
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Nothing is compiled here. The default imports all of torch._dynamo, which takes seconds.
-        return False
-
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call the operation as it is."""
         if torch.Tag.nondeterministic_seeded in operation.tags and _draws(operation, args, kwargs):
-            self.names.add(operation._schema.name.removeprefix("aten::"))
+            self.names.add(str(operation.overloadpacket).removeprefix("aten."))
         return operation(*args, **(kwargs or {}))
 
 
 def _draws(operation: Any, args: Any, kwargs: dict[str, Any] | None) -> bool:
     """Return whether a call is random; attention is random only with a dropout probability."""
-    names = [argument.name for argument in operation._schema.arguments]
+    names = argument_names(operation)
     given = dict(zip(names, args, strict=False)) | (kwargs or {})
     return "dropout_p" not in names or bool(given.get("dropout_p", 0.0))
 

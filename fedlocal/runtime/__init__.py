@@ -1,7 +1,7 @@
 """Runtimes: ways to run the same client round for every member of a cohort.
 
-Nothing is imported before it is asked for: Flower's side imports this package where torch would
-cost seconds.
+Members are imported on first use: Flower's side imports this package where torch would cost
+seconds.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ __getattr__ = lazy(__name__, HOMES)
 
 
 def runtime_of(runtime: "str | Runtime") -> "Runtime":
-    """A runtime by its name, or the runtime itself."""
+    """Return a runtime by its name, or the runtime itself."""
     if hasattr(runtime, "runner") and not isinstance(runtime, type):
         return runtime  # type: ignore[return-value]
     if not isinstance(runtime, str) or runtime not in RUNTIMES:

@@ -1,4 +1,4 @@
-"""How many clients of a cohort run at once."""
+"""Number of clients of a cohort that run at once."""
 
 from collections.abc import Callable
 from math import ceil
@@ -18,20 +18,20 @@ EXECUTORS = ("auto", "vectorised", "chunked", "sequential")
 
 SPLITS = {torch.ops.aten.split_with_sizes.default, torch.ops.aten.split.Tensor}
 
-# On a CPU a step should stay in the caches; more clients at once would gain nothing more.
+# On a CPU a step should fit into the caches; more clients at once gain nothing.
 CPU_BYTES = 32 << 20
-# Of a GPU's memory; the rest is for data, states and what the libraries take.
+# Share of a GPU's memory; the rest is for data, states and libraries.
 GPU_SHARE = 0.5
 
 
 def group_size(executor: Executor, clients: int, need: Callable[[], int], like: Tensor) -> int:
-    """How many of so many clients to run at once.
+    """Return how many of `clients` clients run at once.
 
     Args:
-        executor: "vectorised" takes all, "sequential" one after another, "chunked" and "auto" what
-            the memory holds.
+        executor: "vectorised" takes all, "sequential" one after another, "chunked" and "auto" as
+            many as fit into memory.
         clients: Members of a cohort.
-        need: Measures the bytes that one client's step needs.
+        need: Function that measures the bytes of one client's step.
         like: A model [P] on the device.
     """
     if executor == "vectorised" or clients == 1:
@@ -42,14 +42,14 @@ def group_size(executor: Executor, clients: int, need: Callable[[], int], like: 
 
 
 def budget(device: torch.device) -> int:
-    """Bytes that a group's step may take."""
+    """Return the bytes that a group's step may take."""
     if device.type == "cuda":
         return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
     return CPU_BYTES
 
 
 def groups(rows: IntArray, most: int) -> list[IntArray]:
-    """Rows in groups of at most so many, as equal as can be: every size has its own program."""
+    """Return near-equal groups of rows; every group size has its own program."""
     return np.array_split(rows, -(-len(rows) // most))
 
 
@@ -68,9 +68,9 @@ def described(size: int, clients: int) -> str:
 
 
 def peak_bytes(graph: GraphModule) -> int:
-    """Most bytes of tensors that are alive at once while the graph runs, its inputs not counted."""
+    """Return the peak bytes of live tensors while the graph runs, without its inputs."""
     nodes = [node for node in graph.graph.nodes if node.op == "call_function"]
-    # The last node that looks at each node's memory, directly or through views.
+    # Last node that reads each node's memory, directly or through views.
     last: dict[Node, Node] = {}
     for node in nodes:
         for used in (node, *node.all_input_nodes):
@@ -87,14 +87,14 @@ def peak_bytes(graph: GraphModule) -> int:
 
 
 def _owner(node: Node) -> Node:
-    """Whose memory the node's tensor lies in."""
+    """Return the node whose memory holds this node's tensor."""
     while node.target in VIEWS or _is_part(node):
         node = node.all_input_nodes[0]
     return node
 
 
 def _is_part(node: Node) -> bool:
-    """Whether it is a part of a tensor that was split; parts of other tuples have their own."""
+    """Return whether the node is a part of a split tensor; parts of other tuples own memory."""
     return node.target in SPLITS or (
         node.target is getitem and node.all_input_nodes[0].target in SPLITS
     )

@@ -1,4 +1,7 @@
-"""The plain runtime: one client after another, no padding. For debugging and as the reference."""
+"""The plain runtime: one client after another, without padding.
+
+For debugging, and as the reference.
+"""
 
 from dataclasses import dataclass
 
@@ -15,7 +18,7 @@ from fedlocal.vectors.trees import stack, take
 
 @dataclass(frozen=True)
 class Loop:
-    """Runs the clients one by one."""
+    """Runtime that runs the clients one by one."""
 
     def runner(self, client: Client, ahead: Ahead) -> "LoopRunner":
         """See `Runtime.runner`."""

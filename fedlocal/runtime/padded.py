@@ -1,4 +1,4 @@
-"""The work of a group of clients as one tree, padded where they differ in size or steps."""
+"""Work of a group of clients as one tree, padded where clients differ in size or steps."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,13 @@ from fedlocal.vectors.trees import tree_map
 
 
 def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Work:
-    """The work of these rows of a plan as one tree; steps come before clients.
+    """Return the work of these rows of a plan as one tree; steps come before clients.
 
     Args:
-        plan: The cohort's work.
-        rows: Who of it, [G].
-        like: Gives dtype and device.
-        pads: Whether batches may be cut and padded; asked only where it matters.
+        plan: Work of the cohort.
+        rows: Rows of the group, [G].
+        like: Tensor with the dtype and device of the run.
+        pads: Whether batches may be cut and padded; called only where it matters.
     """
     steps = plan.steps[rows]
     rates = np.ascontiguousarray(plan.rates[rows, : steps.max()].T)
@@ -40,9 +40,9 @@ def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -
 
 
 def same_shapes(plan: Plan) -> list[IntArray]:
-    """Rows of a plan in groups whose batches need no padding.
+    """Return groups of rows of a plan whose batches need no padding.
 
-    Those of one width, and of equally many examples where all of them are read.
+    Rows of a group have one batch width and, where all examples are read, equally many examples.
     """
     widths = [[own.shape[1] for own in plan.indices]]
     if plan.everything:
@@ -51,7 +51,7 @@ def same_shapes(plan: Plan) -> list[IntArray]:
 
 
 def equal_rows(values: IntArray) -> list[IntArray]:
-    """Indices of the rows of [S, n] in groups of equal rows."""
+    """Return the indices of the rows of [S, n] in groups of equal rows."""
     # Most runs have one group, and sorting takes a tenth of a millisecond.
     if (values == values[0]).all():
         return [np.arange(len(values))]
@@ -75,12 +75,12 @@ def _shared(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
 
 
 def whole(rows: IntArray, count: int) -> bool:
-    """Whether these are all of so many rows, in order: a slice, where a gather would copy them."""
+    """Return whether these are all rows in order, which a slice serves without a copy."""
     return np.array_equal(rows, np.arange(count))
 
 
 def _aligned(arrays: list[IntArray], like: Tensor) -> Tensor:
-    """Arrays [steps_i, b_i, ...] of G clients as [max steps, G, max b, ...], padded with zeros."""
+    """Stack arrays [steps_i, b_i, ...] of G clients, zero-padded, [max steps, G, max b, ...]."""
     steps, widths = (max(array.shape[axis] for array in arrays) for axis in (0, 1))
     together = np.zeros((steps, len(arrays), widths, *arrays[0].shape[2:]), dtype=np.int64)
     for row, own in enumerate(arrays):
@@ -89,7 +89,7 @@ def _aligned(arrays: list[IntArray], like: Tensor) -> Tensor:
 
 
 def _real(lengths: IntArray, like: Tensor) -> Tensor | tuple[()]:
-    """[G, max length] telling real entries from padding; () where nothing is padded."""
+    """Return a mask [G, max length] of the real entries; () where nothing is padded."""
     longest = lengths.max()
     if (lengths == longest).all():
         return ()

@@ -1,4 +1,4 @@
-"""The parts of a client's round, of a group of clients at once."""
+"""Parts of a client's round, for a group of clients at once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ COMPARED_EVERY = 32
 
 
 class Parts(NamedTuple):
-    """`Client.begin`, its steps and `Client.end`, of a group at once; and by what they are run."""
+    """`Client.begin`, its steps and `Client.end` for a group at once, and their program."""
 
     begin: Callable[..., Any]
     steps: LocalSteps
@@ -43,14 +43,14 @@ class Parts(NamedTuple):
 def parts_of(
     client: ClientParts, program: Program, steps: int, groups: int, device: torch.device
 ) -> Parts:
-    """What does a group's round.
+    """Return the parts of a group's round.
 
     Args:
-        client: Whose round.
+        client: The client's round.
         program: See `Vmapped`.
-        steps: About how many local steps the run has in all.
-        groups: About how many groups take each of them.
-        device: Where the tensors are.
+        steps: Approximate number of local steps of the run.
+        groups: Approximate number of groups that take each step.
+        device: Device of the tensors.
     """
     begin, step, end = begin_of_many(client), step_of_many(client), end_of_many(client)
     if program == "direct" or (program == "auto" and steps < RECORD_FROM):
@@ -73,13 +73,13 @@ def parts_of(
 
 @dataclass
 class Compared:
-    """Recorded steps that are now and then compared with the step itself.
+    """Traced steps that are compared with the step itself from time to time.
 
-    A record keeps what Python values were when it was made. A loss that reads a value which the
-    caller changes between rounds would go on with the first one.
+    A trace keeps the Python values of its creation. A loss that reads a value which the caller
+    changes between rounds would keep the first value.
 
     Attributes:
-        taken: Takes recorded steps.
+        taken: Function that takes traced steps.
         recorded: The same by another program, for a single step.
         step: The step itself.
         calls: Number of rounds so far.
@@ -94,7 +94,7 @@ class Compared:
         """Take all steps; see `LocalSteps`.
 
         Raises:
-            RuntimeError: The step gives another loss than its record.
+            RuntimeError: The step gives another loss than its trace.
         """
         self.calls += 1
         if self.calls % COMPARED_EVERY == 0 or self.calls & (self.calls - 1) == 0:
@@ -114,12 +114,12 @@ class Compared:
 
 
 def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:
-    """The begin of every member of a group."""
+    """Return `begin` for every member of a group."""
     return each_row(client.begin, in_dims=(0, 0, WORK))
 
 
 def step_of_many(client: ClientParts) -> Callable[[Local, Tree, Tree], Local]:
-    """A step of every member of a group, given what is the step's own and what all steps share."""
+    """Return a step of every member of a group, given its own and the shared arguments."""
     step = each_row(client.step)
 
     def of_many(local: Local, own: Tree, shared: Tree) -> Local:
@@ -131,17 +131,17 @@ def step_of_many(client: ClientParts) -> Callable[[Local, Tree, Tree], Local]:
 
 
 def end_of_many(client: ClientParts) -> Callable[..., Any]:
-    """The end of every member of a group."""
+    """Return `end` for every member of a group."""
     return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
 def by_step(work: Work) -> Tree:
-    """The parts of a group's work that differ from step to step, every tensor [H, ...]."""
+    """Return the parts of a group's work that differ from step to step, every tensor [H, ...]."""
     return work.indices, work.active, work.rates, work.draws, work.keys, work.shared
 
 
 def steps_by(taken: Scan) -> LocalSteps:
-    """All steps of a group's work, taken so."""
+    """Return a function that takes all steps of a group's work one by one."""
 
     def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
         return taken(local, by_step(work), (begun, work.mask, control))
@@ -150,7 +150,7 @@ def steps_by(taken: Scan) -> LocalSteps:
 
 
 def in_pieces(taken: Scan, most: int = CAPTURED) -> Scan:
-    """The same in pieces of at most so many steps."""
+    """Return a function that takes all steps in pieces of at most `most` steps."""
 
     def run_pieces(local: Local, each: Tree, shared: Tree) -> Local:
         for first in range(0, len(next(leaves(each))), most):

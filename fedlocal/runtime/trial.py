@@ -1,4 +1,4 @@
-"""Whether a group of clients can run as one batch: tried on two of them before the first round."""
+"""Trial whether a group of clients can run as one batch, on two clients before the first round."""
 
 import warnings
 from textwrap import shorten
@@ -25,16 +25,16 @@ LONGEST = 160
 
 
 def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, work: Work) -> str:
-    """Say why two clients cannot run as one batch; "" if they can.
+    """Return why two clients cannot run as one batch; "" if they can.
 
     Args:
-        client: Whose round it is.
-        states: Of two clients, every tensor [2, ...].
-        inbox: Of both.
-        work: Of both; steps come before clients.
+        client: The client's round.
+        states: States of the two, every tensor [2, ...].
+        inbox: Their inboxes.
+        work: Their work; steps come before clients.
 
     Raises:
-        Exception: The round of one client fails by itself.
+        Exception: The round of a single client fails.
     """
     first = batch(work, 0)
     points = inbox.model, client.parts(states, inbox)
@@ -63,7 +63,7 @@ def _close(a: Tree, b: Tree, client: ClientParts) -> bool:
 
 
 def _near(a: Tensor, b: Tensor, precision: str) -> bool:
-    """Whether two gradients differ by rounding, measured against the largest entry."""
+    """Return whether two gradients differ by rounding only, relative to the largest entry."""
     rounded = {"bf16": torch.bfloat16, "tf32": torch.float16}.get(precision, a.dtype)
     if not a.numel() or not bool(torch.isfinite(b).all()):
         return True

@@ -38,19 +38,19 @@ SMALL = 8 << 20
 
 @dataclass(frozen=True)
 class Vmapped:
-    """Runs groups of clients at once.
+    """Runtime that runs groups of clients at once.
 
-    Clients that differ in their numbers of steps are padded and masked outside of the loss. A
-    batch is padded only where that was seen to be exact with the run's model and loss; else
-    clients whose batches differ in size are in different groups.
+    Clients with different numbers of steps are padded, and masked outside of the loss. A batch is
+    padded only where a trial of the run's model and loss showed that this is exact; otherwise
+    clients with different batch sizes are in different groups.
 
     Attributes:
         clients_per_batch: Size of a group; None leaves it to `executor`.
         executor: "vectorised" runs a whole cohort at once, "sequential" one client after another,
-            "chunked" and "auto" as many at once as the memory holds (on a CPU: as the caches do).
-        program: What runs a local step. "direct" takes the step apart anew each time, "recorded"
-            once, "compiled" hands the record to torch's compiler (half a minute); "auto" decides by
-            the work ahead. Results differ by rounding at most.
+            "chunked" and "auto" as many at once as fit into memory (on a CPU: into the caches).
+        program: Execution of a local step. "direct" re-traces vmap and grad at every step,
+            "recorded" traces the step once, "compiled" passes the trace to torch's compiler (half a
+            minute); "auto" chooses by the number of steps. Results differ by rounding at most.
     """
 
     clients_per_batch: int | None = None
@@ -58,7 +58,7 @@ class Vmapped:
     program: Program = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse an empty group, and words that mean nothing."""
+        """Raise ValueError for an empty group or an unknown option."""
         if self.clients_per_batch is not None and self.clients_per_batch < 1:
             raise ValueError(f"clients_per_batch must be >= 1, got {self.clients_per_batch}")
         for name, allowed in (("executor", EXECUTORS), ("program", PROGRAMS)):
@@ -72,9 +72,9 @@ class Vmapped:
 
 
 class Ready(NamedTuple):
-    """What a runner has decided: the size of its groups, and what does their round.
+    """Decisions of a runner: the group size, and the parts of a group's round.
 
-    reason: Why clients run one at a time although groups were asked for; "" if they do not.
+    reason: Reason why clients run one at a time although groups were requested; "" if they do not.
     """
 
     size: int
@@ -132,9 +132,9 @@ class VmappedRunner:
             return _in_order([of_group(rows) for rows in parts], parts, models.device)
 
     def _alike(self, plan: Plan) -> list[IntArray]:
-        """Rows of the plan that can share a group, the longest work first.
+        """Return rows of the plan that can share a group, the longest work first.
 
-        Clients with like numbers of steps share a group, so that little of it is padding.
+        Clients with similar numbers of steps share a group, which keeps padding small.
         """
         kinds = same_shapes(plan)
         if len(kinds) > 1 and self._client.gradients.pads():
@@ -162,7 +162,7 @@ class VmappedRunner:
         return Ready(size, parts_of(self._client, settings.program, steps, count, device), reason)
 
     def _why_not_together(self, states: ClientState, inbox: Inbox, plan: Plan) -> str:
-        """Why no two clients can run as one batch; "" if they can, or never would."""
+        """Return why no two clients can run as one batch; "" if they can, or never would."""
         settings = self._settings
         pair = next((rows[:2] for rows in self._alike(plan) if len(rows) > 1), None)
         if pair is None or settings.clients_per_batch == 1 or settings.executor == "sequential":
@@ -177,7 +177,7 @@ class VmappedRunner:
         return reason
 
     def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:
-        """The size of groups that suits the model and the memory."""
+        """Return the group size that suits the model and the memory."""
 
         def need() -> int:
             own, one = take((states, inbox), slice(1))
@@ -199,14 +199,14 @@ class VmappedRunner:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's warnings that an operation is batched by a loop, at every call."""
+    """Suppress torch's warnings that vmap runs an operation in a loop."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*performance drop.*")
         yield
 
 
 def _in_order(results: list[Tree], parts: list[IntArray], device: torch.device) -> Tree:
-    """Results of groups of rows as one tree in the rows' own order."""
+    """Return the results of groups of rows as one tree in the order of the rows."""
     joined, order = concatenate(results) if len(results) > 1 else results[0], np.concatenate(parts)
     if whole(order, len(order)):
         return joined

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from urllib.parse import unquote
 
 import pytest
 
@@ -21,7 +22,8 @@ def ask(path, client=HERE, server=("127.0.0.1", 8000), kind="http", is_open=Fals
     async def send(message):
         sent.append(message)
 
-    scope = {"type": kind, "path": path, "client": client, "server": server}
+    scope = {"type": kind, "path": unquote(path), "raw_path": path.encode()}
+    scope |= {"client": client, "server": server}
     asyncio.run(gate(app, is_open)(scope, None, send))
     return sent
 
@@ -53,9 +55,19 @@ def test_only_this_machine_gets_further_than_nodes(path):
 def test_nodes_get_through_from_anywhere():
     far = (("10.0.0.2", 1), ("10.0.0.1", 8000))
     assert passes("/v1/fleet/pull-messages", *far)
-    assert not passes("/v1/fleet", *far)
-    assert not passes("//v1/fleet/", *far)
-    assert not passes("/v1/fleetX/", *far)
+    for path in (
+        "/v1/fleet",
+        "/v1/fleet/",
+        "//v1/fleet/pull-messages",
+        "/v1/fleetX/pull-messages",
+        # What a server behind could read as another interface.
+        "/v1/fleet/../control/start-run",
+        "/v1/fleet/%2e%2e/control/start-run",
+        "/v1/fleet/..%2fcontrol/start-run",
+        "/v1/fleet//control/start-run",
+        "/v1/control/%2e%2e/fleet/start-run",
+    ):
+        assert not passes(path, *far), path
     # Nothing but requests is for nodes.
     answer = ask("/v1/fleet/pull-messages", *far, kind="websocket")
     assert answer == [{"type": "websocket.close", "code": 1008}]

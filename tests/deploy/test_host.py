@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -11,18 +12,33 @@ from pathlib import Path
 import pytest
 
 from fedlocal.flower.deploy import host
+from fedlocal.flower.deploy.programs import free_port
 
+# Says what reached it: the path, who asked, the body.
 SERVER = """
-import asyncio, sys
+import sys
 import uvicorn
 
-async def app(scope, receive, send):
-    if scope["type"] == "http":
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"behind the gate"})
+flags = dict(zip(sys.argv[1::2], sys.argv[2::2]))
 
-uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), lifespan="off", log_level="error")
+async def app(scope, receive, send):
+    who = scope["client"][0]
+    body = (await receive())["body"].decode()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    text = f"{scope['path']} by {who}: {body}"
+    await send({"type": "http.response.body", "body": text.encode()})
+
+uvicorn.run(
+    app,
+    host="127.0.0.1",
+    port=int(flags["--port"]),
+    ssl_certfile=flags.get("--ssl-certfile"),
+    ssl_keyfile=flags.get("--ssl-keyfile"),
+    lifespan="off",
+    log_level="error",
+)
 """
+TLS = ("--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile")
 
 
 def hosted(tmp_path, text, *arguments, gate=(), grace=0.0):
@@ -93,21 +109,39 @@ def test_a_server_that_is_told_to_stop_may_finish(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second loopback address")
 @pytest.mark.parametrize(("gate", "far"), [("--gate", 403), ("--open-gate", 200)])
-def test_the_gate_is_in_front(tmp_path, gate, far):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    with hosted(tmp_path, SERVER, str(port), gate=[gate]) as process:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_the_gate_is_in_front(tmp_path, deployment, gate, far, encrypted):
+    port, own = free_port(), free_port()
+    flags = ["--port", str(own), "--database", "none"]
+    files = [deployment / "superlink" / name for name in ("server.crt", "server.key", "ca.crt")]
+    for flag, file in zip(TLS, files, strict=True):
+        flags += [flag, str(file)] if encrypted else []
+    ca = files[-1] if encrypted else None
+    with hosted(tmp_path, SERVER, *flags, gate=[gate, f"0.0.0.0:{port}"]) as process:
         try:
             while not listens(port):
                 assert process.poll() is None
                 time.sleep(0.02)
             claim = {"X-Forwarded-For": "127.0.0.1"}
-            assert status(port, "/v1/control/x", "127.0.0.1") == 200
-            assert status(port, "/v1/control/x", "127.0.0.2", claim) == far
-            assert status(port, "/v1/fleet/x", "127.0.0.2") == 200
-            assert status(port, "/about", "127.0.0.2") == 200
+            near, away = "127.0.0.1", "127.0.0.2"
+            assert ask(port, "/v1/control/x", near, ca) == (200, f"/v1/control/x by {near}: hello")
+            assert ask(port, "/v1/control/x", away, ca, claim)[0] == far
+            said = (200, f"/v1/fleet/pull-messages by {away}: hello")
+            assert ask(port, "/v1/fleet/pull-messages", away, ca, claim) == said
+            assert ask(port, "/about", away, ca)[0] == 200
+            # The server itself is on loopback only.
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((away, own))
         finally:
             process.kill()
+
+
+def test_a_server_without_its_gate_ends(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with hosted(tmp_path, SERVER, "--port", str(free_port()), gate=["--gate", address]) as one:
+            assert one.wait() == 1
+            assert "the gate has ended" in one.stderr.read()
 
 
 def listens(port):
@@ -118,10 +152,17 @@ def listens(port):
     return True
 
 
-def status(port, path, source, headers=None):
-    caller = http.client.HTTPConnection("127.0.0.1", port, source_address=(source, 0))
+def ask(port, path, source, ca, headers=None):
+    """Status and text of the answer to a request from an address."""
+    options = {"source_address": (source, 0), "timeout": 20}
+    if ca is None:
+        caller = http.client.HTTPConnection("127.0.0.1", port, **options)
+    else:
+        context = ssl.create_default_context(cafile=str(ca))
+        caller = http.client.HTTPSConnection("127.0.0.1", port, context=context, **options)
     try:
-        caller.request("GET", path, headers=headers or {})
-        return caller.getresponse().status
+        caller.request("POST", path, body=b"hello", headers=headers or {})
+        answer = caller.getresponse()
+        return answer.status, answer.read().decode()
     finally:
         caller.close()

@@ -18,7 +18,7 @@ from fedlocal.flower.deploy.settings import load_node
 
 
 def flags(program):
-    """The arguments of a Flower program, which stands behind host.py and the gate's flag."""
+    """The arguments of a Flower program, which stands behind host.py and the gate's flags."""
     command = list(program.command)
     first = next(
         i
@@ -31,19 +31,22 @@ def flags(program):
 def test_superlink_is_encrypted_and_asks_nodes(deployment):
     folder = deployment / "superlink"
     before, after = flags(programs.superlink_program(folder, 8123, "0.0.0.0"))
-    assert before[-1] == "--gate"
+    assert before[-2:] == ["--gate", "0.0.0.0:8123"]
+    *after, own_port = after
+    assert int(own_port) != 8123
     assert after == [
         *("--ssl-certfile", f"{folder}/server.crt", "--ssl-keyfile", f"{folder}/server.key"),
         *("--ssl-ca-certfile", f"{folder}/ca.crt", "--enable-supernode-auth"),
         *("--disable-runtime-dependency-installation", "--database", f"{folder}/state.db"),
-        *("--host", "0.0.0.0", "--port", "8123"),
+        # Other machines reach the gate, and nothing else.
+        *("--host", "127.0.0.1", "--port"),
     ]
 
 
 def test_less_only_if_asked_for(deployment):
     folder = deployment / "superlink"
     before, after = flags(programs.superlink_program(folder, 1, "::", insecure=True, is_open=True))
-    assert before[-1] == "--open-gate"
+    assert before[-2:] == ["--open-gate", "[::]:1"]
     assert after[0] == "--insecure"
     assert not any(word.startswith(("--ssl", "--enable")) for word in after)
     node = deployment / "nodes/0"

@@ -1,1 +1,1 @@
-"""Running on real machines through Flower: keys, certificates, commands, checks before a run."""
+"""Deployment on real machines through Flower: keys, certificates, commands, checks."""

@@ -1,4 +1,4 @@
-"""Asking a SuperLink who it is."""
+"""Query of a SuperLink's software versions and clock."""
 
 import json
 import ssl
@@ -10,7 +10,7 @@ from fedlocal.flower.deploy.gate import ABOUT
 
 
 class About(NamedTuple):
-    """What a SuperLink says of itself.
+    """Description of a SuperLink.
 
     software: Version by name.
     time: Its clock, in seconds since 1970.
@@ -21,17 +21,17 @@ class About(NamedTuple):
 
 
 def ask(host: str, port: int, ca: Path | None, timeout: float = 5.0) -> About:
-    """Ask a SuperLink, which is thereby known to listen.
+    """Query a running SuperLink.
 
     Args:
         host: Name or address.
         port: Its port.
-        ca: The authority that must have signed its certificate; None for no encryption.
-        timeout: In seconds, for each step.
+        ca: Authority that must have signed its certificate; None for no encryption.
+        timeout: Seconds for each step.
 
     Raises:
-        OSError: Nobody answers, or ssl.SSLError: not with that authority's certificate.
-        ValueError: Something else answers.
+        OSError: No answer, or ssl.SSLError: a certificate of another authority.
+        ValueError: Another program answers.
     """
     if ca is None:
         connection = HTTPConnection(host, port, timeout=timeout)

@@ -1,7 +1,7 @@
 """A small certificate authority, the SuperLink's certificate, and the key pairs of SuperNodes.
 
-Only the SuperLink has a certificate. A SuperNode proves who it is by signing with its own key,
-whose public half the SuperLink knows.
+Only the SuperLink has a certificate. A SuperNode authenticates by signing with its own key, whose
+public half the SuperLink knows.
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import ssh
 
-# Of the authority. The SuperLink's certificate is renewed more often.
+# Validity of the authority. The SuperLink's certificate is renewed more often.
 AUTHORITY_DAYS = 3650
-# The SuperLink talks to itself over these.
+# Hosts by which the SuperLink connects to itself.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PEM = serialization.Encoding.PEM
 
 
 class Signed(NamedTuple):
-    """A certificate and the private key that belongs to it."""
+    """Certificate with its private key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
 
 def new_authority() -> Signed:
-    """An authority that can sign certificates, but no further authorities."""
+    """Return an authority that can sign certificates, but no further authorities."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = _name("fedlocal deployment")
     usage = _usage(key_cert_sign=True, crl_sign=True)
@@ -45,16 +45,15 @@ def new_authority() -> Signed:
 
 
 def server_certificate(authority: Signed, hosts: Sequence[str], days: int) -> Signed:
-    """A server certificate with a fresh key.
+    """Return a server certificate with a new key.
 
     Args:
-        authority: Signs it.
-        hosts: Names and IP addresses under which the server is reached; the loopback names are
-            always added.
-        days: How long it is valid, at most as long as the authority.
+        authority: Authority that signs it.
+        hosts: Names and IP addresses of the server; the loopback names are always added.
+        days: Validity in days, at most that of the authority.
 
     Raises:
-        ValueError: Something that is no host name or IP address, or a length out of range.
+        ValueError: An invalid host name or IP address, or a validity out of range.
     """
     left = (authority.certificate.not_valid_after_utc - datetime.now(UTC)).days
     if not 1 <= days <= left:
@@ -79,7 +78,7 @@ def server_certificate(authority: Signed, hosts: Sequence[str], days: int) -> Si
 
 
 def node_key_pair() -> tuple[bytes, bytes]:
-    """A fresh private key and its public key, in the OpenSSH format that Flower reads."""
+    """Return a new private key and its public key, in the OpenSSH format that Flower reads."""
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(
         _PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
@@ -88,7 +87,7 @@ def node_key_pair() -> tuple[bytes, bytes]:
 
 
 def public_key_of(private: bytes) -> bytes:
-    """The public key, as in `node_key_pair`, of a node's private key.
+    """Return the public key, as in `node_key_pair`, of a node's private key.
 
     Raises:
         ValueError: Not an OpenSSH private key on a NIST curve, or one with a pass phrase.
@@ -105,12 +104,12 @@ def public_key_of(private: bytes) -> bytes:
 
 
 def certificate_pem(signed: Signed) -> bytes:
-    """The certificate as a file holds it."""
+    """Return the certificate in PEM format."""
     return signed.certificate.public_bytes(_PEM)
 
 
 def key_pem(signed: Signed) -> bytes:
-    """The private key as a file holds it, not encrypted."""
+    """Return the unencrypted private key in PEM format."""
     return signed.key.private_bytes(
         _PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -132,7 +131,7 @@ def load_signed(certificate: bytes, key: bytes) -> Signed:
 
 
 def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    """Whether the authority's key made the signature on the certificate."""
+    """Return whether the authority's key signed the certificate."""
     try:
         certificate.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -141,7 +140,7 @@ def signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> boo
 
 
 def hosts_of(certificate: x509.Certificate) -> list[str]:
-    """Names and IP addresses that the certificate is good for."""
+    """Return the names and IP addresses of a certificate."""
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     return [str(name.value) for name in names]
 

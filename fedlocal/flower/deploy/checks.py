@@ -1,4 +1,4 @@
-"""Examinations of what is on disk: each returns what it found, or raises with a way out."""
+"""Checks of files on disk: each returns a description, or raises an error with the fix."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from fedlocal.flower.deploy.settings import NodeSettings, Value, existing, host_
 
 
 def secret(path: Path) -> str:
-    """A private key is nobody else's business."""
+    """Check that a private key is readable by its owner only."""
     mode = stat.S_IMODE(existing(path).stat().st_mode)
     if mode & 0o077:
         raise ValueError(f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
@@ -21,12 +21,12 @@ def secret(path: Path) -> str:
 
 
 def authority(path: Path) -> str:
-    """The certificate that everything is checked against is valid now."""
+    """Check that the authority's certificate is valid now."""
     return f"valid until {_valid_until(folders.load_certificate(path), path, 'make all anew')}"
 
 
 def server(folder: Path) -> str:
-    """The SuperLink's certificate is valid now, the authority's work, and fits its key."""
+    """Check that the SuperLink's certificate is valid, signed by the authority, and fits its key."""
     file = folder / folders.SERVER
     certificate = folders.load_certificate(file)
     until = _valid_until(certificate, file, "`fedlocal-deploy renew DIR` makes a new one")
@@ -45,7 +45,7 @@ def server(folder: Path) -> str:
 
 
 def public_keys(folder: Path) -> str:
-    """The SuperLink knows its nodes, and no two are the same."""
+    """Check that the SuperLink knows its nodes, by different keys."""
     files = folders.public_keys(folder)
     if not files:
         raise ValueError(f"no public keys {folder}/nodes/*.pub; no node could ever be let in")
@@ -61,7 +61,7 @@ def public_keys(folder: Path) -> str:
 
 
 def node_key(folder: Path) -> str:
-    """The node can prove who it is."""
+    """Check that the node has a usable private key."""
     file = existing(folder / folders.NODE_KEY)
     try:
         certificates.public_key_of(file.read_bytes())
@@ -71,7 +71,7 @@ def node_key(folder: Path) -> str:
 
 
 def partition(config: Mapping[str, Value]) -> str:
-    """The node's part of the data is one of those that there are."""
+    """Check that the node's partition is one of the configured ones."""
     index, number = config.get("partition-id"), config.get("num-partitions")
     if not isinstance(index, int) or not isinstance(number, int) or not 0 <= index < number:
         raise ValueError(
@@ -81,7 +81,7 @@ def partition(config: Mapping[str, Value]) -> str:
 
 
 def unique_partitions(nodes: Sequence[NodeSettings]) -> str:
-    """Every partition has exactly one node."""
+    """Check that every partition has exactly one node."""
     ids = [node.node_config.get("partition-id") for node in nodes]
     numbers = {node.node_config.get("num-partitions") for node in nodes}
     if numbers != {len(nodes)} or sorted(map(str, ids)) != sorted(map(str, range(len(nodes)))):
@@ -93,7 +93,7 @@ def unique_partitions(nodes: Sequence[NodeSettings]) -> str:
 
 
 def covered(folder: Path, node: NodeSettings) -> str:
-    """The certificate is good for the name under which a node knows the SuperLink."""
+    """Check that the certificate covers the name by which a node reaches the SuperLink."""
     host, _ = host_and_port(node.superlink)
     hosts = certificates.hosts_of(folders.load_certificate(folder / folders.SERVER))
     if host not in hosts:
@@ -105,7 +105,7 @@ def covered(folder: Path, node: NodeSettings) -> str:
 
 
 def data(config: Mapping[str, Value]) -> str:
-    """The machine's own data can be read."""
+    """Check that the machine's own data can be read."""
     from fedlocal.data.local import load_local
 
     classes = config.get("classes")
@@ -117,7 +117,7 @@ def data(config: Mapping[str, Value]) -> str:
 
 
 def state(config: Mapping[str, Value]) -> str:
-    """What must survive a restart can be written."""
+    """Check that the folder of the persistent state is writable."""
     path = Path(str(config["state"]))
     there = next(parent for parent in (path, *path.parents) if parent.exists())
     if (there != path and not there.is_dir()) or not os.access(there, os.W_OK):

@@ -1,4 +1,4 @@
-"""`fedlocal-deploy`: from nothing to a SuperLink and SuperNodes on machines of your own."""
+"""`fedlocal-deploy`: set up and run a SuperLink and SuperNodes on a user's machines."""
 
 import argparse
 import sys
@@ -19,7 +19,7 @@ _ENDED = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; exit code 2 for what cannot be done, 1 if a check or a program failed."""
+    """Run the command; exit with code 2 for user errors, 1 if a check or a program failed."""
     options = _parser().parse_args(arguments)
     try:
         sys.exit(options.run(options))
@@ -108,7 +108,7 @@ def _run(folder: Path, program: Program, beside: Program | None, dry_run: bool) 
 
 
 def _node_config(options: argparse.Namespace) -> dict[str, Value]:
-    """What the flags say, which goes before what the folder says."""
+    """Return the node settings of the flags, which precede those of the folder."""
     flags: dict[str, Value | None] = {
         "partition-id": options.partition_id,
         "num-partitions": options.num_partitions,

@@ -1,4 +1,4 @@
-"""What is examined at which end before a run."""
+"""Checks of each end of a deployment before a run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from fedlocal.flower.deploy.settings import (
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the doctor's.
+    """Result of one check.
 
     Attributes:
-        name: What was examined.
-        ok: Whether nothing is wrong.
-        text: What was found; if something is wrong, with a way out.
+        name: Subject of the check.
+        ok: Whether it passed.
+        text: Finding; after a failure, with the fix.
     """
 
     name: str
@@ -34,14 +34,14 @@ class Check:
 
 
 def examine(folder: Path, insecure: bool = False) -> list[Check]:
-    """Examine a machine's folder, its data and its SuperLink; or a whole deployment's folders.
+    """Check a machine's folder, its data and its SuperLink; or the folders of a whole deployment.
 
     Args:
-        folder: Of a SuperLink, of a SuperNode, or of the deployment.
-        insecure: Leave out what encryption and authentication need.
+        folder: Folder of a SuperLink, of a SuperNode, or of the deployment.
+        insecure: Whether to skip the checks of encryption and authentication.
 
     Raises:
-        FileNotFoundError: None of these folders.
+        FileNotFoundError: The folder is none of these.
     """
     if (folder / SUPERLINK_SETTINGS).exists():
         return _superlink(folder, insecure)
@@ -105,7 +105,7 @@ def _node_settings(settings: NodeSettings) -> list[Check]:
 
 
 def _connection(superlink: str, ca: Path | None) -> list[Check]:
-    """The SuperLink from outside; each step makes sense only after the one before."""
+    """Check the SuperLink from outside; each step needs the one before."""
     reached = _check("reach", lambda: network_checks.reachable(superlink))
     if not reached.ok:
         return [reached]

@@ -36,18 +36,18 @@ _NODE_COMMENT = (
 def create_deployment(
     folder: Path, hosts: Sequence[str], num_nodes: int, port: int, days: int
 ) -> None:
-    """Make an authority, the SuperLink's certificate and the keys of all nodes.
+    """Create an authority, the SuperLink's certificate and the keys of all nodes.
 
     Args:
-        folder: Must not exist, or be empty.
+        folder: New or empty folder.
         hosts: Names and addresses of the SuperLink; the nodes use the first.
-        num_nodes: How many SuperNodes; node i holds partition i of as many.
-        port: Where the SuperLink will listen.
-        days: How long its certificate is valid.
+        num_nodes: Number of SuperNodes; node i holds partition i.
+        port: Port of the SuperLink.
+        days: Validity of its certificate in days.
 
     Raises:
-        FileExistsError: There is something in the folder.
-        ValueError: A host, a number of nodes or of days that cannot be.
+        FileExistsError: The folder is not empty.
+        ValueError: An invalid host, number of nodes or number of days.
     """
     if num_nodes < 1:
         raise ValueError(f"a deployment needs at least one node, got {num_nodes}")
@@ -84,18 +84,18 @@ def _create_node(folder: Path, index: int, ca: bytes, settings: NodeSettings) ->
 
 
 def renew(folder: Path, hosts: Sequence[str] | None, days: int) -> Path:
-    """Give the SuperLink a new key and certificate; nodes go on as they are.
+    """Give the SuperLink a new key and certificate; nodes need no change.
 
     Args:
-        folder: Of `create_deployment`, with the authority's key.
+        folder: Folder of `create_deployment`, with the authority's key.
         hosts: None keeps those of the old certificate.
-        days: How long the new one is valid.
+        days: Validity of the new certificate in days.
 
     Returns:
-        The SuperLink's folder, of which server.crt and server.key are new.
+        The SuperLink's folder, whose server.crt and server.key are new.
 
     Raises:
-        FileNotFoundError: Not such a folder.
+        FileNotFoundError: Another kind of folder.
         ValueError: As in `create_deployment`, or the authority itself expires before.
     """
     ca, key = (existing(folder / name).read_bytes() for name in (CA, CA_KEY))
@@ -121,12 +121,12 @@ def load_certificate(path: Path) -> certificates.x509.Certificate:
 
 
 def public_keys(superlink: Path) -> list[Path]:
-    """The public keys of the nodes that a SuperLink knows, in the order of their numbers."""
+    """Return the public keys of the nodes that a SuperLink knows, in the order of their numbers."""
     return sorted((superlink / NODES).glob("*.pub"), key=lambda key: (len(key.stem), key.stem))
 
 
 def node_folders(folder: Path) -> list[Path]:
-    """The nodes' folders of a whole deployment, in the order of their numbers."""
+    """Return the nodes' folders of a whole deployment, in the order of their numbers."""
     found = (entry.parent for entry in (folder / NODES).glob(f"*/{NODE_SETTINGS}"))
     return sorted(found, key=lambda node: (len(node.name), node.name))
 

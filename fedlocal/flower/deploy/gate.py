@@ -1,15 +1,17 @@
-"""flower-superlink behind a gate: other machines reach what SuperNodes need and nothing else.
+"""A gate in front of flower-superlink: other machines reach what SuperNodes need, nothing else.
 
-Flower serves three interfaces on one port, and only that of the SuperNodes asks who is there.
-Whoever reaches the other two may add nodes and start runs, and so run code on every machine. The
-gate leaves those two to the SuperLink's own machine. It also says at /about which software runs
-here and what time it is, which the doctor compares.
+Flower serves three interfaces on one port, and only that of the SuperNodes authenticates its
+callers. Whoever reaches the other two may add nodes and start runs, and so run code on every
+machine. So Flower listens on loopback only, and the gate, a server of its own, forwards to it what
+may pass. Without the gate no other machine reaches anything. It also answers at /about which
+software runs here and what time it is, which the doctor compares.
 
-Uses Python's own modules only, since the package would bring torch into the server.
+Run by path, since the package would bring torch into the server.
 """
 
 import json
 import platform
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +23,8 @@ Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-FOR_NODES = "/v1/fleet/"
+# As it was sent: no %, no dot and no second slash, which a server behind might read otherwise.
+FOR_NODES = re.compile(rb"/v1/fleet/[a-z-]+")
 ABOUT = "/about"
 _COMPARED = ("fedlocal", "flwr", "torch")
 # Flower's command shows it.
@@ -37,7 +40,7 @@ def software() -> dict[str, str]:
 
 
 def gate(app: App, is_open: bool) -> App:
-    """The same app; unless it is open, other machines get no further than `FOR_NODES`."""
+    """The same app; unless it is open, other machines reach `FOR_NODES` only."""
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
@@ -46,7 +49,7 @@ def gate(app: App, is_open: bool) -> App:
             await _answer(send, 200, about)
         elif scope["type"] == "lifespan" or is_open or _is_from_here(scope):
             await app(scope, receive, send)
-        elif scope["type"] == "http" and path.startswith(FOR_NODES):
+        elif scope["type"] == "http" and FOR_NODES.fullmatch(scope["raw_path"]):
             await app(scope, receive, send)
         elif scope["type"] == "http":
             await _answer(send, 403, _REFUSAL)

@@ -5,8 +5,8 @@ whose connection breaks in the wrong moment leaves its loop, but its process sta
 whose SuperExec dies stays too, and never starts an app again. Both end here with exit code 1, so
 that whoever supervises starts them anew.
 
-A program of its own, `python -P host.py [--gate | --open-gate] PATH/flower-X FLAGS...`; --gate
-puts the server behind `gate.py`.
+A program of its own, `python -P host.py [--gate | --open-gate HOST:PORT] PATH/flower-X FLAGS...`.
+A gate (`gate_server.py`) listens at HOST:PORT, and forwards to the server what may pass.
 """
 
 import os
@@ -16,19 +16,22 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 _GATES = ("--gate", "--open-gate")
 # A server that is told to stop ends its SuperExec, and then has this long to end itself.
 _GRACE_SECONDS = 10.0
+# Linux keeps 15 characters of a program's name.
+_SUPEREXEC = "flower-superexec"[:15]
 
 
 def main() -> None:
     """Run the given program until it ends or has ceased to work."""
+    gate = None
     if sys.argv[1] in _GATES:
-        _put_behind_gate(is_open=sys.argv.pop(1) == "--open-gate")
+        is_open = sys.argv.pop(1) == "--open-gate"
+        gate = _start_gate(sys.argv.pop(1), is_open, sys.argv[2:])
     sys.argv = sys.argv[1:]
-    threading.Thread(target=_end_with, args=(_noted_superexecs(),), daemon=True).start()
+    threading.Thread(target=_end_with_helpers, args=(gate,), daemon=True).start()
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
         code = None
@@ -38,41 +41,40 @@ def main() -> None:
     _exit(code if isinstance(code, int) else 1)
 
 
-def _put_behind_gate(is_open: bool) -> None:
-    import uvicorn
-
-    gate = runpy.run_path(str(Path(__file__).with_name("gate.py")))["gate"]
-    load = uvicorn.Config.load
-
-    def load_gated(self: uvicorn.Config) -> None:
-        load(self)
-        app: Any = self.loaded_app
-        # Outermost, so that it sees addresses as the socket has them, not as headers claim.
-        self.loaded_app = gate(app, is_open)
-
-    uvicorn.Config.load = load_gated
+def _start_gate(address: str, is_open: bool, flags: list[str]) -> subprocess.Popen[bytes]:
+    # -P: what lies beside the script must not hide Python's own modules.
+    command = [sys.executable, "-P", str(Path(__file__).with_name("gate_server.py"))]
+    # It ends when its input is closed, as it is however this process ends.
+    return subprocess.Popen(
+        [*command, address, "open" if is_open else "closed", *flags], stdin=subprocess.PIPE
+    )
 
 
-def _noted_superexecs() -> "list[subprocess.Popen[Any]]":
-    """The SuperExecs that this process will start, as they are started."""
-    noted: list[subprocess.Popen[Any]] = []
-    start = subprocess.Popen.__init__
-
-    def start_noted(self: "subprocess.Popen[Any]", args: Any, *more: Any, **named: Any) -> None:
-        start(self, args, *more, **named)
-        if isinstance(args, list) and Path(args[0]).name == "flower-superexec":
-            noted.append(self)
-
-    subprocess.Popen.__init__ = start_noted
-    return noted
-
-
-def _end_with(superexecs: "list[subprocess.Popen[Any]]") -> None:
-    while all(superexec.poll() is None for superexec in superexecs):
+def _end_with_helpers(gate: subprocess.Popen[bytes] | None) -> None:
+    known: dict[int, bool] = {}
+    # One that has ended is dead until it is waited for, and then gone.
+    while all((known := dict.fromkeys(known, False) | _superexecs()).values()):
+        if gate is not None and gate.poll() is not None:
+            print("the gate has ended, without which no node is reached", file=sys.stderr)
+            _exit(1)
         time.sleep(1)
     time.sleep(_GRACE_SECONDS)
     print("the SuperExec has ended, without which no app can start", file=sys.stderr)
     _exit(1)
+
+
+def _superexecs() -> dict[int, bool]:
+    """Whether each SuperExec that this process has started still runs, by id (Linux only)."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            start, _, end = file.read_text(encoding="utf-8", errors="replace").rpartition(")")
+        except OSError:
+            continue
+        state, parent, *_ = end.split()
+        if int(parent) == os.getpid() and start.partition("(")[2] == _SUPEREXEC:
+            found[int(file.parent.name)] = state != "Z"
+    return found
 
 
 def _exit(code: int) -> None:

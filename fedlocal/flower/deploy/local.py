@@ -1,4 +1,4 @@
-"""A whole deployment on this machine's loopback, for tests and demonstrations."""
+"""Deployment on this machine's loopback interface, for tests and demonstrations."""
 
 import re
 import sqlite3
@@ -24,15 +24,15 @@ _LET_IN = re.compile(r"SuperNode ID: (\d+)")
 
 
 class LocalDeployment:
-    """A SuperLink and SuperNodes from the start of `with` to its end, however it ends.
+    """SuperLink and SuperNodes from the start of `with` to its end.
 
-    The same folder may be used again later; the SuperLink then remembers.
+    The folder may be used again; the SuperLink then has its former state.
 
     Attributes:
-        connection: The name for `flwr run APP NAME`.
+        connection: Name of the connection for `flwr run APP NAME`.
         home: The $FLWR_HOME that has this connection.
-        folder: Holds what `fedlocal-deploy init` makes, and logs.
-        mark: Borne by every process of the deployment; see `processes.marked`.
+        folder: Folder of the files of `fedlocal-deploy init`, and of logs.
+        mark: Mark of every process of the deployment; see `processes.marked`.
     """
 
     def __init__(
@@ -46,14 +46,15 @@ class LocalDeployment:
         """Describe a deployment; `with` starts it.
 
         Args:
-            folder: Is made.
-            supernodes: How many.
-            node_configs: Of each node, beside partition-id and num-partitions; empty for none.
-            insecure: Neither encryption nor authentication.
-            environment: Set for every process beside what this one has.
+            folder: Folder to create.
+            supernodes: Number of SuperNodes.
+            node_configs: Settings of each node besides partition-id and num-partitions; empty for
+                none.
+            insecure: Whether to use neither encryption nor authentication.
+            environment: Variables of every process besides those of this one.
 
         Raises:
-            ValueError: Another number of configurations than of nodes.
+            ValueError: The number of configurations differs from that of nodes.
         """
         if node_configs and len(node_configs) != supernodes:
             raise ValueError(f"{supernodes} nodes, but {len(node_configs)} configurations of nodes")
@@ -72,22 +73,22 @@ class LocalDeployment:
 
     @property
     def address(self) -> str:
-        """Where the SuperLink listens, HOST:PORT."""
+        """Address of the SuperLink, HOST:PORT."""
         return address(_HOST, self._port)
 
     def __enter__(self) -> Self:
-        """Start everything; return when every node has been let in.
+        """Start everything; return when every node is connected.
 
         Raises:
-            RuntimeError: Something does not start; the message has its log.
+            RuntimeError: A program does not start; the message holds its log.
         """
         number = len(self._node_configs)
         if not (self.folder / folders.CA).exists():
             folders.create_deployment(self.folder, [_HOST], number, port=8000, days=30)
         if self._state.exists():
             self.expire_node()
-        # However this process ends, its end of the pipe is closed, and the watchdog cleans up,
-        # unless what ends this process reaches it too.
+        # When this process ends, its end of the pipe is closed, and the watchdog cleans up,
+        # unless it is killed together with this process.
         self._watchdog = subprocess.Popen(
             [sys.executable, "-P", processes.__file__, self.mark],
             stdin=subprocess.PIPE,
@@ -116,10 +117,10 @@ class LocalDeployment:
         """Start the SuperLink; after `stop_superlink` with the same state and port.
 
         Raises:
-            RuntimeError: It ends, or does not come to know its nodes.
+            RuntimeError: It ends, or does not register its nodes.
         """
         folder, old_port = self.folder / folders.SUPERLINK, self._port
-        # Another program may take a port between its being found free and its being used.
+        # Another program may take the free port before it is used.
         for _ in range(3):
             self._port = old_port or programs.free_port()
             programs.write_connection(folder, self._port, _HOST, insecure=self._insecure)
@@ -137,13 +138,13 @@ class LocalDeployment:
             self._superlink = None
 
     def start_node(self, index: int) -> None:
-        """Start a node; return when it has been let in.
+        """Start a node; return when it is connected.
 
-        That takes a minute after `stop_node`: so long the SuperLink believes that the node is
-        there, and refuses a second one with its key. `expire_node` shortens it.
+        This takes a minute after `stop_node`, while the SuperLink considers the node connected and
+        refuses a second one with its key. `expire_node` shortens it.
 
         Raises:
-            RuntimeError: It is not let in.
+            RuntimeError: It is refused.
         """
         self._launch_node(index)
         self._await_node(index)
@@ -153,7 +154,7 @@ class LocalDeployment:
         kill(self._nodes.pop(index))
 
     def expire_node(self, index: int | None = None) -> None:
-        """Let the SuperLink see now that a node is gone, instead of within a minute; None: all."""
+        """Let the SuperLink notice at once, not within a minute, that a node has gone; None: all."""
         gone = "UPDATE node SET online_until = 1"
         values: tuple[int, ...] = ()
         if index is not None:
@@ -167,27 +168,27 @@ class LocalDeployment:
             state.close()
 
     def run(self, app: Path, run_config: Mapping[str, Value] | None = None) -> Iterator[str]:
-        """Start a run of the app in a folder; yield what its ServerApp prints, as it comes.
+        """Start a run of the app in a folder; yield the lines of its ServerApp as they are printed.
 
         Raises:
-            RuntimeError: The run did not end well; the message has its last lines.
+            RuntimeError: The run failed; the message holds its last lines.
         """
         return runs.follow(self.home, self.mark, app, run_config)
 
     def flwr(self, *arguments: str) -> str:
-        """What `flwr ARGUMENTS` prints; RuntimeError if it fails."""
+        """Return the output of `flwr ARGUMENTS`; raise RuntimeError if it fails."""
         return runs.call(self.home, self.mark, *arguments)
 
     def statuses(self) -> list[str]:
-        """What became of the runs, the latest first; finished:completed or something else."""
+        """Return the states of the runs, the latest first: finished:completed or another one."""
         return runs.statuses(self.home, self.mark)
 
     def logs(self, index: int | None = None) -> str:
-        """What a node wrote, over all its starts; None for the SuperLink."""
+        """Return the log of a node over all its starts; None for the SuperLink."""
         return whole_log(self.folder, "superlink" if index is None else f"node-{index}")
 
     def _is_up(self, superlink: Running) -> bool:
-        """Wait until the SuperLink answers and knows its nodes; False if it ends instead."""
+        """Wait until the SuperLink answers and knows its nodes; return False if it ends."""
         end = time.monotonic() + PATIENCE_SECONDS
         keys = folders.public_keys(self.folder / folders.SUPERLINK)
         program = programs.register_program(self.folder / folders.SUPERLINK, keys)
@@ -204,7 +205,7 @@ class LocalDeployment:
                 kill(helper)
 
     def _revive_nodes(self) -> None:
-        """Start the nodes that a SuperLink took down with it, as a service would."""
+        """Restart nodes that ended with the SuperLink, as a service would."""
         for index, node in list(self._nodes.items()):
             if node.process.poll() is not None:
                 self.stop_node(index)
@@ -229,7 +230,7 @@ class LocalDeployment:
         self._nodes[index] = self._start(program, f"node-{index}")
 
     def _await_node(self, index: int) -> None:
-        """Return when a node has been let in; start it again while it is not."""
+        """Wait until a node is connected; restart it if it ends."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not (found := _LET_IN.search(latest_log(self.folder, f"node-{index}"))):
             if self._nodes[index].process.poll() is not None:
@@ -249,5 +250,5 @@ class LocalDeployment:
             if running is not None:
                 kill(running)
         self._nodes, self._superlink = {}, None
-        # Runs that are still followed, and whatever else may bear the mark.
+        # Runs that are still followed, and all other processes with the mark.
         self._watchdog.communicate()

@@ -1,4 +1,4 @@
-"""Programs that write to files, a new one for every start, and waiting for what they write."""
+"""Programs with a new log file for every start, and waiting for lines in it."""
 
 import time
 from pathlib import Path
@@ -15,22 +15,23 @@ def start_logged(folder: Path, name: str, program: Program, mark: str) -> Runnin
 
 
 def latest_log(folder: Path, name: str) -> str:
-    """What a program wrote since its last start."""
+    """Return a program's log since its last start."""
     return _logs(folder, name)[-1].read_text(encoding="utf-8", errors="replace")
 
 
 def whole_log(folder: Path, name: str) -> str:
-    """What a program wrote over all its starts."""
+    """Return a program's log over all its starts."""
     return "".join(
         file.read_text(encoding="utf-8", errors="replace") for file in _logs(folder, name)
     )
 
 
 def pause(end: float, folder: Path, name: str, seconds: float = 0.1) -> None:
-    """Wait a little for a program to be ready.
+    """Wait briefly for a program to be ready.
 
     Raises:
-        RuntimeError: `end`, of time.monotonic, is past; the message has the program's log.
+        RuntimeError: The time limit `end`, of time.monotonic, has passed; the message holds the
+            log.
     """
     if time.monotonic() > end:
         raise RuntimeError(f"{name} did not start:\n{latest_log(folder, name)}")

@@ -1,4 +1,4 @@
-"""Examinations of the connection: each returns what it found, or raises with a way out."""
+"""Checks of the connection: each returns a description, or raises an error with the fix."""
 
 import socket
 import ssl
@@ -15,7 +15,7 @@ AHEAD_SECONDS, BEHIND_SECONDS = 4.0, 300.0
 
 
 def port(listen_port: int, ca: Path | None) -> str:
-    """The SuperLink's port is free, or the SuperLink has it."""
+    """Check that the SuperLink's port is free, or used by the SuperLink."""
     try:
         with socket.create_server(("127.0.0.1", listen_port)):
             return f"{listen_port} is free; the SuperLink is not running"
@@ -32,7 +32,7 @@ def port(listen_port: int, ca: Path | None) -> str:
 
 
 def reachable(superlink: str) -> str:
-    """Something listens where the SuperLink should."""
+    """Check that a program listens at the SuperLink's address."""
     host, number = host_and_port(superlink)
     try:
         with socket.create_connection((host, number), timeout=5):
@@ -52,7 +52,7 @@ def reachable(superlink: str) -> str:
 
 
 def answer(superlink: str, ca: Path | None) -> About:
-    """The SuperLink's own words, if it is the right one."""
+    """Return the SuperLink's description of itself."""
     host, number = host_and_port(superlink)
     try:
         return ask(host, number, None if ca is None else existing(ca))
@@ -69,7 +69,7 @@ def answer(superlink: str, ca: Path | None) -> About:
 
 
 def same_software(about: About) -> str:
-    """The versions that matter are equal on both ends."""
+    """Check that the relevant versions are equal at both ends."""
     here = software()
     differ = [
         f"{name} {here[name]} here and {about.software.get(name)} there"
@@ -82,7 +82,7 @@ def same_software(about: About) -> str:
 
 
 def clock(about: About) -> str:
-    """The clocks are near enough for signatures to be accepted."""
+    """Check that the clocks are close enough for signatures."""
     ahead = time.time() - about.time
     text = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the SuperLink's"
     if not -BEHIND_SECONDS < ahead < AHEAD_SECONDS:
@@ -91,7 +91,7 @@ def clock(about: About) -> str:
 
 
 def _compared(name: str, version: str) -> str:
-    """Python's patch level and torch's build do not matter."""
+    """Return a version without Python's patch level and torch's build."""
     if name == "python":
         return ".".join(version.split(".")[:2])
     return version.partition("+")[0]

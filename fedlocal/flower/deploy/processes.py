@@ -1,10 +1,10 @@
-"""Starting programs so that they, and whatever they start, can all be ended again.
+"""Programs that can be ended together with everything they start.
 
-Flower's programs start others, some of them detached. All of them inherit a mark in their
-environment, by which they are found.
+Flower's programs start others, some of them detached. All inherit a mark in their environment, by
+which they are found.
 
-Also a program of its own, `python -P processes.py MARK`: it waits until its input is closed,
-which happens however its parent ends, and ends what bears the mark.
+This file is also a program, `python -P processes.py MARK`: it waits until its input is closed,
+which happens at any end of its parent, and ends all processes with the mark.
 """
 
 import os
@@ -25,11 +25,11 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True)
 class Program:
-    """What is started.
+    """Program to start.
 
     Attributes:
-        command: The program's path and its arguments.
-        environment: What is set for it beside what this process has.
+        command: Path of the program, and its arguments.
+        environment: Variables besides those of this process.
     """
 
     command: Sequence[str]
@@ -38,11 +38,11 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Running:
-    """What was started.
+    """Started program.
 
     Attributes:
         process: The program itself.
-        mark: Borne by it and everything it started.
+        mark: Mark of the program and of everything it started.
     """
 
     process: subprocess.Popen[bytes]
@@ -50,14 +50,14 @@ class Running:
 
 
 def new_mark(within: str = "") -> str:
-    """A mark that nothing bears yet; ending `within` ends what bears it too."""
+    """Return a new mark; ending the processes of the mark `within` ends its processes too."""
     return f"{within}/{secrets.token_hex(8)}"
 
 
 def start(
     program: Program, mark: str, output: int | IO[bytes] | None = None, cwd: Path | None = None
 ) -> Running:
-    """Start a program in a session of its own, where a terminal's Ctrl-C does not reach it."""
+    """Start a program in its own session, which a terminal's Ctrl-C does not reach."""
     environment = {**os.environ, **program.environment, MARK: mark}
     process = subprocess.Popen(
         program.command,
@@ -72,9 +72,9 @@ def start(
 
 
 def kill(running: Running) -> None:
-    """End a program and everything it started, at once."""
+    """Kill a program and everything it started."""
     running.process.kill()
-    # Where there is no /proc, the session is what can be reached.
+    # Without /proc only the session can be reached.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, signal.SIGKILL)
     running.process.wait()
@@ -82,7 +82,7 @@ def kill(running: Running) -> None:
 
 
 def kill_marked(mark: str) -> None:
-    """End every process with the mark, also those that they start in the meantime."""
+    """Kill every process with the mark, including those started meanwhile."""
     while found := marked(mark):
         for process in found:
             with suppress(ProcessLookupError):
@@ -91,11 +91,11 @@ def kill_marked(mark: str) -> None:
 
 
 def marked(mark: str) -> list[int]:
-    """The ids of the processes that bear a mark, or one within it (Linux only)."""
+    """Return the ids of the processes with a mark, or one within it (Linux only)."""
     wanted = f"{MARK}={mark}".encode()
     found = []
     for file in Path("/proc").glob("[0-9]*/environ"):
-        # It may be gone by now, or another user's.
+        # It may have ended, or belong to another user.
         with suppress(OSError):
             if any(entry.startswith(wanted) for entry in file.read_bytes().split(b"\0")):
                 found.append(int(file.parent.name))
@@ -103,14 +103,14 @@ def marked(mark: str) -> list[int]:
 
 
 def supervise(program: Program, beside: Program | None = None) -> int:
-    """Run a program in the foreground: pass SIGTERM and SIGINT on, leave nothing behind.
+    """Run a program in the foreground, pass SIGTERM and SIGINT on, and leave no process behind.
 
     Args:
-        program: What this is about.
-        beside: Started with it, ends by itself. If it fails, the program is ended.
+        program: The program.
+        beside: Helper started with it, which ends by itself. If it fails, the program is ended.
 
     Returns:
-        The exit code for this process; 0 only if the program was told to end.
+        Exit code for this process; 0 only if the program was asked to end.
     """
     running: list[Running] = []
     with _passed_on(running) as received:
@@ -132,7 +132,7 @@ def supervise(program: Program, beside: Program | None = None) -> int:
 
 @contextmanager
 def _passed_on(running: list[Running]) -> Iterator[list[int]]:
-    """Pass signals on to what runs, and list them."""
+    """Pass signals on to the running programs, and record them."""
     received: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
@@ -149,7 +149,7 @@ def _passed_on(running: list[Running]) -> Iterator[list[int]]:
 
 
 def _helped(running: Running, beside: Program) -> bool:
-    """Whether the helper did its work; ends the program if not. Returns when either has ended."""
+    """Return whether the helper succeeded, once one of both has ended; if not, end the program."""
     helper = start(beside, new_mark(running.mark))
     try:
         while helper.process.poll() is None and running.process.poll() is None:
@@ -163,7 +163,7 @@ def _helped(running: Running, beside: Program) -> bool:
 
 
 def main() -> None:
-    """Wait for the end of the parent, then end what bears the mark."""
+    """Wait for the end of the parent, then kill all processes with the mark."""
     sys.stdin.read()
     kill_marked(sys.argv[1])
 

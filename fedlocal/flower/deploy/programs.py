@@ -21,7 +21,7 @@ from fedlocal.utils.atomic import write_atomically
 CONNECTION = "fedlocal"
 # The SuperLink's database, in its folder.
 STATE = "state.db"
-# Addresses to listen on at which the SuperLink also finds itself over loopback.
+# Addresses to listen on that loopback reaches too.
 LISTEN = ("0.0.0.0", "127.0.0.1", "::")
 
 _HERE = Path(__file__).parent
@@ -38,11 +38,11 @@ def home_of(folder: Path) -> Path:
 def superlink_program(
     folder: Path, port: int, listen: str, *, insecure: bool = False, is_open: bool = False
 ) -> Program:
-    """The SuperLink, behind its gate.
+    """The SuperLink on a free port of loopback, behind its gate.
 
     Args:
         folder: The SuperLink's folder.
-        port: The one port of all that Flower serves.
+        port: The gate's port, over which everything is reached.
         listen: One of `LISTEN`.
         insecure: Neither encryption nor authentication of nodes.
         is_open: Let other machines add nodes and start runs too.
@@ -51,10 +51,10 @@ def superlink_program(
     gate = "--open-gate" if is_open else "--gate"
     return Program(
         [
-            *_script("host.py", gate, flower("flower-superlink")),
+            *_script("host.py", gate, address(listen, port), flower("flower-superlink")),
             *(["--insecure"] if insecure else _protection(folder)),
             "--disable-runtime-dependency-installation",
-            *("--database", str(folder / STATE), "--host", listen, "--port", str(port)),
+            *("--database", str(folder / STATE), "--host", "127.0.0.1", "--port", str(free_port())),
         ],
         environment(home_of(folder)),
     )

@@ -1,7 +1,7 @@
-"""Make the nodes' public keys known to a SuperLink that is starting.
+"""Registration of the nodes' public keys at a SuperLink that is starting.
 
-A program of its own, `python -P register.py PATH/flwr CONNECTION KEY.pub...`: it runs the command
-`flwr supernode register` once per key in one process, whose imports cost more than the work.
+A program, `python -P register.py PATH/flwr CONNECTION KEY.pub...`: it runs the command
+`flwr supernode register` once per key in one process, since its imports dominate.
 """
 
 import io
@@ -12,12 +12,12 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
-# Until the SuperLink listens. It takes seconds; on a busy small machine, many.
+# Seconds until the SuperLink listens; many on a busy small machine.
 PATIENCE_SECONDS = 120.0
 
 
 def main() -> None:
-    """Register every key; exit code 1 with Flower's answer if one is refused."""
+    """Register every key; exit with code 1 and Flower's answer if one is refused."""
     flwr, connection, *keys = sys.argv[1:]
     for key in keys:
         answer = _register(flwr, connection, key)
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _register(flwr: str, connection: str, key: str) -> str:
-    """What Flower says, as soon as the SuperLink answers."""
+    """Return Flower's answer as soon as the SuperLink responds."""
     parent, end = os.getppid(), time.monotonic() + PATIENCE_SECONDS
     while True:
         answer = _run(flwr, "supernode", "register", key, connection)
@@ -40,7 +40,7 @@ def _register(flwr: str, connection: str, key: str) -> str:
 
 
 def _run(program: str, *arguments: str) -> str:
-    """What a command-line program prints, run in this process."""
+    """Run a command-line program in this process and return its output."""
     sys.argv = [program, *arguments]
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):

@@ -1,4 +1,4 @@
-"""Starting runs and asking about them, through the command flwr."""
+"""Start and state of runs, through the command flwr."""
 
 import json
 import subprocess
@@ -13,12 +13,12 @@ GOOD_END = "finished:completed"
 
 
 def call(home: Path, mark: str, *arguments: str) -> str:
-    """What `flwr ARGUMENTS` prints.
+    """Return the output of `flwr ARGUMENTS`.
 
     Args:
         home: The $FLWR_HOME with the connection.
-        mark: Ending what bears it ends this too.
-        arguments: Of flwr.
+        mark: Mark of the process.
+        arguments: Arguments of flwr.
 
     Raises:
         RuntimeError: It fails.
@@ -32,7 +32,7 @@ def call(home: Path, mark: str, *arguments: str) -> str:
 
 
 def statuses(home: Path, mark: str) -> list[str]:
-    """What became of the runs, the latest first; `GOOD_END` or something else."""
+    """Return the states of the runs, the latest first: `GOOD_END` or another one."""
     text = call(home, mark, "list", CONNECTION, "--format", "json")
     return [run["status"] for run in json.loads(text[text.index("{") :])["runs"]]
 
@@ -40,16 +40,16 @@ def statuses(home: Path, mark: str) -> list[str]:
 def follow(
     home: Path, mark: str, app: Path, run_config: Mapping[str, Value] | None
 ) -> Iterator[str]:
-    """Start a run of an app; yield what its ServerApp prints, line by line, as it comes.
+    """Start a run of an app; yield the lines of its ServerApp as they are printed.
 
     Args:
         home: As in `call`.
         mark: As in `call`.
-        app: The folder with the app's pyproject.toml.
-        run_config: Goes before [tool.flwr.app.config] there.
+        app: Folder with the app's pyproject.toml.
+        run_config: Overrides of [tool.flwr.app.config] there.
 
     Raises:
-        RuntimeError: The run did not end well; the message has its last lines.
+        RuntimeError: The run failed; the message holds its last lines.
     """
     flags = ["--run-config", config_text(run_config)] if run_config else []
     last: list[str] = []

@@ -1,4 +1,4 @@
-"""What a machine is told: superlink.toml and node.toml in its folder."""
+"""Settings of a machine: superlink.toml and node.toml in its folder."""
 
 import tomllib
 from collections.abc import Mapping
@@ -9,19 +9,19 @@ from pathlib import Path
 
 SUPERLINK_SETTINGS, NODE_SETTINGS = "superlink.toml", "node.toml"
 Value = str | int | float | bool
-# Keys of a node's configuration that name something on its disk.
+# Keys of a node's configuration that hold paths.
 PATHS = ("data", "state", "classes", "worker")
-# What a worker adds to its folder, and bytes that every system takes as the address of a socket.
+# Part that a worker adds to its folder, and bytes of a socket's address that every system accepts.
 _SOCKET, _LONGEST = "socket", 103
 
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What a SuperNode is told.
+    """Settings of a SuperNode.
 
     Attributes:
-        superlink: Where the SuperLink listens, HOST:PORT.
-        node_config: What the app reads in `context.node_config`; paths are absolute.
+        superlink: Address of the SuperLink, HOST:PORT.
+        node_config: Content of `context.node_config`; paths are absolute.
     """
 
     superlink: str
@@ -29,11 +29,11 @@ class NodeSettings:
 
 
 def load_port(superlink: Path) -> int:
-    """The port in a SuperLink's settings.
+    """Read the port from a SuperLink's settings.
 
     Raises:
         FileNotFoundError: Not a SuperLink's folder.
-        ValueError: Settings that cannot be read.
+        ValueError: Invalid settings.
     """
     port = _load_toml(superlink / SUPERLINK_SETTINGS).get("port")
     if not isinstance(port, int) or not 1 <= port <= 65535:
@@ -42,11 +42,11 @@ def load_port(superlink: Path) -> int:
 
 
 def load_node(node: Path) -> NodeSettings:
-    """A SuperNode's settings; relative paths in them count from its folder.
+    """Read a SuperNode's settings; relative paths in them count from its folder.
 
     Raises:
         FileNotFoundError: Not a node's folder.
-        ValueError: Settings that cannot be read.
+        ValueError: Invalid settings.
     """
     file = node / NODE_SETTINGS
     table = _load_toml(file)
@@ -62,9 +62,9 @@ def load_node(node: Path) -> NodeSettings:
 
 
 def own_folders(node: Path) -> dict[str, Value]:
-    """Where a node keeps its state and its worker unless told otherwise: in its own folder.
+    """Return the default folders of a node's state and worker, within its own folder.
 
-    A folder whose path is too long for a socket leaves the node without a worker.
+    A node whose path is too long for a socket has no worker.
     """
     folders = {name: abspath(node / name) for name in ("state", "worker")}
     if len(fsencode(Path(folders["worker"]) / _SOCKET)) > _LONGEST:
@@ -73,7 +73,7 @@ def own_folders(node: Path) -> dict[str, Value]:
 
 
 def absolute_paths(config: Mapping[str, Value], origin: Path) -> dict[str, Value]:
-    """The same with the paths in it absolute, since the app runs elsewhere."""
+    """Return the settings with absolute paths, since the app runs elsewhere."""
     return {
         key: abspath(origin / Path(value).expanduser())
         if key in PATHS and isinstance(value, str) and value
@@ -83,12 +83,12 @@ def absolute_paths(config: Mapping[str, Value], origin: Path) -> dict[str, Value
 
 
 def address(host: str, port: int) -> str:
-    """HOST:PORT, with brackets around an IPv6 address."""
+    """Return HOST:PORT, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def host_and_port(superlink: str) -> tuple[str, int]:
-    """The two halves of HOST:PORT; raises ValueError if it is none."""
+    """Return the two parts of HOST:PORT; raise ValueError for other texts."""
     host, _, number = superlink.rpartition(":")
     if not host or not number.isdigit() or "/" in host:
         raise ValueError(f"superlink must be HOST:PORT without https://, got {superlink!r}")
@@ -96,7 +96,7 @@ def host_and_port(superlink: str) -> tuple[str, int]:
 
 
 def existing(path: Path) -> Path:
-    """The path itself; raises FileNotFoundError if no file is there."""
+    """Return the path; raise FileNotFoundError if no file is there."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; `fedlocal-deploy init DIR` makes such folders")
     return path

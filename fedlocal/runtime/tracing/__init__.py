@@ -1,1 +1,1 @@
-"""A local step as a list of tensor operations: recorded, made shorter, and run by some program."""
+"""Tracing of local steps: a step is traced once, its graph simplified, and run by a backend."""

@@ -1,4 +1,4 @@
-"""What a recorded step is run by: its own operations, or a compiled program."""
+"""Backends of a traced step: its own operations, or a compiled program."""
 
 import logging
 import shutil
@@ -17,6 +17,7 @@ from fedlocal.runtime.tracing.constants import fold
 from fedlocal.runtime.tracing.joined import in_parts
 from fedlocal.runtime.tracing.passes import convolution_groups, lay_out
 from fedlocal.runtime.tracing.trace import Flat
+from fedlocal.utils.torch_private import compile_graph
 
 log = logging.getLogger(__name__)
 
@@ -32,20 +33,20 @@ COMPILE_FROM = 4e12
 
 
 class Finish:
-    """What becomes of a recorded graph.
+    """Last stage of tracing: simplifies a traced graph and chooses its backend.
 
     Attributes:
         compiles: Whether a graph was compiled so far.
     """
 
     def __init__(self, program: Program, calls: int) -> None:
-        """`calls` says how often the graph will be called."""
+        """Set the expected number of calls of the graph."""
         self._program = program
         self._calls = calls
         self.compiles = False
 
     def __call__(self, graph: GraphModule, inputs: list[Tensor]) -> Flat:
-        """What to call in the graph's place, given the tensors that it was recorded with."""
+        """Return the function that replaces the graph, given the tensors it was traced with."""
         if self._worth_compiling(graph, inputs):
             program = compiled(graph, inputs)
             if program is not None:
@@ -67,44 +68,32 @@ class Finish:
 
 
 def as_it_is(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-    """The graph's own operations, one after another."""
+    """Run the graph's own operations one after another."""
     bind(graph)
     return graph.forward
 
 
 def flops(graph: GraphModule, inputs: list[Tensor]) -> int:
-    """Multiplications and additions in products and convolutions."""
+    """Count the multiplications and additions in products and convolutions."""
     with FlopCounterMode(display=False) as counter:
         graph(*inputs)
     return counter.get_total_flops()
 
 
 def can_compile() -> bool:
-    """Whether there is a C++ compiler, which torch's compiler needs on a CPU and beside a GPU."""
+    """Return whether there is a C++ compiler, which torch's compiler needs on CPU and GPU."""
     return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
-
-
-def inductor(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-    """The graph by torch's compiler.
-
-    Not `torch.compile`, which looks at each argument at every call before it trusts its program:
-    a record is called with one layout only, and this costs as much as a small model's step.
-    """
-    # Two seconds, and most runs do not compile.
-    from torch._inductor import standalone_compile
-
-    return standalone_compile(graph, [*inputs], dynamic_shapes="from_example_inputs")
 
 
 def compiled(
     graph: GraphModule,
     inputs: list[Tensor],
-    compiler: Callable[[GraphModule, list[Tensor]], Flat] = inductor,
+    compiler: Callable[[GraphModule, list[Tensor]], Flat] = compile_graph,
 ) -> Flat | None:
-    """The graph, compiled; torch keeps the result on disk for the next run.
+    """Return the compiled graph; torch caches the result on disk for the next run.
 
-    None if that fails, or if its first outcome differs from the graph's own: a compiler may be
-    wrong, and nobody would see it in the numbers.
+    None if compilation fails, or if its first result differs from that of the graph: a wrong
+    compiler would not be noticed in the metrics.
     """
     began, expected = perf_counter(), graph(*inputs)
     try:
@@ -124,7 +113,7 @@ def compiled(
 def _without_constants(
     graph: GraphModule, inputs: list[Tensor], compiler: Callable[[GraphModule, list[Tensor]], Flat]
 ) -> Flat:
-    """The compiled graph, which is given its constants at every call."""
+    """Return the compiled graph, which receives its constants at every call."""
     rewritten, constants = lifted(graph)
     in_parts(rewritten)
     program = compiler(rewritten, [*inputs, *constants])
@@ -132,9 +121,9 @@ def _without_constants(
 
 
 def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
-    """A copy whose constants are further arguments, and these.
+    """Return a copy whose constants are further arguments, and the constants.
 
-    All examples are among them: a compiler would copy what it finds in a module.
+    All examples are among them: a compiler would copy the constants of a module.
     """
     nodes, constants = deepcopy(graph.graph), []
     last = [node for node in nodes.nodes if node.op == "placeholder"][-1]
@@ -149,7 +138,7 @@ def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
 
 
 def close(a: Tensor, b: Tensor) -> bool:
-    """Whether two outcomes differ by rounding only, measured against the largest entry."""
+    """Return whether two results differ by rounding only, relative to the largest entry."""
     if not a.is_floating_point():
         return torch.equal(a, b)
     scale = max(float(b.abs().nan_to_num().max()), 1e-30) if b.numel() else 1.0

@@ -1,4 +1,4 @@
-"""What a recorded graph would compute anew at every call, though no input is in it."""
+"""Constants of a traced graph, which need not be recomputed at every call."""
 
 from typing import Any
 
@@ -32,9 +32,10 @@ LARGEST = 1 << 20
 
 
 def fold(graph: GraphModule) -> None:
-    """Keep small constants with the graph: gradients start from ones and zeros at every step.
+    """Store small constants with the graph: gradients start from ones and zeros at every step.
 
-    Same bits. A graph that writes into a tensor is left as it is: it might write into a constant.
+    Results are equal to the bit. A graph that writes into a tensor stays as it is: it might write
+    into a constant.
     """
     if writes(graph):
         return
@@ -65,7 +66,7 @@ def _is_constant(node: Node, known: dict[Node, Tensor]) -> bool:
 
 
 def _stand_in(node: Node) -> Any:
-    """A tensor like the node's, for operations that look at its shape only."""
+    """Return a tensor like the node's, for operations that read its shape only."""
     value = node.meta["val"]
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=value.device)
 

@@ -1,6 +1,6 @@
-"""The local steps of a round as one CUDA graph: captured once, then replayed with other tensors.
+"""Local steps of a round as one CUDA graph: captured once, then replayed with other tensors.
 
-The host then starts one graph in place of thousands of kernels, and waits for nothing.
+The host launches one graph instead of thousands of kernels, and waits for nothing.
 """
 
 from collections import OrderedDict
@@ -21,7 +21,7 @@ Capture = Callable[[Callable[[], Tree]], tuple[Callable[[], None], Tree]]
 
 
 class Captured(NamedTuple):
-    """A captured call: where its arguments are read, how it is done, where its result is."""
+    """Captured call: its inputs, its replay, and its result."""
 
     inputs: Tree
     replay: Callable[[], None]
@@ -29,7 +29,7 @@ class Captured(NamedTuple):
 
 
 def cuda_capture(function: Callable[[], Tree]) -> tuple[Callable[[], None], Tree]:
-    """What `function` does on the current GPU, as a CUDA graph."""
+    """Capture `function` on the current GPU as a CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     # Once beside the capture, so that libraries have their workspaces and steps are recorded.
@@ -43,7 +43,7 @@ def cuda_capture(function: Callable[[], Tree]) -> tuple[Callable[[], None], Tree
 
 
 class Replayed:
-    """A function of trees of tensors that is captured once for each shape of its arguments."""
+    """Function of trees of tensors, captured once for each shape of its arguments."""
 
     def __init__(self, function: Callable[..., Tree], capture: Capture = cuda_capture) -> None:
         self._function = function
@@ -52,7 +52,7 @@ class Replayed:
 
     @torch.no_grad()
     def __call__(self, *trees: Tree) -> Tree:
-        """What the function gives for these trees, in tensors of its own."""
+        """Return the function's result for these trees, in new tensors."""
         form = shapes(trees)
         if form not in self._captured:
             self._captured[form] = self._capture_of(trees)
@@ -73,5 +73,5 @@ class Replayed:
 
 
 def _own(t: Tensor) -> Tensor:
-    """A copy with a place in memory for every entry, so that it can be written."""
+    """Return a copy with its own memory for every entry, so that it can be written."""
     return t.clone(memory_format=torch.contiguous_format)

@@ -1,4 +1,4 @@
-"""Steps on the parts of a concatenation: a gradient [G, P] has one part a layer."""
+"""Elementwise operations on the parts of a concatenation: a gradient [G, P] has a part per layer."""
 
 from itertools import accumulate
 from typing import Any
@@ -12,11 +12,11 @@ aten = torch.ops.aten
 
 
 def in_parts(graph: GraphModule) -> None:
-    """Do what is elementwise on the parts of a concatenation [G, P], and concatenate the results.
+    """Apply elementwise operations to the parts of a concatenation [G, P], then concatenate the
+    results.
 
-    A gradient is put together from one part a layer; a compiler then writes each part of the next
-    point at once, where it wrote the gradient and read it again. Same bits. A graph that writes
-    into a tensor is left as it is: what it writes to would be another.
+    A compiler then fuses each part's operations with the computation of that part of the gradient.
+    Results are equal to the bit. A graph that writes into a tensor stays as it is.
     """
     if writes(graph):
         return
@@ -38,7 +38,7 @@ def in_parts(graph: GraphModule) -> None:
 
 
 def _part_sizes(node: Node) -> list[int] | None:
-    """Columns of the parts, if the node is elementwise and looks at a concatenation."""
+    """Return the columns of the parts, if the node is elementwise and reads a concatenation."""
     if torch.Tag.pointwise not in getattr(node.target, "tags", ()):
         return None
     shape = node.meta["val"].shape
@@ -60,7 +60,7 @@ def _parts(node: Node) -> list[Node]:
 
 
 def _split(given: Any, sizes: list[int]) -> list[Any]:
-    """An argument of the whole as arguments of its parts."""
+    """Split an argument of the whole into arguments of its parts."""
     if not isinstance(given, Node) or given.meta["val"].shape[-1:] != (sum(sizes),):
         return [given] * len(sizes)
     if _joins(given) and [part.meta["val"].shape[1] for part in _parts(given)] == sizes:

@@ -1,4 +1,4 @@
-"""Shorter graphs with the same results: batching rules leave many operations that do nothing."""
+"""Graph passes that keep results equal: batching rules leave many operations without effect."""
 
 from collections.abc import Hashable, Iterator
 from typing import cast
@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from fedlocal.utils import torch_private
+from fedlocal.utils.torch_private import UNSAFE_VIEW
+
 aten = torch.ops.aten
 
 VIEWS = {
     aten.view.default,
     aten.reshape.default,
-    aten._unsafe_view.default,
+    UNSAFE_VIEW,
     aten.expand.default,
     aten.transpose.int,
     aten.permute.default,
@@ -28,9 +31,9 @@ COUNTED_ON = {aten.as_strided.default, aten.view.dtype}
 
 
 def simplify(graph: GraphModule) -> None:
-    """Take out views that change nothing, products with one, and what was computed before.
+    """Remove views without effect, products with one, and repeated computations.
 
-    Every result stays the same to the bit. A graph that writes into a tensor is left as it is.
+    Results are equal to the bit. A graph that writes into a tensor stays as it is.
     """
     if writes(graph):
         return
@@ -46,17 +49,16 @@ def simplify(graph: GraphModule) -> None:
 
 
 def lay_out(graph: GraphModule) -> None:
-    """Let layouts be what is fastest on a CPU: channels last, and no copy for a layout's sake.
+    """Choose the memory layouts that are fastest on a CPU: channels last, without layout copies.
 
-    Grouped convolutions, which vmap makes of many clients', are several times as fast with the
-    channels last. A graph that writes into a tensor, or counts on where numbers lie, is left as it
-    is.
+    Grouped convolutions, which vmap makes of many clients', are several times as fast with channels
+    last. A graph that writes into a tensor, or depends on strides, stays as it is.
     """
     if writes(graph) or any(node.target in COUNTED_ON for node in graph.graph.nodes):
         return
     for node in list(graph.graph.nodes):
         # A view for one layout may need a copy in another.
-        if node.target in (aten.view.default, aten._unsafe_view.default):
+        if node.target in (aten.view.default, UNSAFE_VIEW):
             node.target = aten.reshape.default
         elif (convolution_groups(node) or 1) > 1:
             _relay(node, (0,) if node.target is aten.convolution.default else (0, 1))
@@ -67,7 +69,7 @@ def lay_out(graph: GraphModule) -> None:
 
 
 def convolution_groups(node: Node) -> int | None:
-    """In how many groups a convolution is, or the gradient of one; None of another node."""
+    """Return the number of groups of a convolution or of its gradient; None for other nodes."""
     if node.target is aten.convolution.default:
         return cast(int, node.args[-1])
     return cast(int, node.args[-2]) if node.target is aten.convolution_backward.default else None
@@ -90,25 +92,24 @@ def _is_copy(node: Node) -> bool:
 
 
 def writes(graph: GraphModule) -> bool:
-    """Whether any of its operations changes a tensor in place."""
-    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes)
-    return any(schema is not None and schema.is_mutable for schema in schemas)
+    """Return whether an operation changes a tensor in place."""
+    return any(torch_private.writes(node.target) for node in graph.graph.nodes)
 
 
 def is_drawn(node: Node) -> bool:
-    """Whether it is random: equal twice only by chance."""
+    """Return whether the node is random, so that two calls differ."""
     return torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
 
 
 def _same_as(node: Node) -> Node | None:
-    """An earlier node with the same tensor, where this one only looks at it."""
+    """Return an earlier node with the same tensor, where this one is a view of it."""
     if _by_one(node):
         return next((one for one in node.all_input_nodes if _alike(node, one)), None)
     return next((one for one in _looked_at(node) if _alike(node, one)), None)
 
 
 def _by_one(node: Node) -> bool:
-    """Whether it is a product with the number one."""
+    """Return whether the node is a product with the number one."""
     return node.target in (aten.mul.Scalar, aten.mul.Tensor) and node.args[1:] == (1,)
 
 
@@ -127,5 +128,5 @@ def _alike(node: Node, other: Node) -> bool:
 
 
 def _recipe(node: Node) -> Hashable:
-    """Equal for nodes that compute the same; as text, where 1, 1.0 and True are not equal."""
+    """Return a text that is equal for nodes with the same computation; 1, 1.0 and True differ."""
     return node.target, repr((node.args, node.kwargs))

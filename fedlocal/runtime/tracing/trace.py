@@ -1,7 +1,7 @@
-"""A function of tensors as the list of tensor operations it comes to, recorded once.
+"""Tracing of a function of tensors to the list of its tensor operations.
 
-vmap and grad take a Python function apart at every call, and for small models that costs more than
-the arithmetic. What they come to is the same list of operations for the same shapes.
+vmap and grad process a Python function anew at every call, which costs more than the arithmetic of
+small models. The resulting operations are the same for the same shapes.
 """
 
 import logging
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedlocal.runtime.tracing.passes import simplify
+from fedlocal.utils.torch_private import trace
 from fedlocal.vectors.trees import Tree, leaves, like, rows, tree_map
 
 # Flat tensors in, flat tensors out.
@@ -25,13 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class Recorded:
-    """A function of trees of tensors that is recorded once for each shape of its arguments.
+    """Function of trees of tensors, traced once for each shape of its arguments.
 
-    It must be pure. One whose operations depend on values cannot be recorded and is called anew
-    each time: a record would repeat what was right for other values.
+    It must be pure. A function whose operations depend on values cannot be traced and is called
+    anew
+    each time: a trace would repeat the operations of the first values.
 
     Attributes:
-        failed: Whether the function could not be recorded.
+        failed: Whether the function could not be traced.
     """
 
     def __init__(self, function: Callable[..., Tree], finish: Finishing) -> None:
@@ -43,14 +44,14 @@ class Recorded:
 
     @torch.no_grad()
     def __call__(self, *trees: Tree) -> Tree:
-        """What the function gives for these trees."""
+        """Return the function's result for these trees."""
         tensors: list[Tensor] = []
         graph, result = self._graph(trees, tensors)
         return like(result, graph(*tensors))
 
     @torch.no_grad()
     def scan(self, state: Tree, each: Tree, rest: Tree) -> Tree:
-        """See `trees.scan`; the graph is looked for only where the state's layout has changed."""
+        """See `trees.scan`; the graph is looked up only where the state's layout has changed."""
         now, shared = list(leaves(state)), list(leaves(rest))
         graph, known = None, None
         for row in rows(each):
@@ -62,7 +63,7 @@ class Recorded:
         return like(state, now)
 
     def _graph(self, trees: Tree, tensors: list[Tensor]) -> tuple[Flat, Tree]:
-        """What is called for such trees, and the form of its result; appends their tensors."""
+        """Return the graph for such trees, and the form of its result; append their tensors."""
         form = flattened(trees, tensors)
         if form not in self._graphs:
             self._graphs[form] = self._record(trees)
@@ -78,7 +79,7 @@ class Recorded:
         return self._finish(graph, [t.detach() for t in leaves(trees)]), result
 
     def _called(self, trees: Tree) -> tuple[Flat, Tree]:
-        """The function itself, on flat tensors."""
+        """Call the function itself on flat tensors."""
 
         def flat(*tensors: Tensor) -> list[Tensor]:
             return list(leaves(self._function(*like(trees, tensors))))
@@ -88,12 +89,9 @@ class Recorded:
 
 @torch.no_grad()
 def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tree]:
-    """The operations of `function(*trees)` on flat tensors, and the form of its result.
+    """Trace `function(*trees)`; return its graph on flat tensors, and the form of its result.
 
-    Recorded on tensors without values, so that nothing can depend on one.
-
-    Raises:
-        Exception: Something does, and torch says what.
+    It is traced on tensors without values, so that no operation can depend on a value.
     """
     result: Tree = ()
 
@@ -105,7 +103,7 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
     # Each an object of its own: one tensor in two places would be recorded as one of them.
     inputs = [t.detach() for t in leaves(trees)]
-    graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    graph = trace(flat, inputs)
     _check_sizes(graph)
     simplify(graph)
     return graph, result
@@ -121,14 +119,14 @@ def _check_sizes(graph: GraphModule) -> None:
 
 
 def shapes(tree: Tree) -> Hashable:
-    """Equal for trees of one form with tensors of the same layouts."""
+    """Return a key that is equal for trees of one form with tensors of the same layouts."""
     return flattened(tree, [])
 
 
 def flattened(tree: Tree, tensors: list[Tensor]) -> Hashable:
-    """Appends the tree's tensors, from left to right; its `shapes`.
+    """Append the tree's tensors from left to right; return its `shapes`.
 
-    Both at once, and by hand: this is done in every round.
+    Both are done at once, and without helpers, since this runs in every round.
     """
     form: list[Any] = []
     _walk(tree, form, tensors)

@@ -1,0 +1,66 @@
+"""Parts of torch that are not documented, in one place (docs/decisions/0012-private-apis.md)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# Names of the dictionaries of a module that hold its own parameters and buffers.
+TENSOR_DICTS = ("_parameters", "_buffers")
+# A product's result in the shape of its caller, which only traces contain.
+UNSAFE_VIEW = torch.ops.aten._unsafe_view.default
+
+
+class OperationMode(TorchDispatchMode):
+    """A mode that sees every operation inside its context; subclasses define the call."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Nothing is compiled here. The default imports all of torch._dynamo, which takes seconds.
+        return False
+
+
+def argument_names(operation: Any) -> list[str]:
+    """Return the names of an operation's arguments, in their order."""
+    return [argument.name for argument in operation._schema.arguments]
+
+
+def writes(operation: Any) -> bool:
+    """Return whether an operation changes a tensor in place; functions that are none do not."""
+    schema = getattr(operation, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def tensor_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    """Return the dictionaries that hold a module's own parameters and buffers."""
+    return module._parameters, module._buffers
+
+
+def has_gradient_hook(parameter: Tensor) -> bool:
+    """Return whether a hook is registered on a parameter's gradient."""
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    return any(getattr(parameter, each, None) for each in hooks)
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule:
+    """Return the operations of a function of tensors, traced on tensors without values.
+
+    Tensors that the function holds keep their values and become constants.
+    """
+    return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+
+
+def compile_graph(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:
+    """Return the program that torch's compiler makes of a graph, for inputs of these layouts.
+
+    `torch.compile` looks at its own state and its arguments at every call, which costs as much as
+    a small model's step.
+    """
+    # Two seconds, and most runs do not compile.
+    from torch._inductor import standalone_compile
+
+    return standalone_compile(graph, [*inputs], dynamic_shapes="from_example_inputs")
