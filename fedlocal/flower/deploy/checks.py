@@ -26,7 +26,7 @@ def authority(path: Path) -> str:
 
 
 def server(folder: Path) -> str:
-    """Check that the SuperLink's certificate is valid, signed by the authority, and fits its key."""
+    """Check that the server's certificate is valid, signed by the authority, and fits its key."""
     file = folder / folders.SERVER
     certificate = folders.load_certificate(file)
     until = _valid_until(certificate, file, "`fedlocal-deploy renew DIR` makes a new one")

@@ -1,4 +1,4 @@
-"""Elementwise operations on the parts of a concatenation: a gradient [G, P] has a part per layer."""
+"""Elementwise operations on the parts of a concatenation: a gradient has one per layer."""
 
 from itertools import accumulate
 from typing import Any
