@@ -63,7 +63,8 @@ def _group_settings(runs: list[FinishedRun], numbers: pd.Series) -> list[dict[st
     if _distinct(settings) < len(settings):
         same = _numbers(settings)
         settings = settings.assign(repeat=(same.groupby(same).cumcount() + 1).astype(str))
-    return settings.to_dict("records")
+    # pandas 2 has no records of a frame without columns.
+    return [row.to_dict() for _, row in settings.iterrows()]
 
 
 def _common(values: pd.DataFrame, numbers: pd.Series) -> pd.DataFrame:
