@@ -1,6 +1,6 @@
 """Number of clients of a cohort that run at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import ceil
 from operator import getitem
 from typing import Literal
@@ -53,18 +53,28 @@ def groups(rows: IntArray, most: int) -> list[IntArray]:
     return np.array_split(rows, -(-len(rows) // most))
 
 
-def described(size: int, clients: int) -> str:
+def described(size: int, alike: Sequence[int]) -> str:
     """What was chosen, in words.
 
-    >>> described(64, 64), described(16, 64), described(1, 8)
+    Args:
+        size: Most clients of a group.
+        alike: Numbers of clients that can share a group.
+
+    >>> described(64, [64]), described(16, [64]), described(1, [8])
     ('vectorised: 64 clients at once', 'chunked: 4 groups of 16 clients', 'sequential: 8 clients')
+    >>> described(64, [2, 1])
+    'chunked: 2 groups of up to 2 clients, whose batches differ in size'
     """
-    if size == 1 and clients > 1:
-        return f"sequential: {clients} clients"
-    if size >= clients:
-        return f"vectorised: {clients} clients at once"
-    groups = ceil(clients / size)
-    return f"chunked: {groups} groups of {ceil(clients / groups)} clients"
+    counts = [ceil(clients / size) for clients in alike]
+    largest = max(ceil(n / count) for n, count in zip(alike, counts, strict=True))
+    several = len(alike) > 1
+    apart = ", whose batches differ in size" if several and size > 1 else ""
+    if largest == 1 and sum(counts) > 1:
+        return f"sequential: {sum(alike)} clients{apart}"
+    if sum(counts) == 1:
+        return f"vectorised: {largest} clients at once"
+    most = f"up to {largest}" if several else largest
+    return f"chunked: {sum(counts)} groups of {most} clients{apart}"
 
 
 def peak_bytes(graph: GraphModule) -> int:

@@ -74,10 +74,12 @@ class Vmapped:
 class Ready(NamedTuple):
     """Decisions of a runner: the group size, and the parts of a group's round.
 
+    alike: Numbers of the first cohort's clients that can share a group.
     reason: Reason why clients run one at a time although groups were requested; "" if they do not.
     """
 
     size: int
+    alike: list[int]
     parts: Parts
     reason: str = ""
 
@@ -96,8 +98,8 @@ class VmappedRunner:
         """See `Runner.about`."""
         if self._ready is None:
             return ""
-        size, parts, reason = self._ready
-        about = f"{described(size, self._ahead.clients)}; local steps {parts.program()}"
+        size, alike, parts, reason = self._ready
+        about = f"{described(size, alike)}; local steps {parts.program()}"
         return f"{about}; one client at a time: {reason}" if reason else about
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
@@ -159,7 +161,11 @@ class VmappedRunner:
         reason = self._why_not_together(states, inbox, plan)
         size = 1 if reason else settings.clients_per_batch or self._fitting(states, inbox, plan)
         count, device = -(-clients // size), inbox.model.device
-        return Ready(size, parts_of(self._client, settings.program, steps, count, device), reason)
+        parts = parts_of(self._client, settings.program, steps, count, device)
+        kinds = self._alike(plan)
+        # The first cohort of some runs is not of the usual size.
+        alike = [len(rows) for rows in kinds] if len(kinds) > 1 else [clients]
+        return Ready(size, alike, parts, reason)
 
     def _why_not_together(self, states: ClientState, inbox: Inbox, plan: Plan) -> str:
         """Return why no two clients can run as one batch; "" if they can, or never would."""

@@ -18,10 +18,12 @@ from tests.strategies_in_conf import NAMES
 
 COMMON = "K=3 H=3 rounds=3 partition=label_blocks device=cpu evaluate.every=3"
 MLP = "model.hidden=[8]"
-# Averaged running statistics, dropout, a personal head, and a loss that is no mean.
+# Averaged running statistics, dropout, a personal head that is trained first (FedRep), and a loss
+# that is no mean.
 OWN = (
     "strategy=local_sgd model=own model._target_=tests.flower.own_model.Net model.personal=[head]"
-    " loss=cross_entropy loss.class_weights=balanced loss.label_smoothing=0.1 model.l2=0.01"
+    " model.personal_steps=1 loss=cross_entropy loss.class_weights=balanced loss.label_smoothing=0.1"
+    " model.l2=0.01"
 )
 STRATEGIES = (
     "strategy=local_sgd",

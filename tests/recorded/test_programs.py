@@ -210,6 +210,24 @@ def test_a_run_says_how_it_was_run():
     assert said(Vmapped(), 70) == "vectorised: 5 clients at once; local steps recorded"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ((5, 3, 4), "sequential: 3 clients, whose batches differ in size"),
+        ((5, 3, 5), "chunked: 2 groups of up to 2 clients, whose batches differ in size"),
+        ((9, 8, 6), "vectorised: 3 clients at once"),
+    ],
+)
+def test_clients_that_no_group_can_join_are_counted_apart(sizes, said):
+    """A loss that is no mean over examples is never padded."""
+    clients = [(torch.randn(n, 4), torch.arange(n) % 3) for n in sizes]
+    result = simulate(
+        nn.Linear(4, 3), clients, local_sgd(0.1, 3), rounds=1, batch_size=6,
+        loss=nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0])), device="cpu",
+    )  # fmt: skip
+    assert result.executor == f"{said}; local steps direct"
+
+
 def test_simulate_takes_a_runtime_with_settings():
     result = simulate(
         small_model(), ragged_clients(), local_sgd(0.1, 3), rounds=1, batch_size=6,

@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from fedlocal import simulate
 from fedlocal.api import finish
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
+from fedlocal.config.refusal import ConfigError
 from fedlocal.objective.losses import CrossEntropy
 from fedlocal.rounds import progress
 from fedlocal.runtime import Vmapped
@@ -262,8 +264,20 @@ class Words(nn.Module):
 
 def test_what_is_frozen_may_be_sparse_or_infinite():
     assert run(Words, "loop", frozen=["vectors"]).history[-1]["train_loss"] > 0
-    with pytest.raises(ValueError, match="the module vectors has sparse gradients"):
+    with pytest.raises(ValueError, match="the gradient of the parameter vectors.weight is sparse"):
         run(Words, "loop")
+
+
+def test_a_machine_with_one_example(tmp_path):
+    file = tmp_path / "mine.npz"
+    np.savez(file, x=mine.features()[:1].numpy(), y=mine.labels()[:1].numpy())
+    line = (
+        f"dataset=on_nodes dataset.own={file} dataset.input_shape=[4] dataset.num_classes=3 K=2"
+        " model=own model._target_=tests.usercode.mine"
+    )
+    assert len(build(compose(f"{line}.Net").cfg).simulation.clients) == 2
+    with pytest.raises(ConfigError, match="take a larger batch_size and clients with more exam"):
+        build(compose(f"{line}.Normalised").cfg)
 
 
 @pytest.mark.parametrize(
