@@ -12,11 +12,11 @@ from math import log
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-IntArray = NDArray[np.int64]
+from fedlocal.utils.arrays import IntArray
+
 _TRIES = 10
 
 

@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, leaves, tree_map
-
-IntArray = NDArray[np.int64]
 
 # Clients that come one at a time would leave a block each, and spilled, a file each.
 MOST_BLOCKS = 1000

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.state import Order, RunState, Simulation, local_steps
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, take
 
 

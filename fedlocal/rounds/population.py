@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, Upload, broadcast_rows
@@ -21,6 +20,7 @@ from fedlocal.rounds.state import (
     has_own_models,
     step_sizes,
 )
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generator, step_keys
 from fedlocal.vectors.trees import Tree, expand, repeat
 

@@ -1,8 +1,8 @@
 """How many bytes a round brings to and from each client it invites."""
 
-from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.utils.arrays import IntArray, isin
 
 
 def traffic(
@@ -14,7 +14,7 @@ def traffic(
     if strategy.correction.surveys:
         # The first exchange: a model to all that are invited, a gradient from those who answer.
         vector = sim.messages.model.nbytes
-        up, down = up + vector * among(order.invited, order.members), down + vector
+        up, down = up + vector * isin(order.invited, order.members), down + vector
     links = strategy.mixing.links(state.round_index, len(sim.clients))
     if links is not None:
         # Clients talk to each other: what one sends, its neighbours receive, and nobody else.

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective import Objective
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload
@@ -21,6 +20,7 @@ from fedlocal.runtime.stacked.client import StackedClient
 from fedlocal.runtime.stacked.numbers import Path, numbers, rest
 from fedlocal.runtime.stacked.turns import ask
 from fedlocal.runtime.tracing.trace import shapes
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, take
 
 log = logging.getLogger(__name__)
