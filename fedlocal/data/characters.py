@@ -19,14 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file, read_text
 from fedlocal.data.speeches import speeches
 from fedlocal.data.split import check_test_fraction
-
-IntArray = NDArray[np.int64]
+from fedlocal.utils.arrays import IntArray
 
 TINY_SHAKESPEARE = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 

@@ -12,9 +12,8 @@ from torch import Tensor
 from fedlocal.data.arrays import check_finite
 from fedlocal.data.examples import check_alike, examples, one_each
 from fedlocal.data.pixels import Pixels
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generators
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +177,6 @@ class Clients:
             for pool, quota in self._pools(client, batch_size)
         ]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-
-
-def among(ids: IntArray, these: IntArray) -> NDArray[np.bool_]:
-    """Which of the ids are among these, a bool each."""
-    # Mostly all are, and `isin` sorts.
-    return np.ones(len(ids), bool) if np.array_equal(ids, these) else np.isin(ids, these)
 
 
 def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArray:

@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.split import check_test_fraction
+from fedlocal.utils.arrays import FloatArray
 
 NUM_FEATURES = 60
 NUM_CLASSES = 10
 # Standard deviation of feature j = 1..60: the covariance is diagonal, j^-1.2.
 INPUT_STD = np.arange(1, NUM_FEATURES + 1) ** -0.6
-
-FloatArray = NDArray[np.float64]
 
 
 def synthetic(

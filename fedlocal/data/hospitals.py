@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file, read_text
 from fedlocal.data.split import stratified_split
-
-FloatArray = NDArray[np.float64]
+from fedlocal.utils.arrays import FloatArray
 
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 COLUMNS = (

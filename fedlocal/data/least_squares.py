@@ -2,11 +2,9 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fedlocal.data.dataset import Dataset
-
-FloatArray = NDArray[np.float64]
+from fedlocal.utils.arrays import FloatArray
 
 
 def quadratic(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from fedlocal.utils.arrays import IntArray
 
 
 def stratified_split(

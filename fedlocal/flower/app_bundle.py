@@ -4,7 +4,6 @@
 pyproject.toml and two modules of a few lines; the code is that of the environment.
 """
 
-import json
 import os
 import re
 import sys
@@ -13,28 +12,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import tomli_w
+
 # Values of a run's configuration in Flower, which must be flat.
 Value = str | int | float | bool
 
 # Environment variable; if set, the end of the ServerApp is printed after its value.
 MARK = "FEDLOCAL_RUN"
-
-PYPROJECT = """\
-[project]
-name = {name}
-version = "1.0.0"
-description = "An app of fedlocal"
-license = "Apache-2.0"
-
-[tool.flwr.app]
-publisher = "fedlocal"
-
-[tool.flwr.app.components]
-serverapp = "app_server:app"
-clientapp = "app_client:app"
-
-[tool.flwr.app.config]
-{config}"""
 
 # Both import late: Ray starts meanwhile, and its actors receive the class by reference.
 SERVER = """\
@@ -89,8 +73,19 @@ def write_app(
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name):
         raise ValueError(f"an app's name has letters, digits and hyphens only, got {name!r}")
+    app = {
+        "publisher": "fedlocal",
+        "components": {"serverapp": "app_server:app", "clientapp": "app_client:app"},
+        "config": plain_config(config or {}),
+    }
+    project = {
+        "name": name,
+        "version": "1.0.0",
+        "description": "An app of fedlocal",
+        "license": "Apache-2.0",
+    }
     files = {
-        "pyproject.toml": PYPROJECT.format(name=json.dumps(name), config=toml_table(config or {})),
+        "pyproject.toml": tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}),
         "app_server.py": SERVER.format(**_reference(serverapp)),
         "app_client.py": CLIENT.format(**_reference(clientapp)),
     }
@@ -100,13 +95,13 @@ def write_app(
     return folder
 
 
-def toml_table(values: Mapping[str, Value]) -> str:
-    """One `"key" = value` a line, which every TOML reader turns into equal values.
+def plain_config(values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return values of Flower's configuration with plain types.
 
     Raises:
         ValueError: A value is no string, number or bool, or Flower cannot send it.
     """
-    return "".join(f"{_text(key)} = {_literal(key, value)}\n" for key, value in values.items())
+    return {_text(key): _plain(key, value) for key, value in values.items()}
 
 
 @contextmanager
@@ -133,15 +128,15 @@ def _reference(given: str) -> dict[str, str]:
     return found.groupdict()
 
 
-def _literal(key: str, value: Value) -> str:
+def _plain(key: str, value: Value) -> Value:
+    """The value without a subclass of its own, whose text may be another."""
     match value:
         case bool():
-            return str(value).lower()
+            return value
         case int() if -(2**63) <= value < 2**63:
-            return str(int(value))
+            return int(value)
         case float():
-            # Subclasses included, whose repr may differ.
-            return float.__repr__(value)
+            return float(value)
         case str():
             return _text(value)
     raise ValueError(
@@ -151,9 +146,7 @@ def _literal(key: str, value: Value) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a TOML basic string: JSON with DEL escaped and other characters kept."""
     try:
-        value.encode()
+        return value.encode().decode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{value!r} is no valid Unicode: {error.reason}") from None
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

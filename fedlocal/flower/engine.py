@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
-from fedlocal.flower.app_bundle import MARK, toml_table
+import tomli_w
+
+from fedlocal.flower.app_bundle import MARK
 from fedlocal.flower.home import free_port, new_home, private_environment
 from fedlocal.flower.processes import process_group
 
@@ -112,9 +114,9 @@ def run_app(app: Path, engine: Engine = Engine(), on_line: Callable[[str], None]
 def _run(app: Path, engine: Engine, on_line: Callable[[str], None]) -> None:
     home, port, mark = new_home(), free_port(), secrets.token_hex(8)
     env = private_environment(home) | {MARK: mark}
-    own = toml_table({"address": f"127.0.0.1:{port}", "insecure": True})
+    own = {"address": f"127.0.0.1:{port}", "insecure": True}
     with process_group(home) as start, open(home / "engine.log", "w", encoding="utf-8") as log:
-        (home / "config.toml").write_text(f"[superlink.own]\n{own}", encoding="utf-8")
+        (home / "config.toml").write_text(tomli_w.dumps({"superlink": {"own": own}}))
         options = {"stdin": PIPE, "stdout": log, "stderr": STDOUT, "env": env}
         # For any level of the app: the line that shows that it serves is an INFO.
         link = start(_superlink(port), **options | {"env": env | {"FLWR_LOG_LEVEL": "INFO"}})

@@ -7,6 +7,13 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    # How often an app's process is looked for. Flower's own 1 s is felt in every round.
+    "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+}
+
 
 def new_home() -> Path:
     """Create an empty folder with a short path, for Flower's state and Ray's sockets."""
@@ -32,20 +39,21 @@ def private_environment(home: Path) -> dict[str, str]:
     programs = [str(Path(sys.executable).parent), sysconfig.get_path("scripts"), given.get("PATH")]
     # Flower's programs use a proxy for 127.0.0.1 too, unless it is excluded.
     direct = ",".join(filter(None, [given.get("NO_PROXY") or given.get("no_proxy"), "127.0.0.1"]))
-    return given | {
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
-        # "local" keeps Ray from joining a cluster on this machine.
-        "RAY_ADDRESS": "local",
-        "RAY_TMPDIR": str(home),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "NO_PROXY": direct,
-        "no_proxy": direct,
-        "PATH": os.pathsep.join(filter(None, programs)),
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONIOENCODING": "utf-8",
-    }
+    return (
+        given
+        | QUIET
+        | {
+            "FLWR_HOME": str(home),
+            "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+            # "local" keeps Ray from joining a cluster on this machine.
+            "RAY_ADDRESS": "local",
+            "RAY_TMPDIR": str(home),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "NO_PROXY": direct,
+            "no_proxy": direct,
+            "PATH": os.pathsep.join(filter(None, programs)),
+            "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8",
+        }
+    )

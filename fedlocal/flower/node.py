@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import ClientState, Inbox, Upload
 from fedlocal.rounds.payload import unpack_broadcast, unpack_model
 from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, training
 from fedlocal.rounds.state import Order, Simulation
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
 
 # Round of the initial state of a client.

@@ -7,10 +7,10 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.flower.node import Mail, NodeState
 from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.state import Order
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves, tree_map
 
 VERSION = 1

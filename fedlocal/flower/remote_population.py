@@ -13,7 +13,6 @@ from flwr.app import Array, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.flower.node import FRESH, Mail, clients_of
 from fedlocal.flower.records import Letter, Pact, array_bytes, write_letter
 from fedlocal.flower.replies import (
@@ -32,6 +31,7 @@ from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.payload import check_messages, pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import expand, stack
 

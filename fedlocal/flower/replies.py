@@ -8,11 +8,11 @@ import numpy as np
 from flwr.app import Array, RecordDict
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.payload import unpack_model, unpack_upload
 from fedlocal.rounds.state import Order, Simulation
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves
 
 log = logging.getLogger(__name__)

@@ -11,11 +11,11 @@ from math import log
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-IntArray = NDArray[np.int64]
+from fedlocal.utils.arrays import IntArray
+
 _TRIES = 10
 
 
@@ -171,10 +171,9 @@ class ResizedCrop(Augment):
 def _between(
     start: Tensor, length: Tensor, target: Tensor, size: int, like: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the two lines to interpolate for each target line, and the weight of the second, all
-    [B, size].
+    """Return the two lines to interpolate for each target line, and the second's weight.
 
-    Pixel centres coincide; nothing outside the part is used.
+    All are [B, size]. Pixel centres coincide; nothing outside the part is used.
     """
     start, last = start.unsqueeze(1), (start + length - 1).unsqueeze(1)
     place = (target + 0.5).to(like.dtype) * length.unsqueeze(1) / size - 0.5

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlocal.data.arrays import placed
-from fedlocal.data.clients import Clients, IntArray
+from fedlocal.data.clients import Clients
 from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import numbers
 from fedlocal.objective.accuracy import function_of, ignored_target
@@ -39,6 +39,7 @@ from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
 from fedlocal.objective.trial import Subject, copied
+from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import BufferSpec
 

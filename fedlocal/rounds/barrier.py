@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
@@ -27,6 +26,7 @@ from fedlocal.rounds.state import (
 from fedlocal.rounds.traffic import polled, traffic
 from fedlocal.rounds.training import Turns
 from fedlocal.slots import Round, Timing
+from fedlocal.utils.arrays import IntArray, isin
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree
 
@@ -69,7 +69,7 @@ def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Or
     if not correction.surveys or len(order.members) == 0:
         return state, order
     members, gradients = sim.population.gradients(sim, state, order)
-    order = order._replace(members=members, steps=order.steps[among(order.members, members)])
+    order = order._replace(members=members, steps=order.steps[isin(order.members, members)])
     if len(members) == 0:
         return state, order
     weights = round_info(sim, state, order, members).weights
@@ -134,7 +134,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
     like = sim.start
     # Only steps of the shared parameters count.
     first = sim.personal_steps
-    answered = order.steps[among(order.members, members)] - first
+    answered = order.steps[isin(order.members, members)] - first
     steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)[first:]
     effective = sim.strategy.inner.effective(torch.tensor(rates))
     counts = torch.from_numpy(sim.clients.counts[members])
@@ -155,9 +155,9 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
 
 
 def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) -> RoundRecord:
-    answered = among(order.invited, answers.members)
+    answered = isin(order.invited, answers.members)
     steps = np.zeros(len(order.invited), dtype=np.int64)
-    steps[answered] = order.steps[among(order.members, answers.members)]
+    steps[answered] = order.steps[isin(order.members, answers.members)]
     up = np.zeros(len(order.invited), dtype=np.int64)
     if answers.uploads is not None:
         up[answered] = sim.messages.upload_nbytes(answers.uploads)

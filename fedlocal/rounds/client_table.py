@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, leaves, tree_map
-
-IntArray = NDArray[np.int64]
 
 # Asynchronous clients add one block each, and one file each where they are spilled.
 MOST_BLOCKS = 1000

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective import Objective
 from fedlocal.objective.accuracy import count_right, rule_of
 from fedlocal.objective.gradients import Own
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generator
 
 

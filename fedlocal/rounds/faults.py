@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedlocal.data.clients import IntArray
+from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.rng import Purpose, generators
 

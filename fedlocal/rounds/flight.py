@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedlocal.data.clients import IntArray
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.population import train
 from fedlocal.rounds.state import Order, RunState, Simulation, local_steps
 from fedlocal.rounds.training import Turns
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, take
 
 

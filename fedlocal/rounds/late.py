@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.clock import FloatArray, together
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.state import Answers, Order, RunState, Simulation
 from fedlocal.rounds.traffic import traffic
 from fedlocal.slots import Round, Timing
+from fedlocal.utils.arrays import IntArray, isin
 from fedlocal.vectors.trees import Tree, concatenate, take
 
 # Tolerance for rounding in sums of times.
@@ -96,7 +96,7 @@ def _awaited(state: RunState) -> float:
 
 def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
     """Return the seconds that the longest messages to and from each member take, [S]."""
-    at_work = among(order.invited, order.members)
+    at_work = isin(order.invited, order.members)
     uploads = np.full(len(order.invited), sim.messages.upload.nbytes)
     up, down = traffic(sim, state, order, uploads)
     clock, who = sim.clock, order.members

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fedlocal.data.clients import IntArray
+from fedlocal.utils.arrays import IntArray
 
 # Fields of a record with one number per member.
 BY_MEMBER = ("clients", "steps", "uplink_bytes", "downlink_bytes")
@@ -101,5 +100,5 @@ def load_ledger(path: Path) -> Ledger:
     )
 
 
-def _joined(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _joined(parts: list[IntArray]) -> IntArray:
     return np.concatenate(parts) if parts else np.array([], dtype=np.int64)

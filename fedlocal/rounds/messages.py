@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Batch, Everything, Gradients, Own, StepGradient
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work
 from fedlocal.rounds.server import ServerState
 from fedlocal.rounds.wire import dense_layout, each_nbytes, nbytes, optional_nbytes
 from fedlocal.slots import Compressor, Field, Strategy, Timing
+from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.threads import in_threads
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.rng import Purpose, generator

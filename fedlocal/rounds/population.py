@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, broadcast_rows
@@ -22,6 +21,7 @@ from fedlocal.rounds.state import (
     step_sizes,
 )
 from fedlocal.rounds.training import Trained, Training, Turns
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generator, step_keys
 from fedlocal.vectors.trees import Tree, expand, repeat
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective import Layout
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.ledger import Ledger
 from fedlocal.rounds.server import ServerState
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.flat import assign
 from fedlocal.vectors.trees import Tree
 

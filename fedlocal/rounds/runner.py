@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Batch, Everything, Gradients, Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Work
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree
 
 # Of each client, when a gradient over all of its data is wanted: bounds the memory.

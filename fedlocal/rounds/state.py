@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.clients import Clients, IntArray
+from fedlocal.data.clients import Clients
 from fedlocal.objective import Objective, padding_is_exact
 from fedlocal.objective.gradients import NO_PARTS, Gradients, Own
 from fedlocal.rounds.client import Client, ClientState, Upload, broadcast_rows, init_client
@@ -24,6 +24,7 @@ from fedlocal.rounds.runner import Ahead, Runner, Runtime
 from fedlocal.rounds.server import ServerState, init_server
 from fedlocal.slots import Timing
 from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.memory import keep_freed
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree

@@ -1,8 +1,8 @@
 """Bytes that a round sends to and receives from each invited client."""
 
-from fedlocal.data.clients import IntArray, among
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.utils.arrays import IntArray, isin
 
 
 def traffic(
@@ -14,7 +14,7 @@ def traffic(
     if strategy.correction.surveys:
         # The gradient exchange: a model to all invited clients, a gradient from each member.
         vector = sim.messages.model.nbytes
-        up, down = up + vector * among(order.invited, order.members), down + vector
+        up, down = up + vector * isin(order.invited, order.members), down + vector
     links = strategy.mixing.links(state.round_index, len(sim.clients))
     if links is not None:
         # Clients send to their neighbours and not to the server.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from fedlocal.data.clients import IntArray
 from fedlocal.runtime.tracing.passes import VIEWS
+from fedlocal.utils.arrays import IntArray
 
 Executor = Literal["auto", "vectorised", "chunked", "sequential"]
 EXECUTORS = ("auto", "vectorised", "chunked", "sequential")

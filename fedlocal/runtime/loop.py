@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Everything, Own
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work, full_gradient
 from fedlocal.rounds.runner import Ahead, Plan, everything, shared_steps
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import stack, take
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Everything
 from fedlocal.rounds.client import Work
 from fedlocal.rounds.runner import Plan, everything, shared_steps
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import tree_map
 
 

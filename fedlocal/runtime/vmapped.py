@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Own
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, batch, full_gradient
@@ -29,6 +28,7 @@ from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import record
 from fedlocal.runtime.trial import NotBatchable, why_not_together
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, each_row, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
@@ -74,7 +74,6 @@ class Vmapped:
 class Ready(NamedTuple):
     """Decisions of a runner: the group size, and the parts of a group's round.
 
-    alike: Numbers of the first cohort's clients that can share a group.
     reason: Reason why clients run one at a time although groups were requested; "" if they do not.
     """
 

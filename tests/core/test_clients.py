@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedlocal import Clients
-from fedlocal.data.clients import among
+from fedlocal.utils.arrays import isin
 from partitions.redundant import redundant
 from partitions.statistics import credit
 
@@ -200,8 +200,8 @@ def test_wrong_clients_are_refused(pairs, text):
 
 
 @given(st.lists(st.integers(0, 9), unique=True), st.lists(st.integers(0, 9), unique=True))
-def test_among(ids, these):
-    found = among(np.array(ids, dtype=np.int64), np.array(these, dtype=np.int64))
+def test_isin(ids, these):
+    found = isin(np.array(ids, dtype=np.int64), np.array(these, dtype=np.int64))
     assert found.dtype == bool and found.tolist() == [one in these for one in ids]
 
 

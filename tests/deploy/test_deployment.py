@@ -22,6 +22,7 @@ from fedlocal.flower.deploy.folders import create_deployment, renew
 from fedlocal.flower.deploy.local import LocalDeployment
 from fedlocal.flower.deploy.processes import kill, marked, new_mark, start
 from fedlocal.flower.deploy.settings import load_node
+from fedlocal.flower.home import free_port
 
 pytestmark = pytest.mark.flower
 
@@ -154,7 +155,7 @@ def test_strangers_are_refused_and_runs_go_on(tmp_path, app):
             folder = shutil.copytree(node, tmp_path / f"stranger-{len(list(tmp_path.iterdir()))}")
             for name, content in files.items():
                 (folder / name.replace("_", ".")).write_bytes(content)
-            program = programs.supernode_program(folder, settings, programs.free_port())
+            program = programs.supernode_program(folder, settings, free_port())
             if not (folder / "node.key").stat().st_size:
                 words = list(program.command)
                 at = words.index("--auth-supernode-private-key")
@@ -218,7 +219,7 @@ def test_an_insecure_run_only_if_asked_for_and_a_failure_is_told(tmp_path, app):
 
 
 def test_the_commands(tmp_path):
-    folder, port = tmp_path / "d", programs.free_port()
+    folder, port = tmp_path / "d", free_port()
     create_deployment(folder, ["127.0.0.1"], 1, port=port, days=30)
     command = [sys.executable, "-m", "fedlocal.flower.deploy.command"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord
 
-from fedlocal.data.clients import IntArray
 from fedlocal.rounds.faults import DropOut
+from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves
 from strategies import double_compression, local_sgd, squarm_sgd, vrl_sgd
 from tests.flower.rig import Rig, in_process

@@ -16,6 +16,7 @@ from fedlocal.flower.deploy.about import ask
 from fedlocal.flower.deploy.logs import latest_log, pause, start_logged, whole_log
 from fedlocal.flower.deploy.processes import Program, Running, kill, new_mark
 from fedlocal.flower.deploy.settings import Value, address, load_node
+from fedlocal.flower.home import free_port
 
 # A busy machine of two cores takes some 20 s, and a node that was killed is let in after 60 s.
 PATIENCE_SECONDS = 150.0
@@ -122,7 +123,7 @@ class LocalDeployment:
         folder, old_port = self.folder / folders.SUPERLINK, self._port
         # Another program may take the free port before it is used.
         for _ in range(3):
-            self._port = old_port or programs.free_port()
+            self._port = old_port or free_port()
             programs.write_connection(folder, self._port, _HOST, insecure=self._insecure)
             program = programs.superlink_program(folder, self._port, _HOST, insecure=self._insecure)
             self._superlink = self._start(program, "superlink")
@@ -224,9 +225,7 @@ class LocalDeployment:
         settings = load_node(folder)
         config = {**settings.node_config, **self._node_configs[index]}
         settings = replace(settings, superlink=self.address, node_config=config)
-        program = programs.supernode_program(
-            folder, settings, programs.free_port(), insecure=self._insecure
-        )
+        program = programs.supernode_program(folder, settings, free_port(), insecure=self._insecure)
         self._nodes[index] = self._start(program, f"node-{index}")
 
     def _await_node(self, index: int) -> None:

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import socket
 import sys
 import sysconfig
 import tomllib
@@ -15,6 +14,7 @@ import tomli_w
 from fedlocal.flower.deploy import folders
 from fedlocal.flower.deploy.processes import Program
 from fedlocal.flower.deploy.settings import NodeSettings, Value, address
+from fedlocal.flower.home import QUIET, free_port
 from fedlocal.utils.atomic import write_atomically
 
 # The connection's name for `flwr run APP NAME`.
@@ -137,12 +137,7 @@ def environment(home: Path) -> dict[str, str]:
     return {
         "FLWR_HOME": str(home),
         "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-        "FLWR_TELEMETRY_ENABLED": os.environ.get("FLWR_TELEMETRY_ENABLED", "0"),
-        "FLWR_DISABLE_UPDATE_CHECK": os.environ.get("FLWR_DISABLE_UPDATE_CHECK", "1"),
-        # How often an app's process is looked for. Flower's own 1 s is felt in every round.
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": os.environ.get(
-            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL", "0.1"
-        ),
+        **{key: os.environ.get(key, value) for key, value in QUIET.items()},
     }
 
 
@@ -156,12 +151,6 @@ def flower(name: str) -> str:
     if found is None:
         raise FileNotFoundError(f"there is no program {name}; pip install 'flwr[simulation]'")
     return found
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on right now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def shown(program: Program) -> str:

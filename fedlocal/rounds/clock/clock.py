@@ -11,11 +11,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.data.clients import IntArray
 from fedlocal.rounds.ledger import RoundRecord
+from fedlocal.utils.arrays import FloatArray, IntArray
 from fedlocal.vectors.rng import Purpose, client_keys, generator
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

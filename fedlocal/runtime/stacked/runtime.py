@@ -6,12 +6,12 @@ from functools import cached_property
 
 from torch import Tensor
 
-from fedlocal.data.clients import IntArray
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload
 from fedlocal.rounds.runner import Ahead, Plan, Runner
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.varying import Split, split
+from fedlocal.utils.arrays import IntArray
 
 
 @dataclass(frozen=True, eq=False)
