@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots.compress import (
@@ -38,6 +38,18 @@ from strategies.qsparse_local_sgd import qsparse_local_sgd
 from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
 from tests.gaps import DIFFERENT, EXACT, gap
+from tests.laws.domain import (
+    ROUNDS,
+    crowds,
+    law,
+    long_periods,
+    momenta,
+    periods,
+    problems,
+    rates,
+    runtimes,
+    seeds,
+)
 from tests.oracles.lookahead import lookahead
 from tests.oracles.scaffold import scaffold
 from tests.problems import (
@@ -52,27 +64,7 @@ from tests.problems import (
     simulate,
 )
 
-ROUNDS = 5
-
-law = settings(max_examples=10, deadline=None, derandomize=True, database=None)
-
 # Few values of each: sizes are what compiles, and numbers are what varies.
-periods = st.sampled_from([1, 2, 5])
-long_periods = st.sampled_from([2, 5])
-rates = st.floats(0.005, 0.05)
-momenta = st.floats(0.1, 0.9)
-seeds = st.integers(0, 10_000)
-runtimes = st.sampled_from(RUNTIMES)
-problems = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=1, max_size=5),
-    seeds,
-)
-crowds = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
-)
 equal_sizes = st.builds(
     lambda num_clients, seed: least_squares((6,) * num_clients, dim=4, seed=seed),
     st.integers(2, 5),

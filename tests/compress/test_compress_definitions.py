@@ -6,7 +6,7 @@ from math import ceil, frexp
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -89,7 +89,6 @@ def test_terngrad_clips_outliers_only():
     ),
     u=st.one_of(st.floats(0, 1, exclude_max=True), st.just(0.0), st.just(0.5)),
 )
-@settings(deadline=None, max_examples=400)
 def test_natural(x, u):
     v, noise = torch.tensor([x], dtype=torch.float64), torch.tensor([u], dtype=torch.float64)
     assert float(sent(Natural(), v, noise)) == natural(x, u)
@@ -98,7 +97,6 @@ def test_natural(x, u):
 @given(
     x=st.floats(width=32, allow_nan=False, allow_infinity=False), u=st.floats(0, 0.875, width=32)
 )
-@settings(deadline=None, max_examples=400)
 def test_natural_in_float32_is_the_same_and_finite(x, u):
     v, noise = torch.tensor([x], dtype=torch.float32), torch.tensor([u], dtype=torch.float32)
     arrived = float(sent(Natural(), v, noise))
@@ -117,7 +115,6 @@ def test_natural_leaves_powers_of_two_alone():
 
 
 @given(v=hnp.arrays("f8", st.integers(1, 30), elements=st.floats(-1e3, 1e3)))
-@settings(deadline=None, max_examples=100)
 def test_scaled_sign(v):
     ours = sent(ScaledSign(), torch.from_numpy(v), uniforms(0))
     expected = np.abs(v).sum() / len(v) * np.where(v >= 0, 1.0, -1.0)
@@ -133,7 +130,6 @@ def test_the_sign_of_zero_is_plus_one():
     v=hnp.arrays("f8", st.integers(1, 60), elements=st.floats(-1e3, 1e3)),
     thousandths=st.integers(1, 1000),
 )
-@settings(deadline=None, max_examples=200)
 def test_top_k_keeps_the_largest(v, thousandths):
     top = TopK(thousandths / 1000)
     k = max(1, ceil(Fraction(thousandths, 1000) * len(v)))
@@ -148,7 +144,6 @@ def test_top_k_keeps_the_largest(v, thousandths):
 
 
 @given(decimals=st.integers(1, 4), numerator=st.integers(1, 10**4), size=st.integers(1, 2 * 10**9))
-@settings(deadline=None, max_examples=500)
 def test_kept_is_the_exact_ceiling(decimals, numerator, size):
     numerator = min(numerator, 10**decimals)
     exact = ceil(Fraction(numerator, 10**decimals) * size)
@@ -211,7 +206,6 @@ def test_random_k_breaks_ties_by_position():
     levels=st.integers(1, 1000),
     u=st.sampled_from([0.0, 0.5, 1 - 2**-24]),
 )
-@settings(deadline=None, max_examples=300)
 def test_levels_never_exceed_s(v, levels, u):
     compressor = QSGD(levels)
     message, _ = compressor.encode(torch.from_numpy(v), (), torch.full((len(v),), u))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.rounds.wire import OVERHEAD, Header, nbytes, pack, unpack
@@ -55,7 +55,6 @@ def test_row_23_the_rank_of_the_smaller_side_is_exact(shape):
         )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(
     n=st.integers(2, 12), m=st.integers(2, 12), rank=st.integers(1, 4), seed=st.integers(0, 1000)
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedlocal.vectors.bits import BLOCK, pack_bits, unpack_bits
+from tests.choices import in_one_item
 
 
 def by_bits(values, bits):
@@ -13,6 +14,7 @@ def by_bits(values, bits):
     return np.packbits(each.astype(np.uint8).reshape(-1), bitorder="little")
 
 
+@in_one_item
 @pytest.mark.parametrize("bits", [1, 2, 5, 6, 8, 9, 14, 16, 23, 24, 32, 33, 48, 63])
 @pytest.mark.parametrize("length", [0, 1, 63, 1000, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
 def test_many_integers(bits, length):
@@ -22,6 +24,7 @@ def test_many_integers(bits, length):
     assert np.array_equal(unpack_bits(packed.tobytes(), bits, length), values)
 
 
+@in_one_item
 @pytest.mark.parametrize("bits", [1, 6, 9, 24, 40])
 def test_higher_bits_stay_away_from_the_neighbours(bits):
     values = np.array([0, -1, 0, -(2**63), 2**bits, 1])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,7 +38,6 @@ POPULATION = 12
 COHORTS = st.lists(
     st.lists(st.integers(0, POPULATION - 1), unique=True, max_size=POPULATION), max_size=40
 )
-laws = settings(deadline=None, max_examples=60)
 
 
 def of_round(number: int, ids: np.ndarray) -> State:
@@ -72,7 +71,6 @@ def check(table: ClientTable, known: dict, ids) -> None:
 
 @pytest.mark.parametrize("most", [2, 3, 1000])
 @given(cohorts=COHORTS, asked=st.lists(st.integers(0, POPULATION - 1), min_size=1))
-@laws
 def test_a_dictionary_of_rows(most, cohorts, asked):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fedlocal.rounds.client_table, "MOST_BLOCKS", most)
@@ -86,7 +84,6 @@ def test_a_dictionary_of_rows(most, cohorts, asked):
 
 
 @given(cohorts=COHORTS)
-@laws
 def test_spilled_or_pickled_it_is_the_same(cohorts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spill")
     plain, known = filled(cohorts)

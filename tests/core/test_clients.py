@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal import Clients
@@ -29,7 +29,6 @@ def holding(*chunk_sizes):
     steps=st.integers(1, 30),
     seed=st.integers(-(2**63), 2**64 - 1),
 )
-@settings(deadline=None, max_examples=150)
 def test_batches_are_exact_and_hold_nothing_twice(size, batch, steps, seed):
     clients = holding([3], [size])
     indices = clients.batches(1, steps, batch, seed, round_index=4)
@@ -113,7 +112,6 @@ def test_an_epoch_in_steps(size, batch, steps):
     batch=st.integers(1, 60),
     steps=st.integers(1, 12),
 )
-@settings(deadline=None, max_examples=150)
 def test_every_chunk_gives_its_part(own, others, batch, steps):
     clients = holding([own, *others])
     quotas = clients.batch_quotas(0, batch)

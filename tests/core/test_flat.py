@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -24,7 +24,6 @@ class Bag(nn.Module):
 
 
 @given(shapes=st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=60)
 def test_round_trip(shapes):
     model = Bag(shapes)
     spec, x = ParamSpec.of(model), flatten(model)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots import Round
@@ -189,7 +189,6 @@ def test_buffers_of_adam_include_the_count():
     t=st.integers(0, 25),
     steps=st.integers(1, 5),
 )
-@settings(deadline=None, max_examples=50)
 def test_rates_come_from_the_schedule(lr, drops, t, steps):
     for inner in (SGD(StepRate(lr, drops)), AdamW(StepRate(lr, drops))):
         expected = lr * np.prod([f for start, f in drops.items() if t >= start])

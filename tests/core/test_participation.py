@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal import DropOut
@@ -37,7 +37,6 @@ def test_the_size_of_a_cohort(count, share, size):
 
 
 @given(percent=st.integers(1, 100), count=st.integers(1, 2000), seed=SEEDS)
-@settings(deadline=None, max_examples=150)
 def test_a_cohort_is_sorted_exact_and_repeatable(percent, count, seed):
     members = cohort(count, percent / 100, seed, 3)
     assert len(members) == max(1, percent * count // 100)
@@ -102,7 +101,6 @@ def test_pairs_meet_as_often_as_they_should():
 
 
 @given(seed=SEEDS, round_index=st.integers(0, 2**31), count=st.integers(1, 50), data=st.data())
-@settings(deadline=None, max_examples=100)
 def test_a_key_belongs_to_its_client(seed, round_index, count, data):
     clients = np.arange(count)
     keys = client_keys(seed, Purpose.SAMPLING, clients, round_index)

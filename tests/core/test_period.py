@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots.period import (
@@ -18,7 +18,6 @@ from fedlocal.slots.period import (
 )
 
 EPOCH = np.array([2.0, 3.5, 0.5])
-law = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 
 
 def taken(period, rounds=6):
@@ -46,7 +45,6 @@ def test_epochs_count_each_clients_own_data():
     assert taken(Epochs(1.5), 1) == [[3, 6, 1]]
 
 
-@law
 @given(gaps=st.lists(st.integers(1, 30), min_size=1, max_size=6))
 def test_gaps_are_the_distances_of_the_synchronisations(gaps):
     assert GapSet.at_steps(np.cumsum(gaps).tolist()) == GapSet(tuple(gaps))
@@ -121,7 +119,6 @@ def test_a_constant_loss_decays_the_period_geometrically():
     assert path(AdaComm(20, gamma=0.8, block=1), rows) == [20, 20, 16, 13, 11, 9, 8, 7, 6]
 
 
-@law
 @given(
     initial=st.integers(1, 50),
     gamma=st.floats(0.05, 0.95),

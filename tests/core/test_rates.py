@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots.inner.base import ConstantRate
@@ -21,7 +21,6 @@ from fedlocal.slots.inner.rates import (
 from strategies.local_sgd import local_sgd
 from tests.problems import distance, least_squares, simulate
 
-law = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 BY_ROUND = [
     lambda flag: CosineRate(0.1, 8, 0.01, by_round=flag),
     lambda flag: InverseTimeRate(0.1, 5.0, by_round=flag),
@@ -33,7 +32,6 @@ def path(rate, rounds, period):
     return np.concatenate([rate.at(t, t * period, period) for t in range(rounds)])
 
 
-@law
 @given(rounds=st.integers(1, 12), period=st.integers(1, 9), last=st.floats(0.0, 0.1))
 def test_cosine_goes_from_lr_to_the_last_one(rounds, period, last):
     found = path(CosineRate(0.1, rounds, last), rounds, period)
@@ -45,7 +43,6 @@ def test_cosine_goes_from_lr_to_the_last_one(rounds, period, last):
     assert found[0] == pytest.approx(0.1) and (found > 0).all()
 
 
-@law
 @given(rounds=st.integers(1, 6), period=st.integers(1, 9), beyond=st.integers(0, 5))
 def test_cosine_stays_at_its_last_step_when_the_run_goes_on(rounds, period, beyond):
     for rate in (CosineRate(0.1, rounds), CosineRate(0.1, rounds, by_round=True)):
@@ -61,7 +58,6 @@ def test_cosine_ends_with_the_run_whatever_the_periods():
         assert rates == pytest.approx([0.05 * (1 + math.cos(math.pi * p / 3)) for p in passed])
 
 
-@law
 @given(shift=st.floats(0.5, 1e4), first_step=st.integers(0, 10_000), steps=st.integers(1, 9))
 def test_inverse_time_is_a_over_b_plus_t(shift, first_step, steps):
     found = InverseTimeRate(0.1, shift).at(3, first_step, steps)
@@ -70,7 +66,6 @@ def test_inverse_time_is_a_over_b_plus_t(shift, first_step, steps):
     assert InverseTimeRate(0.1, shift).at(0, 0, 1)[0] == pytest.approx(0.1)
 
 
-@law
 @given(mu=st.floats(1e-4, 10), shift=st.floats(1, 1e4), t=st.integers(0, 10_000))
 def test_stich_is_four_over_mu_times_a_plus_t(mu, shift, t):
     assert stich_rate(mu, shift).at(0, t, 1)[0] == pytest.approx(4 / (mu * (shift + t)), rel=1e-12)
@@ -102,7 +97,6 @@ def test_milestones_are_drops():
     assert step_rate(0.1, []) == StepRate(0.1)
 
 
-@law
 @given(make=st.sampled_from(BY_ROUND), t=st.integers(0, 7), steps=st.integers(1, 9))
 def test_by_round_keeps_the_first_step_size_of_a_round(make, t, steps):
     by_step, by_round = make(False).at(t, 3 * t, steps), make(True).at(t, 3 * t, steps)

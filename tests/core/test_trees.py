@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.vectors.trees import (
@@ -34,7 +34,6 @@ SHAPES = st.recursive(
     ),
     max_leaves=5,
 )
-laws = settings(deadline=None, max_examples=60)
 
 
 def grow(shape, rows, seed=0):
@@ -51,7 +50,6 @@ def same(a, b):
 
 
 @given(shape=SHAPES)
-@laws
 def test_map_keeps_structure_and_composes(shape):
     tree = grow(shape, 3)
     assert same(tree_map(lambda t: t, tree), tree)
@@ -62,7 +60,6 @@ def test_map_keeps_structure_and_composes(shape):
 
 
 @given(shape=SHAPES, count=st.integers(1, 4))
-@laws
 def test_stack_undoes_take(shape, count):
     tree = grow(shape, count)
     assert same(stack([take(tree, i) for i in range(count)]), tree)
@@ -72,7 +69,6 @@ def test_stack_undoes_take(shape, count):
 
 
 @given(shape=SHAPES)
-@laws
 def test_put_replaces_rows_and_copies(shape):
     tree, new, rows = grow(shape, 5), grow(shape, 2, seed=1), torch.tensor([3, 1])
     before = tree_map(torch.clone, tree)
@@ -85,7 +81,6 @@ def test_put_replaces_rows_and_copies(shape):
 
 
 @given(shape=SHAPES, count=st.integers(1, 4))
-@laws
 def test_repeat_makes_equal_rows(shape, count):
     row = take(grow(shape, 1), 0)
     assert same(repeat(row, count), stack([row] * count))
@@ -98,7 +93,6 @@ def test_repeated_rows_do_not_share_memory():
 
 
 @given(shape=SHAPES)
-@laws
 def test_select(shape):
     yes, no = grow(shape, 3), grow(shape, 3, seed=1)
     assert same(select(torch.tensor(True), yes, no), yes)
@@ -109,7 +103,6 @@ def test_select(shape):
 
 
 @given(shape=SHAPES, count=st.integers(1, 4))
-@laws
 def test_weighted_mean(shape, count):
     tree = grow(shape, count)
     weights = torch.arange(1, count + 1, dtype=torch.float64)

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.objective import precision
@@ -14,13 +14,15 @@ from fedlocal.rounds.wire import Header, dense_layout, each_nbytes, nbytes, pack
 from fedlocal.slots import Field, Optional
 from fedlocal.slots.compress import QSGD, Identity, TopK
 from fedlocal.vectors.trees import tree_map
-from tests.compress.zoo import ALL, DTYPES, SIZE, bits, name, normals, tensors, uniforms
+from tests.choices import in_one_item
+from tests.compress.zoo import ALL, DTYPES, SIZE, bits, normals, tensors, uniforms
 
 HEADER = Header(client=3, round_index=17, examples=600, steps=20, loss=0.1)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
-@pytest.mark.parametrize("compressor", ALL, ids=name)
+@in_one_item
+@pytest.mark.parametrize("compressor", ALL)
 @each_dtype
 def test_every_message_survives_the_trip(compressor, dtype):
     layout = compressor.layout(SIZE)
@@ -44,7 +46,6 @@ def test_every_message_survives_the_trip(compressor, dtype):
 
 
 @given(width=st.integers(1, 63), length=st.integers(0, 70), data=st.data())
-@settings(deadline=None, max_examples=150)
 def test_integers_of_any_width(width, length, data):
     numbers = data.draw(
         st.lists(st.integers(0, 2**width - 1), min_size=length, max_size=length), label="numbers"
@@ -56,6 +57,7 @@ def test_integers_of_any_width(width, length, data):
     assert back.dtype == torch.int64 and back.tolist() == numbers
 
 
+@in_one_item
 @pytest.mark.parametrize("width", range(1, 64))
 def test_the_largest_and_the_smallest_of_every_width(width):
     codes, layout = torch.tensor([2**width - 1, 0, 1, 2**width - 1]), (Field(4, width),)
@@ -114,7 +116,6 @@ def test_lengths_by_hand():
     steps=st.integers(0, 2**32 - 1),
     loss=st.floats(allow_nan=False),
 )
-@settings(deadline=None, max_examples=100)
 def test_the_header_comes_back_exactly(client, round_index, examples, steps, loss):
     """The loss too, also that of a run that diverges: 1e300 has no float32."""
     header = Header(client, round_index, examples, steps, loss)
@@ -156,6 +157,7 @@ def test_damaged_bytes_are_refused(data, text):
         unpack(data, LAYOUT, torch.float32)
 
 
+@in_one_item
 @pytest.mark.parametrize("position", range(8 * 42))
 def test_no_single_bit_flips_unseen(position):
     flipped = int.from_bytes(GOOD, "little") ^ (1 << position)

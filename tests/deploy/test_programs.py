@@ -7,7 +7,7 @@ import subprocess
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.flower.deploy import programs
@@ -128,7 +128,6 @@ texts = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs
 values = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | texts
 
 
-@settings(deadline=None)
 @given(config=st.dictionaries(keys, values))
 def test_flower_reads_what_was_meant(config):
     from flwr.common.config import parse_config_args

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,6 +28,7 @@ from strategies.power_sgd import power_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from strategies.sign_sgd import sign_sgd
 from tests.gaps import DIFFERENT, EXACT, gap
+from tests.laws.domain import ROUNDS, crowds, law, momenta, periods, rates, runtimes, seeds
 from tests.matrices import many_outputs
 from tests.problems import (
     RUNTIMES,
@@ -38,21 +39,6 @@ from tests.problems import (
     leaves,
     mean_output,
     simulate,
-)
-
-ROUNDS = 5
-
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-
-periods = st.sampled_from([1, 2, 5])
-rates = st.floats(0.005, 0.03)
-momenta = st.floats(0.1, 0.9)
-seeds = st.integers(0, 10_000)
-runtimes = st.sampled_from(RUNTIMES)
-crowds = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
 )
 
 

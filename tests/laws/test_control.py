@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots import Timing
@@ -28,6 +28,17 @@ from strategies.scaffold import scaffold
 from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
 from tests.gaps import DIFFERENT, EXACT, gap
+from tests.laws.domain import (
+    ROUNDS,
+    crowds,
+    law,
+    long_periods,
+    momenta,
+    periods,
+    rates,
+    runtimes,
+    seeds,
+)
 from tests.problems import (
     RUNTIMES,
     Problem,
@@ -39,21 +50,6 @@ from tests.problems import (
     simulate,
 )
 
-ROUNDS = 5
-
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-
-periods = st.sampled_from([1, 2, 5])
-long_periods = st.sampled_from([2, 5])
-rates = st.floats(0.01, 0.05)
-momenta = st.floats(0.1, 0.9)
-seeds = st.integers(0, 10_000)
-runtimes = st.sampled_from(RUNTIMES)
-crowds = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
-)
 any_weights = st.sampled_from(["uniform", "examples"])
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.rounds.clock import Clock
@@ -22,6 +22,7 @@ from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.sgp import sgp
 from tests.gaps import DIFFERENT, EXACT
+from tests.laws.domain import ROUNDS, crowds, law, periods, rates, runtimes, seeds
 from tests.problems import (
     RUNTIMES,
     constant_gradients,
@@ -31,21 +32,8 @@ from tests.problems import (
     simulate,
 )
 
-ROUNDS = 5
-
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-
-periods = st.sampled_from([1, 2, 5])
-rates = st.floats(0.005, 0.05)
 momenta = st.just(0.0) | st.floats(0.1, 0.9)
-seeds = st.integers(0, 10_000)
-runtimes = st.sampled_from(RUNTIMES)
 orders = st.sampled_from(["adapt_then_combine", "combine_then_adapt"])
-crowds = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
-)
 DOUBLY = ["complete", "ring", "star", "exponential", "one_peer_exponential", "erdos_renyi:0.6:1"]
 graphs = st.sampled_from(DOUBLY)
 

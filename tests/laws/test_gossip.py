@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.rounds.wire import OVERHEAD
@@ -25,6 +25,7 @@ from strategies.sparq_sgd import sparq_sgd
 from strategies.squarm_sgd import squarm_sgd
 from tests.compress.zoo import sent, uniforms
 from tests.gaps import DIFFERENT, EXACT
+from tests.laws.domain import ROUNDS, crowds, law, momenta, periods, rates, seeds
 from tests.problems import (
     Problem,
     constant_gradients,
@@ -34,10 +35,6 @@ from tests.problems import (
     repeated_rows,
     simulate,
 )
-
-ROUNDS = 5
-
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
 COMPRESSORS = [
     Identity(),
@@ -52,15 +49,6 @@ compressors = st.sampled_from(COMPRESSORS)
 graphs = st.sampled_from(["ring", "complete", "star", "erdos_renyi:0.6:3"])
 orders = st.sampled_from(["mix_first", "compress_first"])
 steps = st.floats(0.05, 0.5)
-periods = st.sampled_from([1, 4])
-rates = st.floats(0.005, 0.05)
-momenta = st.floats(0.1, 0.9)
-seeds = st.integers(0, 10_000)
-problems = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
-)
 
 
 def end(problem: Problem, strategy, rounds=ROUNDS, **options):
@@ -83,7 +71,7 @@ def ring(num_clients: int) -> np.ndarray:
 # Row 13: exact messages and a full step are mixing with the matrix.
 
 
-@given(problem=problems, lr=rates, period=periods)
+@given(problem=crowds, lr=rates, period=periods)
 @law
 def test_row_13_compress_first_is_mixing_after_the_steps(problem, lr, period):
     strategy = choco_sgd(lr, period, "ring", 1.0, Identity(), "compress_first")
@@ -95,7 +83,7 @@ def test_row_13_compress_first_is_mixing_after_the_steps(problem, lr, period):
     assert distance(end(problem, strategy, batch_size=None).client_params, x) < EXACT
 
 
-@given(problem=problems, lr=rates, period=periods)
+@given(problem=crowds, lr=rates, period=periods)
 @law
 def test_row_13_mix_first_adds_the_steps_unmixed(problem, lr, period):
     strategy = choco_sgd(lr, period, "ring", 1.0, Identity(), "mix_first")
@@ -108,7 +96,7 @@ def test_row_13_mix_first_adds_the_steps_unmixed(problem, lr, period):
     assert distance(end(problem, strategy, batch_size=None).client_params, x) < EXACT
 
 
-@given(problem=problems, lr=rates, period=periods, graph=graphs, seed=seeds)
+@given(problem=crowds, lr=rates, period=periods, graph=graphs, seed=seeds)
 @law
 def test_row_13_both_orders_on_mini_batches_are_decentralised_sgd(problem, lr, period, graph, seed):
     for ours, theirs in [
@@ -129,14 +117,14 @@ def test_row_13_the_two_orders_differ():
 # Row 14: among all, exact and never silent, gossip is local SGD.
 
 
-@given(problem=problems, lr=rates, period=periods, seed=seeds)
+@given(problem=crowds, lr=rates, period=periods, seed=seeds)
 @law
 def test_row_14_sparq_sgd_among_all_is_local_sgd(problem, lr, period, seed):
     sparq = sparq_sgd(lr, period, "complete", 1.0, Identity(), threshold=0)
     assert gap(problem, sparq, local_sgd(lr, period), seed=seed) < EXACT
 
 
-@given(problem=problems, lr=rates, period=periods, beta=momenta, seed=seeds)
+@given(problem=crowds, lr=rates, period=periods, beta=momenta, seed=seeds)
 @law
 def test_row_14_squarm_sgd_among_all_is_local_sgd_with_nesterov(problem, lr, period, beta, seed):
     squarm = squarm_sgd(lr, period, "complete", 1.0, Identity(), beta)
@@ -178,7 +166,7 @@ def test_row_15_the_mean_follows_the_mean_gradient(
 
 
 @given(
-    problem=problems,
+    problem=crowds,
     compressor=compressors,
     graph=graphs,
     step=steps,
@@ -246,7 +234,7 @@ def test_the_higher_the_threshold_the_fewer_bytes():
 # The methods contain one another.
 
 
-@given(problem=problems, lr=rates, compressor=compressors, graph=graphs, step=steps, seed=seeds)
+@given(problem=crowds, lr=rates, compressor=compressors, graph=graphs, step=steps, seed=seeds)
 @law
 def test_sparq_sgd_step_by_step_and_never_silent_is_choco_sgd(
     problem, lr, compressor, graph, step, seed
@@ -257,7 +245,7 @@ def test_sparq_sgd_step_by_step_and_never_silent_is_choco_sgd(
 
 
 @given(
-    problem=problems,
+    problem=crowds,
     lr=rates,
     compressor=compressors,
     threshold=st.sampled_from([0.0, 100.0]),
@@ -323,7 +311,7 @@ def test_a_full_step_behind_a_compressor_drives_nodes_apart():
     assert disagreement(1.0, Identity(), "ring", 8)[-1] < 1e-6 * found[0]
 
 
-@given(problem=problems, lr=rates, seed=seeds, order=orders)
+@given(problem=crowds, lr=rates, seed=seeds, order=orders)
 @law
 def test_permuting_clients_of_a_complete_graph_permutes_their_models(problem, lr, seed, order):
     back = slice(None, None, -1)

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import fedlocal
@@ -28,6 +28,7 @@ from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.slowmo import slowmo
 from tests.gaps import DIFFERENT, EXACT
+from tests.laws.domain import crowds, law, rates, seeds
 from tests.problems import (
     Problem,
     constant_gradients,
@@ -42,16 +43,8 @@ from tests.problems import (
 
 FREE = {"latency_seconds": 0.0, "bandwidth_bytes": float("inf")}
 
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
-seeds = st.integers(0, 10_000)
-rates = st.floats(0.005, 0.05)
 lateness = st.sampled_from(["partial", "drop", "next_round"])
-problems = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=2, max_size=5),
-    seeds,
-)
 methods = st.sampled_from([local_sgd, fedavg, slowmo, fedopt, partial(fedprox, mu=0.1)])
 laws = st.sampled_from(
     ["constant", "exponential", ShiftedExponential(0.5), Pareto(1.5), Trace(((1.0, 3.0, 0.3),))]
@@ -71,7 +64,7 @@ def gap(problem: Problem, one, other, rounds=4, ours=None, theirs=None, **option
 
 
 @law
-@given(problem=problems, method=methods, lr=rates, late=lateness, seed=seeds, speeds=laws)
+@given(problem=crowds, method=methods, lr=rates, late=lateness, seed=seeds, speeds=laws)
 def test_a_deadline_that_nobody_misses_changes_nothing(problem, method, lr, late, seed, speeds):
     clock = Clock(speeds, 0.01)
     slack = {"deadline": Deadline(1e6, late)}
@@ -201,7 +194,7 @@ def survived(pool: Clients, faults: DropOut) -> torch.Tensor:
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, steps=st.sampled_from([1, 3]))
+@given(problem=crowds, lr=rates, seed=seeds, steps=st.sampled_from([1, 3]))
 def test_anytime_minibatch_without_stragglers_and_damping_is_synchronous_sgd(
     problem, lr, seed, steps
 ):
@@ -214,7 +207,7 @@ def test_anytime_minibatch_without_stragglers_and_damping_is_synchronous_sgd(
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds)
+@given(problem=crowds, lr=rates, seed=seeds)
 def test_anytime_minibatch_is_not_local_sgd(problem, lr, seed):
     timed = {"clock": Clock("constant", 0.01, **FREE)}
     anytime = anytime_minibatch(lr, 0.05, expected_examples=float("inf"))
@@ -257,7 +250,7 @@ def test_identical_clients_have_no_heterogeneity(num_clients, seed):
 
 
 @law
-@given(problem=problems, seed=seeds)
+@given(problem=crowds, seed=seeds)
 def test_diversity_and_variance_say_the_same_in_two_ways(problem, seed):
     """mean |g_i|^2 = zeta^2 + |mean g|^2, and FedProx' B^2 is K times the diversity."""
     result = simulate(problem, local_sgd(0.01, 3), 2, diagnostics=True, seed=seed)
@@ -269,7 +262,7 @@ def test_diversity_and_variance_say_the_same_in_two_ways(problem, seed):
 
 
 @law
-@given(problem=problems, lr=rates)
+@given(problem=crowds, lr=rates)
 def test_one_step_drifts_by_the_gradient(problem, lr):
     start, history = problem.start, diagnosed(problem, minibatch_sgd(lr), 1)
     norms = [np.linalg.norm(gradient(start)) for gradient in problem.gradients]

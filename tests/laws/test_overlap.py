@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal import Clock
@@ -16,9 +16,9 @@ from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.overlap_local_sgd import overlap_local_sgd
 from tests.gaps import DIFFERENT, EXACT
+from tests.laws.domain import ROUNDS, crowds, law, periods, rates, runtimes, seeds
 from tests.oracles.overlap_local_sgd import anchor_matrix
 from tests.problems import (
-    RUNTIMES,
     constant_gradients,
     distance,
     least_squares,
@@ -26,19 +26,7 @@ from tests.problems import (
     simulate,
 )
 
-ROUNDS = 5
-
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-periods = st.sampled_from([1, 2, 5])
-rates = st.floats(0.01, 0.05)
 momenta = st.sampled_from([0.0, 0.5, 0.9])
-seeds = st.integers(0, 10_000)
-runtimes = st.sampled_from(RUNTIMES)
-crowds = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=3, max_size=5),
-    seeds,
-)
 
 
 def alone(problem, i, strategy, rounds, **options):

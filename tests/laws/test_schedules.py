@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal import Clock
@@ -26,28 +26,20 @@ from strategies.slowmo import slowmo
 from strategies.vrl_sgd import vrl_sgd
 from tests import gaps
 from tests.gaps import DIFFERENT, EXACT
-from tests.problems import RUNTIMES, distance, least_squares, simulate
+from tests.laws.domain import crowds, law, rates, runtimes, seeds
+from tests.problems import distance, least_squares, simulate
 
 ROUNDS = 6
 gap = partial(gaps.gap, rounds=ROUNDS)
 
-law = settings(max_examples=8, deadline=None, derandomize=True, database=None)
-rates = st.floats(0.01, 0.05)
-seeds = st.integers(0, 10_000)
 momenta = st.sampled_from([0.0, 0.9])
-runtimes = st.sampled_from(RUNTIMES)
-problems = st.builds(
-    lambda sizes, seed: least_squares(tuple(sizes), dim=4, seed=seed),
-    st.lists(st.integers(4, 9), min_size=2, max_size=4),
-    seeds,
-)
 
 
 # AdaComm.
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, beta=momenta, runtime=runtimes)
+@given(problem=crowds, lr=rates, seed=seeds, beta=momenta, runtime=runtimes)
 def test_adacomm_from_one_step_on_is_synchronous_sgd(problem, lr, seed, beta, runtime):
     adaptive = adacomm(lr, 1, block=1, momentum=beta)
     sync = minibatch_sgd(lr, momentum=beta)
@@ -55,7 +47,7 @@ def test_adacomm_from_one_step_on_is_synchronous_sgd(problem, lr, seed, beta, ru
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, period=st.sampled_from([2, 5]))
+@given(problem=crowds, lr=rates, seed=seeds, period=st.sampled_from([2, 5]))
 def test_adacomm_in_its_first_block_is_local_sgd(problem, lr, seed, period):
     adaptive, local = adacomm(lr, period, block=ROUNDS), local_sgd(lr, period)
     assert gap(problem, adaptive, local, seed=seed) < EXACT
@@ -63,7 +55,7 @@ def test_adacomm_in_its_first_block_is_local_sgd(problem, lr, seed, period):
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, beta=st.floats(0.1, 0.7))
+@given(problem=crowds, lr=rates, seed=seeds, beta=st.floats(0.1, 0.7))
 def test_adacomm_is_a_period_of_any_strategy(problem, lr, seed, beta):
     period = AdaComm(5, block=1)
     moving = slowmo(lr, period, slow_momentum=beta)
@@ -74,7 +66,7 @@ def test_adacomm_is_a_period_of_any_strategy(problem, lr, seed, beta):
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds)
+@given(problem=crowds, lr=rates, seed=seeds)
 def test_adacomms_periods_shorten_and_its_drifts_still_cancel(problem, lr, seed):
     strategy = replace(vrl_sgd(lr), period=AdaComm(8, block=1))
     result = simulate(problem, strategy, ROUNDS, batch_size=2, seed=seed)
@@ -88,7 +80,7 @@ def test_adacomms_periods_shorten_and_its_drifts_still_cancel(problem, lr, seed)
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, beta=momenta, at=st.integers(0, ROUNDS))
+@given(problem=crowds, lr=rates, seed=seeds, beta=momenta, at=st.integers(0, ROUNDS))
 def test_schedules_with_the_same_periods_are_the_same(problem, lr, seed, beta, at):
     post = post_local_sgd(lr, 4, at, momentum=beta)
     gaps = [1] * at + [4] * (ROUNDS - at)
@@ -103,7 +95,7 @@ def test_schedules_with_the_same_periods_are_the_same(problem, lr, seed, beta, a
 
 
 @law
-@given(problem=problems, lr=rates, total=st.integers(2, 12))
+@given(problem=crowds, lr=rates, total=st.integers(2, 12))
 def test_the_two_ends_of_stichs_set_of_synchronisations(problem, lr, total):
     # I_T = [T] is mini-batch SGD, I_T = {T} is one-shot averaging.
     every = local_sgd(lr, GapSet.at_steps(range(1, total + 1)))
@@ -118,14 +110,14 @@ def test_the_two_ends_of_stichs_set_of_synchronisations(problem, lr, total):
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, beta=momenta, period=st.sampled_from([1, 4]))
+@given(problem=crowds, lr=rates, seed=seeds, beta=momenta, period=st.sampled_from([1, 4]))
 def test_dynamic_averaging_with_threshold_zero_is_local_sgd(problem, lr, seed, beta, period):
     always = dynamic_averaging(lr, period, 0.0, momentum=beta)
     assert gap(problem, always, local_sgd(lr, period, momentum=beta), seed=seed) < EXACT
 
 
 @law
-@given(problem=problems, lr=rates, beta=momenta, runtime=runtimes)
+@given(problem=crowds, lr=rates, beta=momenta, runtime=runtimes)
 def test_dynamic_averaging_without_a_bound_is_every_client_by_itself(problem, lr, beta, runtime):
     never = dynamic_averaging(lr, 4, float("inf"), momentum=beta)
     result = simulate(problem, never, ROUNDS, runtime=runtime)
@@ -140,7 +132,7 @@ def test_dynamic_averaging_without_a_bound_is_every_client_by_itself(problem, lr
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, thresholds=st.tuples(*[st.floats(0.001, 5.0)] * 2))
+@given(problem=crowds, lr=rates, seed=seeds, thresholds=st.tuples(*[st.floats(0.001, 5.0)] * 2))
 def test_until_the_first_alarm_nobody_knows_the_threshold(problem, lr, seed, thresholds):
     low, high = sorted(thresholds)
 
@@ -164,7 +156,7 @@ def test_until_the_first_alarm_nobody_knows_the_threshold(problem, lr, seed, thr
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, period=st.sampled_from([1, 4]))
+@given(problem=crowds, lr=rates, seed=seeds, period=st.sampled_from([1, 4]))
 def test_limits_of_the_schedules_are_a_constant_rate(problem, lr, seed, period):
     constant = local_sgd(lr, period)
     for rate in (
@@ -182,7 +174,7 @@ def test_limits_of_the_schedules_are_a_constant_rate(problem, lr, seed, period):
 
 
 @law
-@given(problem=problems, seed=seeds, lr=rates)
+@given(problem=crowds, seed=seeds, lr=rates)
 def test_one_step_a_round_has_one_rate_a_round(problem, seed, lr):
     for make in (
         lambda flag: CosineRate(lr, ROUNDS, by_round=flag),
@@ -199,7 +191,7 @@ def test_one_step_a_round_has_one_rate_a_round(problem, seed, lr):
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, beta=momenta, nesterov=st.just(False))
+@given(problem=crowds, lr=rates, seed=seeds, beta=momenta, nesterov=st.just(False))
 def test_lars_far_from_its_gradients_is_momentum_sgd_with_another_rate(
     problem, lr, seed, beta, nesterov
 ):
@@ -217,7 +209,7 @@ def test_lars_far_from_its_gradients_is_momentum_sgd_with_another_rate(
 
 
 @law
-@given(problem=problems, lr=rates, seed=seeds, shift=st.floats(1, 50), runtime=runtimes)
+@given(problem=crowds, lr=rates, seed=seeds, shift=st.floats(1, 50), runtime=runtimes)
 def test_a_shift_that_dwarfs_the_run_gives_the_plain_average(problem, lr, seed, shift, runtime):
     def run(strategy, rounds=ROUNDS):
         return simulate(problem, strategy, rounds, batch_size=2, seed=seed, runtime=runtime)

@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import partitions
@@ -22,8 +22,6 @@ NAMES = [info.name for info in iter_modules(partitions.__path__)]
 SCHEMES = [name for name in NAMES if isfunction(getattr(partitions, name))]
 DISJOINT = [name for name in SCHEMES if name != "redundant"]
 EQUAL_SIZES = ["iid", "shards", "label_blocks", "similarity", "dirichlet_prior"]
-
-quick = settings(max_examples=25, deadline=None)
 
 
 @st.composite
@@ -75,7 +73,6 @@ def test_imports_numpy_and_the_standard_library_only(name):
 
 
 @pytest.mark.parametrize("name", DISJOINT)
-@quick
 @given(case=cases())
 def test_covers_everything_exactly_once_sorted_in_one_chunk(name, case):
     labels, num_clients, seed, min_size = case
@@ -88,7 +85,6 @@ def test_covers_everything_exactly_once_sorted_in_one_chunk(name, case):
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEMES if name != "natural"])
-@quick
 @given(case=cases())
 def test_minimum_size(name, case):
     labels, num_clients, seed, min_size = case
@@ -100,7 +96,6 @@ def test_minimum_size(name, case):
 
 
 @pytest.mark.parametrize("name", EQUAL_SIZES)
-@quick
 @given(case=cases())
 def test_equal_sizes(name, case):
     labels, num_clients, seed, min_size = case
@@ -109,7 +104,6 @@ def test_equal_sizes(name, case):
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@quick
 @given(case=cases())
 def test_same_seed_same_split_and_no_trace_outside(name, case):
     labels, num_clients, seed, _ = case

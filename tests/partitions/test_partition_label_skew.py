@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partitions import (
@@ -17,7 +17,6 @@ from partitions import (
 from partitions.statistics import earth_movers_distance, label_histogram, sizes
 from partitions.storage import digest
 
-quick = settings(max_examples=40, deadline=None)
 seeds = st.integers(0, 2**32)
 columns = st.lists(st.integers(0, 6), min_size=12, max_size=200).map(np.array)
 alphas = st.floats(5e-324, 1.7e308)
@@ -37,7 +36,6 @@ def test_skew_grows_as_alpha_falls(scheme):
 
 
 @pytest.mark.parametrize("scheme", [dirichlet, dirichlet_prior])
-@quick
 @given(labels=columns, num_clients=st.integers(1, 12), seed=seeds, alpha=alphas)
 def test_succeeds_for_every_positive_alpha(scheme, labels, num_clients, seed, alpha):
     split = scheme(labels, num_clients, seed, alpha=alpha)
@@ -84,7 +82,6 @@ def test_dirichlet_prior_gives_one_class_at_a_time_for_small_alpha():
     assert (np.sort(counts, axis=1)[:, -1] == 100).all()
 
 
-@quick
 @given(
     labels=st.lists(st.integers(0, 9), min_size=12, max_size=200).map(np.array),
     num_clients=st.integers(1, 12),
@@ -109,7 +106,6 @@ def test_shards_of_balanced_data_are_exactly_two_runs():
     assert (label_histogram(split, labels) > 0).sum(axis=1).max() == 2
 
 
-@quick
 @given(labels=columns, num_clients=st.integers(1, 12))
 def test_label_blocks_is_array_split_of_the_stable_sort(labels, num_clients):
     blocks = np.array_split(np.argsort(labels, kind="stable"), num_clients)
@@ -118,7 +114,6 @@ def test_label_blocks_is_array_split_of_the_stable_sort(labels, num_clients):
     assert digest(split) == digest(label_blocks(labels, num_clients, 99))
 
 
-@quick
 @given(
     class_sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
     num_clients=st.integers(1, 12),
@@ -169,7 +164,6 @@ def test_shards_below_one(count):
         shards([0, 1], 1, 0, shards_per_client=count)
 
 
-@quick
 @given(labels=columns, num_clients=st.integers(1, 12), seed=seeds)
 def test_similarity_limits(labels, num_clients, seed):
     none, full = (similarity(labels, num_clients, seed, similarity=s) for s in (0.0, 1.0))

@@ -4,14 +4,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partitions import Partition, dirichlet, iid, label_blocks, natural, redundant
 from partitions.statistics import credit, multiplicity, sizes
 from partitions.storage import digest
 
-quick = settings(max_examples=80, deadline=None)
 seeds = st.integers(0, 2**32)
 fractions = st.floats(0, 1, exclude_max=True)
 bases = st.sampled_from([iid, label_blocks, partial(dirichlet, alpha=0.1, min_size=0)])
@@ -26,7 +25,6 @@ def promised(sizes, mu):
     return level, copies
 
 
-@quick
 @given(st.integers(1, 10), st.integers(10, 150), seeds, fractions, bases)
 def test_own_chunk_first_and_as_many_others_as_promised(num_clients, n, seed, mu, base):
     labels = np.arange(n) % 5
@@ -40,7 +38,6 @@ def test_own_chunk_first_and_as_many_others_as_promised(num_clients, n, seed, mu
         assert held.tolist() == sorted(np.concatenate(chunks).tolist())
 
 
-@quick
 @given(st.integers(2, 10), st.integers(2, 15), seeds, fractions)
 def test_whole_followers_then_a_part_where_sizes_are_equal(num_clients, size, seed, mu):
     """The paper's rule."""
@@ -62,7 +59,6 @@ def test_whole_followers_then_a_part_where_sizes_are_equal(num_clients, size, se
             assert len(last) == part and last <= set(followers[whole])
 
 
-@quick
 @given(st.integers(1, 12), st.integers(12, 150), seeds, fractions, bases)
 def test_every_example_has_the_promised_copies(num_clients, n, seed, mu, base):
     split = redundant(np.arange(n) % 5, num_clients, seed, mu=mu, base=base)
@@ -99,7 +95,6 @@ def test_no_chunk_is_a_few_stray_examples(num_clients, copies):
         assert min(map(len, chunks)) >= 1437 // num_clients - 1
 
 
-@quick
 @given(st.integers(1, 10), st.integers(10, 100), seeds, bases)
 def test_mu_zero_is_the_base(num_clients, n, seed, base):
     labels = np.arange(n) % 5
@@ -107,7 +102,6 @@ def test_mu_zero_is_the_base(num_clients, n, seed, base):
     assert digest(redundant(labels, num_clients, seed, mu=0, base=base)) == digest(expected)
 
 
-@quick
 @given(st.integers(1, 12), st.integers(1, 12), seeds)
 def test_everyone_holds_everything_at_mu_of_all_other_chunks(num_clients, size, seed):
     n = num_clients * size
@@ -116,7 +110,6 @@ def test_everyone_holds_everything_at_mu_of_all_other_chunks(num_clients, size, 
     assert all([len(chunk) for chunk in chunks] == [size] * num_clients for chunks in split.chunks)
 
 
-@quick
 @given(st.integers(2, 12), st.integers(1, 12), seeds, st.floats(0, 0.999))
 def test_a_dead_client_s_data_live_on(num_clients, size, seed, extra):
     mu = 1 / num_clients + extra * (1 - 1 / num_clients)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partitions import iid, natural, quantity
@@ -11,7 +11,6 @@ from partitions._repair import repair
 from partitions.statistics import earth_movers_distance, sizes
 from partitions.storage import digest
 
-quick = settings(max_examples=60, deadline=None)
 seeds = st.integers(0, 2**32)
 
 
@@ -41,7 +40,6 @@ def test_quantity_lognormal_has_the_law_s_spread():
     assert abs(np.mean([np.var(log, ddof=1) for log in logs]) - 0.25) < 0.03
 
 
-@quick
 @given(seed=seeds, alpha=st.floats(5e-324, 1.7e308), sigma=st.floats(0, 1e300))
 def test_quantity_succeeds_for_every_parameter(seed, alpha, sigma):
     for law in ("dirichlet", "lognormal"):
@@ -57,7 +55,6 @@ def test_quantity_errors():
             quantity([0, 1], 1, 0, law="lognormal", sigma=sigma)
 
 
-@quick
 @given(ids=st.lists(st.integers(0, 30), min_size=1, max_size=150), seed=seeds, data=st.data())
 def test_natural_keeps_ids_whole_and_every_client_busy(ids, seed, data):
     num_clients = data.draw(st.integers(1, len(set(ids))))
@@ -70,7 +67,6 @@ def test_natural_keeps_ids_whole_and_every_client_busy(ids, seed, data):
     assert sizes(split).max() - sizes(split).min() <= largest_id
 
 
-@quick
 @given(ids=st.lists(st.sampled_from(["ann", "bob", "cy", "dee"]), min_size=1, max_size=60), s=seeds)
 def test_natural_is_one_client_per_id_in_order(ids, s):
     split = natural(ids, len(set(ids)), s)
@@ -78,7 +74,6 @@ def test_natural_is_one_client_per_id_in_order(ids, s):
     assert [held.tolist() for held in split] == expected
 
 
-@quick
 @given(seed=seeds)
 def test_natural_deals_the_largest_ids_first(seed):
     ids = np.repeat(np.arange(21), [1] * 20 + [20])
@@ -92,14 +87,12 @@ def test_natural_errors():
         natural([0.5, 0.5], 1, 0)
 
 
-@quick
 @given(st.integers(0, 10**9), st.integers(1, 50))
 def test_evenly(total, parts):
     counts = split_evenly(total, parts)
     assert counts.sum() == total and np.ptp(counts) <= 1 and (np.diff(counts) <= 0).all()
 
 
-@quick
 @given(st.integers(0, 10**6), st.lists(st.floats(1e-6, 1), min_size=1, max_size=30))
 def test_proportionally_is_exact_in_total_and_within_one_of_each_share(total, shares):
     weights = np.array(shares)
@@ -108,7 +101,6 @@ def test_proportionally_is_exact_in_total_and_within_one_of_each_share(total, sh
     assert np.abs(counts - total * weights / weights.sum()).max() <= 1 + 1e-6
 
 
-@quick
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.data())
 def test_level_off_equals_lowering_the_largest_one_at_a_time(caps, data):
     total = data.draw(st.integers(0, sum(caps)))
@@ -120,7 +112,6 @@ def test_level_off_equals_lowering_the_largest_one_at_a_time(caps, data):
     assert sorted(levelled.tolist()) == sorted(lowered)
 
 
-@quick
 @given(
     owners=st.lists(st.integers(0, 5), min_size=6, max_size=120).map(np.array),
     min_size=st.integers(0, 30),

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from partitions import Partition, dirichlet, iid, redundant
@@ -20,8 +20,6 @@ from partitions.statistics import (
 )
 from partitions.storage import digest, load_npz, save_npz
 
-quick = settings(max_examples=50, deadline=None)
-
 
 @st.composite
 def splits(draw: st.DrawFn) -> tuple[Partition, np.ndarray]:
@@ -32,7 +30,6 @@ def splits(draw: st.DrawFn) -> tuple[Partition, np.ndarray]:
     return Partition([sorted(held) for held in sets]), labels
 
 
-@quick
 @given(splits())
 def test_counts_equal_brute_force(case):
     split, labels = case
@@ -46,7 +43,6 @@ def test_counts_equal_brute_force(case):
     assert label_histogram(split, labels).tolist() == expected
 
 
-@quick
 @given(splits())
 def test_credit_shares_every_example_between_its_holders(case):
     split, _ = case
@@ -56,7 +52,6 @@ def test_credit_shares_every_example_between_its_holders(case):
     assert abs(credit(split).sum() - len(set().union(*sets))) < 1e-9
 
 
-@quick
 @given(splits())
 def test_distance_equals_its_formula(case):
     split, labels = case
@@ -95,7 +90,6 @@ def test_copies_keep_type_indices_and_chunks(clone):
     assert [held.tolist() for held in twin] == [held.tolist() for held in split]
 
 
-@quick
 @given(splits())
 def test_partition_of_index_arrays(case):
     split, _ = case
@@ -161,7 +155,6 @@ def test_npz_round_trip(scheme, tmp_path):
         assert all(arrays[name].dtype == np.int64 for name in arrays)
 
 
-@quick
 @given(splits())
 def test_npz_round_trip_of_any_partition(tmp_path_factory, case):
     path = tmp_path_factory.mktemp("npz") / "partition.npz"

@@ -25,6 +25,7 @@ def periods(result):
     return [row["period"] for row in result.history]
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("drops", [{}, {6: 0.1}, {4: 4.0, 9: 0.05}], ids=["constant", "drop", "up"])
 @pytest.mark.parametrize(("exponent", "gamma", "block"), [(1, 0.5, 2), (3, 0.7, 1), (0, 0.5, 3)])
@@ -71,8 +72,7 @@ def test_the_train_loss_of_the_runs_evaluations():
     assert taken[8] == min(expected, 6) or taken[8] == expected < 12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_momentum_stays_between_periods(runtime):
+def test_momentum_stays_between_periods():
     strategy = adacomm(0.02, 6, block=2, momentum=0.9)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, strategy, ROUNDS)
     assert result.client_states.inner.velocity.abs().max() > 1e-3

@@ -5,7 +5,7 @@ from fedlocal import Clock
 from fedlocal.data.clients import Clients
 from strategies.anytime_minibatch import anytime_minibatch
 from tests.oracles import anytime_minibatch as oracle
-from tests.problems import RUNTIMES, distance, least_squares, linear_gradient, simulate
+from tests.problems import distance, least_squares, linear_gradient, simulate
 
 PROBLEM = least_squares()
 ROUNDS = 6
@@ -18,23 +18,21 @@ def full(gradient):
     return lambda w, epoch, step: gradient(w)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("mu", [0.5, 40.0, float("inf")])
-def test_follows_the_paper(runtime, mu):
+def test_follows_the_paper(mu):
     clock = Clock(seconds_per_step=SPEEDS)
     strategy = anytime_minibatch(0.05, 0.08, mu)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime, clock=clock)
+    result = simulate(PROBLEM, strategy, ROUNDS, clock=clock)
     assert [record.steps.tolist() for record in result.ledger.records] == [STEPS] * ROUNDS
     gradients = [full(gradient) for gradient in PROBLEM.gradients]
     w = oracle.anytime_minibatch(gradients, PROBLEM.start, [STEPS] * ROUNDS, 20.0, mu)
     assert distance(result.params, w) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_mini_batches_and_random_speeds(runtime):
+def test_mini_batches_and_random_speeds():
     clock, seed, size = Clock("exponential", 0.02), 4, 3
     strategy = anytime_minibatch(0.05, 0.08, 30.0, most=6)
-    options = {"clock": clock, "seed": seed, "batch_size": size, "runtime": runtime}
+    options = {"clock": clock, "seed": seed, "batch_size": size}
     result = simulate(PROBLEM, strategy, ROUNDS, **options)
     pool = Clients.of(PROBLEM.clients)
 

@@ -14,6 +14,7 @@ from fedlocal.slots.compress import (
 )
 from fedlocal.slots.inner.rates import StepRate
 from strategies.choco_sgd import choco_sgd
+from tests.choices import pairwise
 from tests.oracles import choco_sgd as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -43,6 +44,7 @@ def check(runtime, strategy, order, rates, period, matrix, gamma, compress, prob
     assert distance(result.client_states.mixing.belief, hat) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("period", [1, 4])
@@ -53,6 +55,7 @@ def test_follows_the_papers(runtime, order, period, compressor):
     check(runtime, strategy, order, [0.05] * ROUNDS, period, RING, 0.3, theirs)
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -65,12 +68,11 @@ def test_momentum_and_a_matrix_of_ones_own(runtime, order, nesterov):
     check(runtime, strategy, order, rates, 2, PATH, 0.2, top_k(0.4), **on)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_layers_compressed_by_themselves(runtime):
+def test_layers_compressed_by_themselves():
     strategy = choco_sgd(0.05, 1, "ring", 0.3, PerLayer(ScaledSign()))
     signs = per_layer(scaled_sign, (21, 3))
     rates = [0.05] * ROUNDS
-    check(runtime, strategy, "mix_first", rates, 1, RING, 0.3, signs, problem=two_layers())
+    check("vmapped", strategy, "mix_first", rates, 1, RING, 0.3, signs, problem=two_layers())
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -7,6 +7,7 @@ from fedlocal.slots.compress import TopK
 from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.cooperative_sgd import cooperative_sgd
+from tests.choices import pairwise
 from tests.oracles import cooperative_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -31,6 +32,7 @@ def anchor_matrix(alpha):
     return matrix
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("order", ["adapt_then_combine", "combine_then_adapt"])
@@ -49,23 +51,21 @@ def test_follows_the_paper(runtime, period, order, auxiliary):
     assert distance(result.server_state.mixing.models, X[K:]) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_matrices_that_take_turns_and_momentum(runtime):
+def test_matrices_that_take_turns_and_momentum():
     matrices = np.stack([stochastic(K, seed) for seed in range(3)])
     strategy = cooperative_sgd(0.02, 3, matrices, momentum=0.8)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, strategy, ROUNDS)
     X = oracle.cooperative_sgd(
         PROBLEM.gradients, PROBLEM.start, LR, 3, list(matrices), momentum=0.8
     )
     assert distance(result.client_params, X) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_anchor_need_not_be_doubly_stochastic(runtime):
+def test_an_anchor_need_not_be_doubly_stochastic():
     matrix = anchor_matrix(0.4)
     rates = [0.02, 0.02, 0.005, 0.005, 0.005, 0.005]
     strategy = cooperative_sgd(StepRate(0.02, {2: 0.25}), 2, matrix, auxiliary=1)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, strategy, ROUNDS)
     X = oracle.cooperative_sgd(PROBLEM.gradients, PROBLEM.start, rates, 2, [matrix], 1)
     assert distance(result.client_params, X[:K]) < 1e-12
     assert distance(result.server_state.mixing.models, X[K:]) < 1e-12

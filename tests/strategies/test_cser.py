@@ -3,6 +3,7 @@ import pytest
 from fedlocal.slots.compress import ErrorFeedback, Identity, PerLayer, RandomK, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.cser import cser
+from tests.choices import pairwise
 from tests.oracles import cser as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -27,6 +28,7 @@ def check(runtime, strategy, rates, period, resets, reset, step, beta=0.0, probl
     assert distance(result.server_state.anchor[0], (x - e)[0]) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("resets", [1, 3])
@@ -40,24 +42,21 @@ def test_follows_the_paper(runtime, period, resets, step, reset):
     check(runtime, strategy, [0.05] * ROUNDS, period, resets, theirs_reset, theirs)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 3])
-def test_momentum_form(runtime, period):
+def test_momentum_form(period):
     strategy = cser(0.02, period, 2, TopK(0.3), TopK(0.6), momentum=0.8)
-    check(runtime, strategy, [0.02] * ROUNDS, period, 2, top_k(0.6), top_k(0.3), beta=0.8)
+    check("vmapped", strategy, [0.02] * ROUNDS, period, 2, top_k(0.6), top_k(0.3), beta=0.8)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_error_is_in_model_units_when_the_rate_drops(runtime):
+def test_the_error_is_in_model_units_when_the_rate_drops():
     strategy = cser(StepRate(0.05, {3: 0.1}), 1, 2, TopK(0.3), TopK(0.3))
-    check(runtime, strategy, [0.05] * 3 + [0.005] * 4, 1, 2, top_k(0.3), top_k(0.3))
+    check("vmapped", strategy, [0.05] * 3 + [0.005] * 4, 1, 2, top_k(0.3), top_k(0.3))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_per_layer(runtime):
+def test_per_layer():
     strategy = cser(0.05, 2, 2, PerLayer(ScaledSign()), PerLayer(TopK(0.3)))
     step, reset = per_layer(scaled_sign, (21, 3)), per_layer(top_k(0.3), (21, 3))
-    check(runtime, strategy, [0.05] * ROUNDS, 2, 2, reset, step, problem=two_layers())
+    check("vmapped", strategy, [0.05] * ROUNDS, 2, 2, reset, step, problem=two_layers())
 
 
 def test_the_second_message_is_paid_for_when_it_is_sent():

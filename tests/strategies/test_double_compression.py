@@ -3,6 +3,7 @@ import pytest
 from fedlocal.slots.compress import Identity, PerLayer, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.double_compression import double_compression
+from tests.choices import pairwise
 from tests.oracles import double_compression as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -29,6 +30,7 @@ def check(runtime, strategy, rates, period, up, down, problem=PROBLEM, **options
     assert distance(-result.server_state.downlink.residual, E[None]) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize(
@@ -47,6 +49,7 @@ def test_follows_the_paper(runtime, period, up, down):
     check(runtime, strategy, [0.05] * ROUNDS, period, theirs_up, theirs_down)
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("buffers", ["keep", "reset", "average"])
@@ -58,23 +61,20 @@ def test_momentum_form(runtime, period, buffers):
     check(runtime, strategy, rates, period, top_k(0.3), top_k(0.5), mu=0.9, at_sync=buffers)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_residuals_are_in_model_units_when_the_rate_drops(runtime):
+def test_residuals_are_in_model_units_when_the_rate_drops():
     strategy = double_compression(StepRate(0.05, {3: 0.1}), 4, uplink=TopK(0.3), downlink=TopK(0.3))
-    check(runtime, strategy, [0.05] * 3 + [0.005] * 3, 4, top_k(0.3), top_k(0.3))
+    check("vmapped", strategy, [0.05] * 3 + [0.005] * 3, 4, top_k(0.3), top_k(0.3))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_per_layer(runtime):
+def test_per_layer():
     strategy = double_compression(
         0.05, 3, uplink=PerLayer(ScaledSign()), downlink=PerLayer(TopK(0.3))
     )
     up, down = per_layer(scaled_sign, (21, 3)), per_layer(top_k(0.3), (21, 3))
-    check(runtime, strategy, [0.05] * ROUNDS, 3, up, down, problem=two_layers())
+    check("vmapped", strategy, [0.05] * ROUNDS, 3, up, down, problem=two_layers())
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_one_percent_by_default(runtime):
+def test_one_percent_by_default():
     strategy = double_compression(0.05, 3)
     tops = top_k(0.01), top_k(0.01)
-    check(runtime, strategy, [0.05] * ROUNDS, 3, *tops, problem=two_layers())
+    check("vmapped", strategy, [0.05] * ROUNDS, 3, *tops, problem=two_layers())

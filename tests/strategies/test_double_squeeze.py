@@ -5,15 +5,15 @@ from fedlocal.slots.inner.rates import StepRate
 from strategies.double_squeeze import double_squeeze
 from tests.oracles import double_squeeze as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
-from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
+from tests.problems import distance, least_squares, simulate, two_layers
 
 PROBLEM = least_squares()
 ROUNDS = 6
 LR = 0.05
 
 
-def check(runtime, strategy, up, down, problem=PROBLEM):
-    result = simulate(problem, strategy, ROUNDS, runtime=runtime)
+def check(strategy, up, down, problem=PROBLEM):
+    result = simulate(problem, strategy, ROUNDS)
     x, worker, server = oracle.double_squeeze(
         problem.gradients, problem.start, [LR] * ROUNDS, up, down
     )
@@ -23,26 +23,23 @@ def check(runtime, strategy, up, down, problem=PROBLEM):
     assert distance(-result.server_state.downlink.residual / LR, server[None]) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [(TopK(0.3), top_k(0.3)), (ScaledSign(), scaled_sign)],
     ids=["top", "sign"],
 )
-def test_follows_the_paper(runtime, ours, theirs):
-    check(runtime, double_squeeze(LR, ours, ours), theirs, theirs)
+def test_follows_the_paper(ours, theirs):
+    check(double_squeeze(LR, ours, ours), theirs, theirs)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_unlike_links(runtime):
-    check(runtime, double_squeeze(LR, ScaledSign(), TopK(0.3)), scaled_sign, top_k(0.3))
-    check(runtime, double_squeeze(LR, TopK(1.0), TopK(0.3)), identity, top_k(0.3))
+def test_unlike_links():
+    check(double_squeeze(LR, ScaledSign(), TopK(0.3)), scaled_sign, top_k(0.3))
+    check(double_squeeze(LR, TopK(1.0), TopK(0.3)), identity, top_k(0.3))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_signs_of_each_layer_by_default(runtime):
+def test_signs_of_each_layer_by_default():
     compress = per_layer(scaled_sign, (21, 3))
-    check(runtime, double_squeeze(LR), compress, compress, problem=two_layers())
+    check(double_squeeze(LR), compress, compress, problem=two_layers())
     assert double_squeeze().uplink == double_squeeze(uplink=PerLayer(ScaledSign())).uplink
 
 

@@ -9,6 +9,7 @@ from fedlocal.slots.strategy import Strategy
 from strategies.dynamic_averaging import dynamic_averaging
 from strategies.scaffold import scaffold
 from tests import ragged
+from tests.choices import pairwise
 from tests.oracles import dynamic_averaging as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -23,6 +24,7 @@ def expected(period, threshold, momentum=0.0, nesterov=False, lr=0.02):
     )
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4, 1e9])
@@ -44,10 +46,9 @@ def test_the_thresholds_above_average_always_sometimes_and_never():
     assert {int(alarms.sum()) for alarms in rounds[1]} >= {0, 1}
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4, 1e9])
-def test_bytes_are_those_of_the_words_and_models_that_the_protocol_sends(runtime, threshold):
-    result = simulate(PROBLEM, dynamic_averaging(0.02, 4, threshold), ROUNDS, runtime=runtime)
+def test_bytes_are_those_of_the_words_and_models_that_the_protocol_sends(threshold):
+    result = simulate(PROBLEM, dynamic_averaging(0.02, 4, threshold), ROUNDS)
     word, model = OVERHEAD + 1, OVERHEAD + 8 * SIZE
     averaged = True
     for record, (_, _, alarms) in zip(result.ledger.records, expected(4, threshold), strict=True):

@@ -4,6 +4,7 @@ import torch
 
 from fedlocal.rounds.clock import Clock
 from strategies.easgd import easgd
+from tests.choices import pairwise
 from tests.oracles import easgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 from tests.timing import CLOCKS, away
@@ -13,6 +14,7 @@ K = len(PROBLEM.sizes)
 ROUNDS = 6
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("alpha", [2 / (K + 2), 0.05])
@@ -49,11 +51,10 @@ def test_alpha_beyond_stability_is_refused_once_k_is_known():
         simulate(PROBLEM, easgd(0.1, 4, 0.34), 1, runtime="loop")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("clock", CLOCKS, ids=["constant", "exponential"])
-def test_asynchronous_clients_pull_when_they_are_done(runtime, clock):
+def test_asynchronous_clients_pull_when_they_are_done(clock):
     strategy = easgd(0.02, 4, 0.1, timing="asynchronous")
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime, clock=clock)
+    result = simulate(PROBLEM, strategy, ROUNDS, clock=clock)
     x, read, centre = oracle.async_easgd(
         PROBLEM.gradients, PROBLEM.start, 0.02, 4, 0.1, away(clock, PROBLEM, 4), ROUNDS * K
     )
@@ -77,11 +78,10 @@ def test_unknown_timing():
         easgd(timing="late")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_overlap_hides_messages_and_changes_no_model(runtime):
+def test_overlap_hides_messages_and_changes_no_model():
     clock = Clock(seconds_per_step=0.01, latency_seconds=0.05, bandwidth_bytes=float("inf"))
     plain, hidden = (
-        simulate(PROBLEM, easgd(0.02, 4, 0.1, timing=timing), 3, runtime=runtime, clock=clock)
+        simulate(PROBLEM, easgd(0.02, 4, 0.1, timing=timing), 3, clock=clock)
         for timing in ("barrier", "overlapped")
     )
     assert distance(plain.client_params, hidden.client_params) == 0

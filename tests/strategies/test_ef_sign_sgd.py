@@ -6,6 +6,7 @@ from fedlocal.slots.inner.rates import StepRate
 from fedlocal.vectors.flat import ParamSpec
 from strategies.ef_sign_sgd import ef_sign_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
+from tests.choices import pairwise
 from tests.oracles import ef_sign_sgd as oracle
 from tests.problems import RUNTIMES, distance, simulate, two_layers
 
@@ -22,6 +23,7 @@ def check(runtime, strategy, rates, period, sizes=SIZES, **options):
     assert distance(-result.client_states.uplink.residual, e) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -30,16 +32,14 @@ def test_follows_the_paper(runtime, period, momentum):
     check(runtime, strategy, [0.02] * ROUNDS, period, momentum=momentum)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_one_scale_for_all_layers(runtime):
+def test_one_scale_for_all_layers():
     strategy = ef_sign_sgd(0.02, uplink=ScaledSign())
-    check(runtime, strategy, [0.02] * ROUNDS, 1, sizes=(24,))
+    check("vmapped", strategy, [0.02] * ROUNDS, 1, sizes=(24,))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_residual_is_in_model_units_when_the_rate_drops(runtime):
+def test_the_residual_is_in_model_units_when_the_rate_drops():
     strategy = ef_sign_sgd(StepRate(0.05, {3: 0.1}), 1)
-    check(runtime, strategy, [0.05] * 3 + [0.005] * 3, 1)
+    check("vmapped", strategy, [0.05] * 3 + [0.005] * 3, 1)
 
 
 def test_a_message_is_a_bit_a_scalar_and_a_float_a_layer():

@@ -4,6 +4,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.fedavg import fedavg
+from tests.choices import pairwise
 from tests.oracles import fedavg as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate
 
@@ -11,6 +12,7 @@ PROBLEM = least_squares()
 ROUNDS = 5
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 6])
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
@@ -22,16 +24,16 @@ def test_follows_the_paper(runtime, period, weights):
     assert distance(result.params, x) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_with_full_batches_an_epoch_is_a_step(runtime, epochs):
-    result = simulate(PROBLEM, fedavg(0.05, epochs=epochs), ROUNDS, runtime=runtime)
+def test_with_full_batches_an_epoch_is_a_step(epochs):
+    result = simulate(PROBLEM, fedavg(0.05, epochs=epochs), ROUNDS)
     x = oracle.fedavg(
         PROBLEM.gradients, PROBLEM.start, PROBLEM.sizes, [0.05] * ROUNDS, [epochs] * 5
     )
     assert distance(result.params, x) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
 @pytest.mark.parametrize("epochs", [1, 2.5])

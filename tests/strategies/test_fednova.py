@@ -10,6 +10,7 @@ from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.inner.sgd import Momentum
 from strategies.fednova import NormalisedMean, fednova
 from strategies.slowmo import SlowMomentum
+from tests.choices import pairwise
 from tests.oracles import fednova as oracle
 from tests.problems import RUNTIMES, distance, repeated_rows, simulate
 
@@ -19,6 +20,7 @@ ROUNDS = 5
 TAU = [math.ceil(2 * n / 4) for n in PROBLEM.sizes]
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
 @pytest.mark.parametrize(
@@ -104,9 +106,8 @@ class Falling(Rate):
         return self.lr / (1 + first_step + np.arange(steps))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_rate_that_falls_within_a_round_normalises_by_its_sums(runtime):
-    result = simulate(PROBLEM, fednova(Falling(0.05), epochs=2), 1, batch_size=4, runtime=runtime)
+def test_a_rate_that_falls_within_a_round_normalises_by_its_sums():
+    result = simulate(PROBLEM, fednova(Falling(0.05), epochs=2), 1, batch_size=4)
     rates = 0.05 / np.arange(1, max(TAU) + 1)
     per_length = []
     for gradient, tau in zip(PROBLEM.gradients, TAU, strict=True):

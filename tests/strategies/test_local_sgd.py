@@ -2,6 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.local_sgd import local_sgd
+from tests.choices import pairwise
 from tests.oracles import local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
 
@@ -14,6 +15,7 @@ def expected(problem=PROBLEM, p=PROBLEM.uniform, rates=(0.05,) * ROUNDS, period=
     return oracle.local_sgd(problem.gradients, problem.start, p, rates, periods, **options)
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 3, 10])
 @pytest.mark.parametrize("weights", ["uniform", "examples"])
@@ -26,6 +28,7 @@ def test_follows_the_paper(runtime, period, weights):
     assert distance(result.client_params, [x] * len(PROBLEM.sizes)) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("buffers", ["keep", "reset", "average"])
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -44,26 +47,23 @@ def test_the_three_treatments_of_buffers_differ():
     assert distance(ends[1], ends[2]) > 1e-3
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_weight_decay_joins_the_gradient(runtime, momentum):
+def test_weight_decay_joins_the_gradient(momentum):
     strategy = local_sgd(0.02, 4, momentum=momentum, weight_decay=0.3)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, strategy, ROUNDS)
     x = expected(rates=[0.02] * ROUNDS, beta=momentum, decay=0.3)
     assert distance(result.params, x) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_every_rate_drop_multiplies_the_rate(runtime, momentum):
+def test_every_rate_drop_multiplies_the_rate(momentum):
     strategy = local_sgd(StepRate(0.05, {2: 0.5, 4: 0.2}), 4, momentum=momentum)
-    result = simulate(PROBLEM, strategy, ROUNDS, runtime=runtime)
+    result = simulate(PROBLEM, strategy, ROUNDS)
     x = expected(rates=[0.05, 0.05, 0.025, 0.025, 0.005, 0.005], beta=momentum)
     assert distance(result.params, x) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_model_of_two_layers_is_one_flat_vector(runtime):
+def test_a_model_of_two_layers_is_one_flat_vector():
     problem = two_layers()
-    result = simulate(problem, local_sgd(0.05, 4, momentum=0.5), ROUNDS, runtime=runtime)
+    result = simulate(problem, local_sgd(0.05, 4, momentum=0.5), ROUNDS)
     assert distance(result.params, expected(problem, beta=0.5)) < 1e-12

@@ -7,6 +7,7 @@ from fedlocal.data.clients import Clients
 from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.slots.compress import ErrorFeedback, TopK
 from strategies.mime import mime
+from tests.choices import pairwise
 from tests.oracles import mime as oracle
 from tests.problems import (
     RUNTIMES,
@@ -41,6 +42,7 @@ def data():
     return PROBLEM.features, PROBLEM.targets
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("lite", [False, True])
 @pytest.mark.parametrize(
@@ -68,12 +70,11 @@ def test_follows_the_paper(runtime, lite, momentum, server_lr, weights, particip
     assert distance(result.server_state.correction.momentum, s) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("lite", [False, True])
-def test_full_gradients_of_more_than_one_part_are_still_means(runtime, lite):
+def test_full_gradients_of_more_than_one_part_are_still_means(lite):
     # 1100 examples are read in three parts, 700 in two and 5 in one.
     problem = least_squares((1100, 5, 700))
-    result = simulate(problem, mime(0.05, 1, 0.5, lite), 1, runtime=runtime, batch_size=4)
+    result = simulate(problem, mime(0.05, 1, 0.5, lite), 1, batch_size=4)
     p = problem.by_examples
     c = sum(w * gradient(problem.start) for w, gradient in zip(p, problem.gradients, strict=True))
     assert distance(result.server_state.correction.momentum, 0.5 * c) < 1e-12

@@ -2,12 +2,14 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
+from tests.choices import pairwise
 from tests.oracles import minibatch_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
 PROBLEM = least_squares()
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["uniform", "examples"])
 @pytest.mark.parametrize(
@@ -27,10 +29,9 @@ def test_follows_the_paper(runtime, weights, momentum):
     assert distance(result.params, expected) < 1e-12
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_rate_drops_at_the_named_round(runtime):
+def test_the_rate_drops_at_the_named_round():
     strategy = minibatch_sgd(StepRate(0.05, {4: 0.1}), momentum=0.9)
-    result = simulate(PROBLEM, strategy, 7, runtime=runtime)
+    result = simulate(PROBLEM, strategy, 7)
     rates = [0.05] * 4 + [0.005] * 3
     expected = oracle.minibatch_sgd(
         PROBLEM.gradients, PROBLEM.start, PROBLEM.uniform, rates, beta=0.9

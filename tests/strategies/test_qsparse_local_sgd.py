@@ -3,6 +3,7 @@ import pytest
 from fedlocal.slots.compress import PerLayer, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.qsparse_local_sgd import qsparse_local_sgd
+from tests.choices import pairwise
 from tests.oracles import qsparse_local_sgd as oracle
 from tests.oracles.compressors import per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -21,6 +22,7 @@ def check(runtime, strategy, rates, period, compress, problem=PROBLEM, **options
     assert distance(-result.client_states.uplink.residual, memory) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
@@ -34,14 +36,12 @@ def test_follows_the_paper(runtime, period, momentum, ours, theirs):
     check(runtime, strategy, [0.01] * ROUNDS, period, theirs, momentum=momentum)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_memory_is_in_model_units_when_the_rate_drops(runtime):
+def test_memory_is_in_model_units_when_the_rate_drops():
     strategy = qsparse_local_sgd(StepRate(0.05, {3: 0.1}), 4, uplink=TopK(0.3))
-    check(runtime, strategy, [0.05] * 3 + [0.005] * 3, 4, top_k(0.3))
+    check("vmapped", strategy, [0.05] * 3 + [0.005] * 3, 4, top_k(0.3))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_per_layer(runtime):
+def test_per_layer():
     strategy = qsparse_local_sgd(0.05, 3, uplink=PerLayer(TopK(0.3)))
     compress = per_layer(top_k(0.3), (21, 3))
-    check(runtime, strategy, [0.05] * ROUNDS, 3, compress, problem=two_layers())
+    check("vmapped", strategy, [0.05] * ROUNDS, 3, compress, problem=two_layers())

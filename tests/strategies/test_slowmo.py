@@ -2,6 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.slowmo import slowmo
+from tests.choices import pairwise
 from tests.oracles import slowmo as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -16,6 +17,7 @@ def check(runtime, strategy, *arguments, **options):
     assert distance(result.client_params, [x] * 5) < 1e-12
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.5), (0.6, 0.8)])
@@ -24,6 +26,7 @@ def test_follows_the_paper(runtime, period, alpha, beta):
     check(runtime, strategy, [0.02] * ROUNDS, period, alpha, beta)
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("buffers", ["reset", "keep", "average"])
@@ -43,12 +46,10 @@ def test_base_momentum_and_line_two(runtime, period, buffers, nesterov):
     )
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_base_buffers_are_reset_unless_told_otherwise(runtime):
-    check(runtime, slowmo(0.01, 4, momentum=0.9), [0.01] * ROUNDS, 4, 1.0, 0.5, base_beta=0.9)
+def test_base_buffers_are_reset_unless_told_otherwise():
+    check("vmapped", slowmo(0.01, 4, momentum=0.9), [0.01] * ROUNDS, 4, 1.0, 0.5, base_beta=0.9)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_slow_buffer_does_not_notice_a_rate_drop(runtime):
+def test_the_slow_buffer_does_not_notice_a_rate_drop():
     strategy = slowmo(StepRate(0.05, {3: 0.1}), 4, slow_lr=0.9, slow_momentum=0.7)
-    check(runtime, strategy, [0.05] * 3 + [0.005] * 3, 4, 0.9, 0.7)
+    check("vmapped", strategy, [0.05] * 3 + [0.005] * 3, 4, 0.9, 0.7)

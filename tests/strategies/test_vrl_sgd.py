@@ -6,6 +6,7 @@ from fedlocal.slots.inner.lars import LARS
 from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.inner.sgd import AdamW, Momentum
 from strategies.vrl_sgd import vrl_sgd
+from tests.choices import pairwise
 from tests.oracles import vrl_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -28,25 +29,23 @@ def check(runtime, strategy, rates, periods, reach=None, **options):
     assert drift.abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4, 11])
-def test_follows_the_paper(runtime, period):
-    check(runtime, vrl_sgd(0.05, period), [0.05] * ROUNDS, [period] * ROUNDS)
+def test_follows_the_paper(period):
+    check("vmapped", vrl_sgd(0.05, period), [0.05] * ROUNDS, [period] * ROUNDS)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_warm_up_is_a_first_round_of_one_step(runtime):
-    check(runtime, vrl_sgd(0.05, 4, warmup=True), [0.05] * ROUNDS, [1] + [4] * (ROUNDS - 1))
+def test_warm_up_is_a_first_round_of_one_step():
+    check("vmapped", vrl_sgd(0.05, 4, warmup=True), [0.05] * ROUNDS, [1] + [4] * (ROUNDS - 1))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("warmup", [False, True])
-def test_the_drift_uses_the_rate_of_its_own_round(runtime, warmup):
+def test_the_drift_uses_the_rate_of_its_own_round(warmup):
     rates = [0.05] * 3 + [0.005] * 3
     periods = [1 if warmup else 4] + [4] * (ROUNDS - 1)
-    check(runtime, vrl_sgd(StepRate(0.05, {3: 0.1}), 4, warmup=warmup), rates, periods)
+    check("vmapped", vrl_sgd(StepRate(0.05, {3: 0.1}), 4, warmup=warmup), rates, periods)
 
 
+@pairwise
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -60,12 +59,11 @@ def test_momentum_divides_by_the_effective_step(runtime, period, nesterov, buffe
     check(runtime, strategy, [0.02] * ROUNDS, [period] * ROUNDS, reach, **options)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_clients_may_count_by_their_examples(runtime):
+def test_clients_may_count_by_their_examples():
     strategy = vrl_sgd(0.05, 4, momentum=0.3, weights="examples")
     reach = oracle.response(0.05, 4, 0.3, False).sum()
     options = {"beta": 0.3, "p": PROBLEM.by_examples}
-    check(runtime, strategy, [0.05] * ROUNDS, [4] * ROUNDS, reach, **options)
+    check("vmapped", strategy, [0.05] * ROUNDS, [4] * ROUNDS, reach, **options)
 
 
 @pytest.mark.parametrize(

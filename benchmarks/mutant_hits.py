@@ -1,0 +1,39 @@
+"""What `mutants.py` puts into a checkout's environment: which tests reach a probe, and what each takes.
+
+Loaded by every Python of that environment (a .pth file), so that processes which a test starts
+count as well, and as a pytest plugin. Writes lines "probe, test" and "CPU seconds, test" to the files
+that $MUTANT_HITS and $MUTANT_SECONDS name. PYTEST_DONT_REWRITE: pytest finds it imported already.
+"""
+
+import builtins
+import os
+
+_seen = set[tuple[int, str]]()
+_before = 0.0
+
+
+def hit(probe: int) -> bool:
+    """Notes the running test beside a probe. Returns False: the probe stands before an `or`."""
+    # As pytest writes it: "tests/test_a.py::test_b[c] (call)".
+    key = probe, os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    if key not in _seen and "MUTANT_HITS" in os.environ:
+        _seen.add(key)
+        with open(os.environ["MUTANT_HITS"], "a") as file:
+            file.write(f"{probe}\t{key[1]}\n")
+    return False
+
+
+def pytest_runtest_logstart() -> None:
+    """Notes what the process has spent so far."""
+    global _before
+    _before = sum(os.times()[:4])
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Writes a test's CPU seconds, with its fixtures and the processes that it waited for."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        with open(os.environ["MUTANT_SECONDS"], "a") as file:
+            file.write(f"{sum(os.times()[:4]) - _before:.2f}\t{nodeid}\n")
+
+
+builtins.mutant_hit = hit  # type: ignore[attr-defined]
