@@ -12,8 +12,7 @@ aten = torch.ops.aten
 
 
 def in_parts(graph: GraphModule) -> None:
-    """Apply elementwise operations to the parts of a concatenation [G, P], then concatenate the
-    results.
+    """Apply elementwise operations to the parts of a concatenation [G, P] and join the results.
 
     A compiler then fuses each part's operations with the computation of that part of the gradient.
     Results are equal to the bit. A graph that writes into a tensor stays as it is.
