@@ -93,12 +93,12 @@ def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
 
 def _everywhere(node: Any, place: str = "") -> Iterator[str]:
     """The full name of every key, those of groups inside groups as well."""
-    # Not resolved: a key that refers to a group is the key of no other.
-    items = node.items_ex(resolve=False) if isinstance(node, DictConfig) else ()
-    for key, value in items:
+    for key in node if isinstance(node, DictConfig) else ():
         if str(key).startswith("_") or (not place and key == "hydra"):
             continue
         name = f"{place}.{key}" if place else str(key)
+        # A key that refers to a group is the key of no other.
+        value = None if OmegaConf.is_interpolation(node, key) else node.get(key)
         if isinstance(value, Mapping):
             yield from _everywhere(value, name)
         else:
