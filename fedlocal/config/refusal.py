@@ -98,7 +98,7 @@ def _everywhere(node: Any, place: str = "") -> Iterator[str]:
             continue
         name = f"{place}.{key}" if place else str(key)
         # A key that refers to a group is the key of no other.
-        value = None if OmegaConf.is_interpolation(node, key) else node.get(key)
+        value = None if OmegaConf.is_interpolation(node, str(key)) else node.get(key)
         if isinstance(value, Mapping):
             yield from _everywhere(value, name)
         else:
