@@ -15,6 +15,8 @@ from benchmarks.problems import BATCH, LR, Cell, Problem, problem
 from fedlocal.api import prepare
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
+from fedlocal.rounds.definition import Environment, Method, Observation
+from fedlocal.rounds.definition import Problem as RunProblem
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.runner import Runtime
 from fedlocal.rounds.state import Simulation, initial_state
@@ -33,9 +35,11 @@ def simulation(cell: Cell, strategy: Strategy, runtime: Runtime) -> Simulation:
     """A run of ours that never evaluates and never ends."""
     given = problem(cell)
     return prepare(
-        given.model, given.clients, strategy, NEVER, BATCH, cross_entropy, None, 1.0, 0, runtime,
-        cell.device, None, None, None, Evaluate(every=NEVER),
-    )  # fmt: skip
+        RunProblem(given.model, given.clients),
+        Method(strategy, NEVER, BATCH),
+        Environment(runtime, cell.device),
+        Observation(Evaluate(every=NEVER)),
+    )
 
 
 def ours(make: Callable[..., Strategy], runtime: Runtime, cell: Cell) -> OneRound:

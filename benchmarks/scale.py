@@ -26,8 +26,8 @@ import partitions
 from fedlocal.api import prepare
 from fedlocal.data.clients import Clients
 from fedlocal.models import mlp, resnet18_gn
-from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.runtime import Vmapped
@@ -63,10 +63,11 @@ def pool(num_clients: int, each: int, shape: tuple[int, ...]) -> Clients:
 def population(strategy, num_clients, participation, spill=None) -> Simulation:
     torch.manual_seed(0)
     return prepare(
-        mlp((64,), 10), pool(num_clients, EACH, (64,)), strategy, NEVER, BATCH, cross_entropy,
-        None, participation, 0, Vmapped(), "cpu", None, None, None, Evaluate(every=NEVER),
-        spill=spill,
-    )  # fmt: skip
+        Problem(mlp((64,), 10), pool(num_clients, EACH, (64,))),
+        Method(strategy, NEVER, BATCH, participation),
+        Environment(Vmapped(), "cpu", spill=spill),
+        Observation(Evaluate(every=NEVER)),
+    )
 
 
 def seasoned(sim: Simulation) -> RunState:
@@ -159,9 +160,11 @@ def large_model(strategy, clients_per_batch: int) -> Simulation:
     torch.manual_seed(0)
     shape = (3, 32, 32)
     return prepare(
-        resnet18_gn(shape, 10), pool(8, 4, shape), strategy, NEVER, 2, cross_entropy, None, 1.0, 0,
-        Vmapped(clients_per_batch), "cpu", None, None, None, Evaluate(every=NEVER),
-    )  # fmt: skip
+        Problem(resnet18_gn(shape, 10), pool(8, 4, shape)),
+        Method(strategy, NEVER, 2),
+        Environment(Vmapped(clients_per_batch), "cpu"),
+        Observation(Evaluate(every=NEVER)),
+    )
 
 
 def measure_large(name: str, clients_per_batch: int) -> None:

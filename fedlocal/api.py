@@ -20,9 +20,10 @@ from fedlocal.objective.precision import Precision
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.diagnostics import names_of
 from fedlocal.rounds.evaluate import Evaluate, Examples
-from fedlocal.rounds.faults import DropOut, check_participation
+from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.ledger import Ledger
 from fedlocal.rounds.population import InProcess
@@ -39,7 +40,6 @@ from fedlocal.rounds.state import (
 from fedlocal.runtime import runtime_of
 from fedlocal.slots.links import check_links
 from fedlocal.slots.strategy import Strategy
-from fedlocal.utils.checks import check_made, check_whole
 from fedlocal.utils.device import pick_device
 from fedlocal.vectors.flat import assign
 
@@ -127,11 +127,14 @@ def simulate(
     (10, torch.Size([9]), 544)
     """
     _check_callback(on_round)
+    options = ModelOptions(frozen, personal, buffers, l2, personal_steps)
+    steps = StepOptions(augment or NoAugment(), precision, clip_norm)
     sim = prepare(
-        model, clients, strategy, rounds, batch_size, loss, test, participation, seed, runtime,
-        device, dtype, clock, faults, evaluate, deadline, diagnostics, goal, augment, precision,
-        clip_norm, spill, ModelOptions(frozen, personal, buffers, l2, personal_steps),
-    )  # fmt: skip
+        Problem(model, clients, loss, test, options),
+        Method(strategy, rounds, batch_size, participation, seed, steps),
+        Environment(runtime, device, dtype, clock, faults, deadline, spill),
+        Observation(evaluate, diagnostics, goal),
+    )
 
     def after_round(course: Course) -> None:
         if on_round is not None:
@@ -141,70 +144,54 @@ def simulate(
 
 
 def prepare(
-    model: nn.Module,
-    clients: Iterable[Any] | Clients,
-    strategy: Strategy,
-    rounds: int,
-    batch_size: int | None,
-    loss: Loss,
-    test: Any,
-    participation: float,
-    seed: int,
-    runtime: str | Runtime,
-    device: str,
-    dtype: torch.dtype | None,
-    clock: Clock | None,
-    faults: DropOut | None,
-    evaluate: Evaluate | None,
-    deadline: Deadline | None = None,
-    diagnostics: bool | Sequence[str] = (),
-    goal: Goal | None = None,
-    augment: Augment | None = None,
-    precision: Precision = "full",
-    clip_norm: float | None = None,
-    spill: str | None = None,
-    options: ModelOptions | None = None,
+    problem: Problem, method: Method, environment: Environment, observation: Observation
 ) -> Simulation:
-    """Check everything that a run is given, and put it on its device. Arguments: `simulate`."""
-    _check(strategy, rounds, batch_size, participation, seed)
-    check_made(
-        clock=(clock, Clock), faults=(faults, DropOut), evaluate=(evaluate, Evaluate),
-        deadline=(deadline, Deadline), goal=(goal, Goal), augment=(augment, Augment),
-    )  # fmt: skip
-    where = pick_device(device)
-    pool = clients if isinstance(clients, Clients) else Clients.of(clients)
-    options = options or ModelOptions()
-    steps = StepOptions(augment or NoAugment(), precision, clip_norm)
-    begun = objective_of(model, loss, pool, batch_size or None, options, steps, where, dtype)
+    """Check that the groups of a run fit together, and put the run on its device.
+
+    Raises:
+        ValueError: They do not fit; the message says what and how to mend it.
+    """
+    given, options, strategy = problem.clients, problem.options, method.strategy
+    pool = given if isinstance(given, Clients) else Clients.of(given)
+    begun = objective_of(
+        problem.model,
+        problem.loss,
+        pool,
+        method.batch_size or None,
+        options,
+        method.steps,
+        pick_device(environment.device),
+        environment.dtype,
+    )
     objective, start, own = begun
     # Some mixings refuse some numbers of clients; they look at the number, not at the model.
     strategy.mixing.init(start[:1], len(pool))
-    x, y = objective.x, objective.y
-    measured, faults, deadline = evaluate or Evaluate(), faults or DropOut(), deadline or Deadline()
+    faults, deadline = environment.faults or DropOut(), environment.deadline or Deadline()
     strategy.check_participation(faults.share(len(pool)))
     deadline.check(strategy, start[:1])
     strategy = strategy.bind(objective.spec)
     check_links(strategy, start)
-    goal = goal or Goal()
+    x, y, test = objective.x, objective.y, problem.test
+    evaluate, goal = observation.evaluate or Evaluate(), observation.goal or Goal()
     goal.check(classes=not y.is_floating_point(), tested=test is not None)
     sim = Simulation(
         objective=objective,
         clients=pool,
         strategy=strategy,
         start=start,
-        rounds=rounds if strategy.rounds is None else min(rounds, strategy.rounds),
-        batch_size=batch_size or None,
-        participation=participation,
-        seed=seed,
-        runtime=runtime_of(runtime),
-        population=InProcess(_folder(spill)),
-        clock=clock or Clock(),
+        rounds=min(method.rounds, strategy.rounds or method.rounds),
+        batch_size=method.batch_size or None,
+        participation=method.participation,
+        seed=method.seed,
+        runtime=runtime_of(environment.runtime),
+        population=InProcess(_folder(environment.spill)),
+        clock=environment.clock or Clock(),
         faults=faults,
         deadline=deadline,
-        evaluate=measured,
-        train=measured.subset(x, y, pool.held, seed),
+        evaluate=evaluate,
+        train=evaluate.subset(x, y, pool.held, method.seed),
         test=None if test is None else _test(test, pool, begun),
-        diagnostics=names_of(diagnostics),
+        diagnostics=names_of(observation.diagnostics),
         goal=goal,
         own=own,
         buffers=options.buffers,
@@ -232,19 +219,6 @@ def finish(sim: Simulation, course: Course) -> Result:
         ledger=Ledger(tuple(course.records)),
         layout=objective.layout,
         executor=sim.cohort.about,
-    )
-
-
-def _no_strategy(given: Any) -> str:
-    if callable(given) and hasattr(given, "__name__"):
-        return (
-            f"strategy is the function {given.__name__}, which has not been called yet; write"
-            f" {given.__name__}(...), for example with lr=0.1"
-        )
-    name = given if isinstance(given, str) and given.isidentifier() else "local_sgd"
-    return (
-        f"strategy must be what a function of `strategies` returns, got {given!r}; write"
-        f" strategies.{name}(lr=0.1) after import strategies"
     )
 
 
@@ -278,16 +252,3 @@ def _test(given: Any, pool: Clients, begun: Start) -> Examples:
     check_alike([(x, y), (inputs, targets)], ["clients", "test"])
     check_test(begun, inputs, targets)
     return Examples(inputs, targets)
-
-
-def _check(
-    strategy: Any, rounds: int, batch_size: int | None, participation: float, seed: int
-) -> None:
-    if not isinstance(strategy, Strategy):
-        raise ValueError(_no_strategy(strategy))
-    check_whole("rounds", rounds, 1)
-    if batch_size is not None:
-        check_whole("batch_size", batch_size, 0, "; 0 takes the full batch")
-    check_whole("seed", seed)
-    check_participation(participation)
-    strategy.check_participation(participation)

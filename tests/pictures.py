@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from fedlocal.api import prepare
-from fedlocal.objective import Loss
+from fedlocal.objective import Loss, StepOptions
+from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.losses import cross_entropy
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop
 from fedlocal.slots.strategy import Strategy
@@ -39,24 +40,13 @@ def simulation(
     clients: Any = None,
     model: nn.Module | None = None,
     loss: Loss = cross_entropy,
-    **options: Any,
+    augment: Augment | None = None,
+    **steps: Any,
 ) -> Simulation:
     return prepare(
-        model=model or picture_model(),
-        clients=picture_clients() if clients is None else clients,
-        strategy=strategy,
-        rounds=rounds,
-        # Larger than the smallest client, so that batches are ragged too.
-        batch_size=5,
-        loss=loss,
-        test=None,
-        participation=1.0,
-        seed=3,
-        runtime=runtime or Loop(),
-        device="cpu",
-        dtype=dtype,
-        clock=None,
-        faults=None,
-        evaluate=Evaluate(),
-        **options,
+        Problem(model or picture_model(), picture_clients() if clients is None else clients, loss),
+        # Batches larger than the smallest client, so that they are ragged too.
+        Method(strategy, rounds, 5, seed=3, steps=StepOptions(augment or NoAugment(), **steps)),
+        Environment(runtime or Loop(), "cpu", dtype),
+        Observation(),
     )

@@ -4,8 +4,8 @@ import torch
 from torch import nn
 
 from fedlocal.api import prepare
-from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.options import ModelOptions
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.state import Simulation
@@ -41,21 +41,9 @@ def simulation(
     options: ModelOptions | None = None,
 ) -> Simulation:
     return prepare(
-        model=small_model() if model is None else model,
-        clients=ragged_clients(),
-        strategy=strategy,
-        rounds=rounds,
-        # Larger than the smallest client, so that batches are ragged too.
-        batch_size=6,
-        loss=cross_entropy,
-        test=None,
-        participation=participation,
-        seed=3,
-        runtime=runtime or Loop(),
-        device="cpu",
-        dtype=dtype,
-        clock=None,
-        faults=faults,
-        evaluate=Evaluate(every=every),
-        options=options,
+        Problem(model or small_model(), ragged_clients(), options=options or ModelOptions()),
+        # Batches larger than the smallest client, so that they are ragged too.
+        Method(strategy, rounds, 6, participation, 3),
+        Environment(runtime or Loop(), "cpu", dtype, faults=faults),
+        Observation(Evaluate(every=every)),
     )

@@ -12,9 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fedlocal.api import prepare
 from fedlocal.config.chosen import strategy_of
-from fedlocal.objective.losses import cross_entropy
 from fedlocal.rounds.advance import advance
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.state import initial_state
 from tests.ragged import ragged_clients, small_model
 from tests.strategies_in_conf import CONF, NAMES, composed
@@ -48,11 +47,13 @@ def composed_strategy(name: str) -> DictConfig:
 
 def run(cfg: DictConfig, participation: float = 1.0) -> list[dict]:
     sim = prepare(
-        model=small_model(), clients=ragged_clients(), strategy=strategy_of(cfg), rounds=3,
-        batch_size=6, loss=cross_entropy, test=None, participation=participation, seed=0,
-        runtime="vmapped", device="cpu", dtype=torch.float32, clock=instantiate(cfg.clock),
-        faults=instantiate(cfg.faults), evaluate=Evaluate(), deadline=instantiate(cfg.deadline),
-        diagnostics=True,
+        Problem(small_model(), ragged_clients()),
+        Method(strategy_of(cfg), 3, 6, participation),
+        Environment(
+            device="cpu", dtype=torch.float32, clock=instantiate(cfg.clock),
+            faults=instantiate(cfg.faults), deadline=instantiate(cfg.deadline),
+        ),
+        Observation(diagnostics=True),
     )  # fmt: skip
     state, rows = initial_state(sim), []
     while state.round_index < sim.rounds:

@@ -30,11 +30,13 @@ from fedlocal.config.split import labels_of, partition_of
 from fedlocal.data.clients import Clients
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
-from fedlocal.objective import Loss
+from fedlocal.objective import Loss, StepOptions
+from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.losses import BinaryCrossEntropy
 from fedlocal.objective.options import ModelOptions
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpointing
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluation import check_measured
 from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.runner import Runtime
@@ -103,29 +105,35 @@ def build(cfg: DictConfig) -> Job:
         labels = labels_of(dataset)
         partition = partition_of(cfg, dataset, labels)
         simulation = prepare(
-            model=_model(cfg, dataset, loss),
-            clients=_clients(dataset, partition),
-            strategy=strategy,
-            loss=loss,
-            test=_test(dataset),
-            dtype=_dtype(cfg.dtype),
-            runtime=runtime.inner if isinstance(runtime, Engine) else runtime,
-            clock=clock_of(cfg),
-            faults=instantiate(cfg.faults),
-            deadline=instantiate(cfg.deadline),
-            evaluate=instantiate(cfg.evaluate),
-            diagnostics=cfg.diagnostics,
-            goal=instantiate(cfg.goal),
-            augment=instantiate(cfg.augment),
-            precision=cfg.precision,
-            clip_norm=cfg.clip_norm,
-            rounds=cfg.rounds,
-            batch_size=cfg.batch_size,
-            participation=cfg.participation,
-            seed=cfg.seed,
-            device=cfg.device,
-            spill=_spill(cfg.spill, engine),
-            options=_model_options(cfg),
+            Problem(
+                model=_model(cfg, dataset, loss),
+                clients=_clients(dataset, partition),
+                loss=loss,
+                test=_test(dataset),
+                options=_model_options(cfg),
+            ),
+            Method(
+                strategy=strategy,
+                rounds=cfg.rounds,
+                batch_size=cfg.batch_size,
+                participation=cfg.participation,
+                seed=cfg.seed,
+                steps=_step_options(cfg),
+            ),
+            Environment(
+                runtime=runtime.inner if isinstance(runtime, Engine) else runtime,
+                device=cfg.device,
+                dtype=_dtype(cfg.dtype),
+                clock=clock_of(cfg),
+                faults=instantiate(cfg.faults),
+                deadline=instantiate(cfg.deadline),
+                spill=_spill(cfg.spill, engine),
+            ),
+            Observation(
+                evaluate=instantiate(cfg.evaluate),
+                diagnostics=cfg.diagnostics,
+                goal=instantiate(cfg.goal),
+            ),
         )
         if engine is not None:
             # Refuses strategies whose messages Flower cannot carry.
@@ -209,6 +217,10 @@ def model_maker(cfg: DictConfig) -> Callable[..., nn.Module]:
 def _model_options(cfg: DictConfig) -> ModelOptions:
     given = OmegaConf.to_container(cfg.model, resolve=True)
     return ModelOptions(**{key: given[key] for key in MODEL_OPTIONS})  # type: ignore[index, call-overload]
+
+
+def _step_options(cfg: DictConfig) -> StepOptions:
+    return StepOptions(instantiate(cfg.augment) or NoAugment(), cfg.precision, cfg.clip_norm)
 
 
 def _check_kind(takes_tokens: bool, dataset: Dataset) -> None:

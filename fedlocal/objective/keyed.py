@@ -59,9 +59,8 @@ def _unchecked(function: FunctionType) -> Callable[..., Any]:
 
     Its body first checks for overrides, which would recurse without end.
     """
-    never = {
-        name: lambda *_: False for name in function.__globals__ if name.startswith("has_torch")
-    }
+    asking = [name for name in function.__globals__ if name.startswith("has_torch_function")]
+    never = {name: lambda *_: False for name in asking}
     inner = FunctionType(
         function.__code__,
         {**function.__globals__, **never},

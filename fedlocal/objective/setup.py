@@ -40,7 +40,7 @@ from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
 from fedlocal.objective.trial import Subject, copied
 from fedlocal.utils.arrays import IntArray
-from fedlocal.utils.checks import check_number
+from fedlocal.utils.checks import check_made, check_number
 from fedlocal.vectors.flat import BufferSpec
 
 # Number of examples in the trial before the first round.
@@ -56,7 +56,8 @@ class StepOptions:
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a bound that is no number."""
+        """Refuse an augmentation of another type, or a bound that is no number."""
+        check_made(augment=(self.augment, Augment))
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm)
 

@@ -15,6 +15,7 @@ import fedlocal.rounds.client_table
 from fedlocal.api import prepare, simulate
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.client_table import ClientTable
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.progress import Course
 from fedlocal.rounds.state import initial_state
 from fedlocal.slots.compress import TopK
@@ -159,9 +160,11 @@ STRATEGIES = {
 
 def sampled(strategy, spill=None, participation=0.4, rounds=9):
     return prepare(
-        small_model(), ragged_clients(), strategy, rounds, 4, torch.nn.functional.cross_entropy,
-        None, participation, 0, "vmapped", "cpu", None, None, None, None, spill=spill,
-    )  # fmt: skip
+        Problem(small_model(), ragged_clients()),
+        Method(strategy, rounds, 4, participation),
+        Environment(device="cpu", spill=spill),
+        Observation(),
+    )
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

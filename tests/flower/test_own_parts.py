@@ -15,8 +15,8 @@ from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpo
 from fedlocal.rounds.client import ClientState
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.diagnostics import OF_GRADIENTS
-from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import MessageFormats
@@ -62,16 +62,17 @@ KINDS = {
 }
 
 
-def simulation(kind: str, strategy, runtime=None, rounds: int = 4, **given) -> Simulation:
+def simulation(
+    kind: str, strategy, runtime=None, rounds: int = 4, participation: float = 1.0, **given
+) -> Simulation:
     layers, loss, options = KINDS[kind]
     clients = ragged_clients()
     return prepare(
-        model=made(layers), clients=clients, strategy=strategy, rounds=rounds, batch_size=6,
-        loss=loss, test=clients[0], seed=3,
-        runtime=runtime or Loop(), device="cpu", dtype=torch.float64, evaluate=Evaluate(),
-        options=options,
-        **{"participation": 1.0, "clock": None, "faults": None} | given,
-    )  # fmt: skip
+        Problem(made(layers), clients, loss, clients[0], options),
+        Method(strategy, rounds, 6, participation, 3),
+        Environment(runtime or Loop(), "cpu", torch.float64, **given),
+        Observation(),
+    )
 
 
 def over_nodes(rig: Rig):
@@ -298,10 +299,11 @@ def digest_of(change, options: ModelOptions, dtype: torch.dtype | None = None) -
     with torch.no_grad():
         change(model)
     sim = prepare(
-        model=model, clients=ragged_clients(), strategy=local_sgd(0.1, 3), rounds=1, batch_size=6,
-        loss=CrossEntropy(), test=None, seed=3, runtime=Loop(), device="cpu", dtype=dtype,
-        evaluate=Evaluate(), participation=1.0, clock=None, faults=None, options=options,
-    )  # fmt: skip
+        Problem(model, ragged_clients(), CrossEntropy(), options=options),
+        Method(local_sgd(0.1, 3), 1, 6, seed=3),
+        Environment(Loop(), "cpu", dtype),
+        Observation(),
+    )
     return run_digest(sim)
 
 

@@ -6,8 +6,7 @@ import torch
 
 from fedlocal.api import prepare
 from fedlocal.models import char_gru, char_transformer, text_cnn
-from fedlocal.objective.losses import cross_entropy
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.runtime import Loop
 from fedlocal.vectors.trees import leaves
 from strategies import vrl_sgd
@@ -30,10 +29,11 @@ def simulation(name, dtype):
         for n in (9, 4, 7)
     ]
     return prepare(
-        model=model, clients=clients, strategy=vrl_sgd(0.1, 2), rounds=2, batch_size=5,
-        loss=cross_entropy, test=clients[0], participation=1.0, seed=3, runtime=Loop(),
-        device="cpu", dtype=dtype, clock=None, faults=None, evaluate=Evaluate(),
-    )  # fmt: skip
+        Problem(model, clients, test=clients[0]),
+        Method(vrl_sgd(0.1, 2), 2, 5, seed=3),
+        Environment(Loop(), "cpu", dtype),
+        Observation(),
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedlocal import simulate
 from fedlocal.api import prepare
+from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.state import Order, initial_state
 from fedlocal.runtime import Vmapped
@@ -262,9 +263,11 @@ def test_full_gradients_are_those_of_the_loss_of_all_examples(name, runtime):
     case = CASES[name]
     pairs = clients(case.kind)
     sim = prepare(
-        network(*case.last), pairs, local_sgd(case.rate, plain.STEPS), 1, plain.BATCH, case.loss,
-        None, 1.0, 0, RUNTIMES[runtime], "cpu", None, None, None, None,
-    )  # fmt: skip
+        Problem(network(*case.last), pairs, case.loss),
+        Method(local_sgd(case.rate, plain.STEPS), 1, plain.BATCH),
+        Environment(RUNTIMES[runtime], "cpu"),
+        Observation(),
+    )
     everyone = np.arange(len(pairs))
     steps = np.full(len(pairs), plain.STEPS)
     order = Order(0, 0, everyone, everyone, steps, everyone < 0)
