@@ -22,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fedlocal.api import prepare
+from fedlocal.config.blame import own_failure
 from fedlocal.config.chosen import clock_of, loss_of, strategy_of
 from fedlocal.config.keys import check_top_level
-from fedlocal.config.refusal import ConfigError, one_line
+from fedlocal.config.refusal import ConfigError, one_line, placed
 from fedlocal.config.settings import check_settings
 from fedlocal.config.split import labels_of, partition_of
 from fedlocal.data.clients import Clients
@@ -44,6 +45,7 @@ from fedlocal.rounds.state import Simulation
 from partitions import Partition
 from partitions.statistics import credit
 
+REFUSALS = (ValueError, OSError, OmegaConfBaseException, InstantiationException)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -155,11 +157,14 @@ def build(cfg: DictConfig) -> Job:
 def _one_line() -> Iterator[None]:
     try:
         yield
-    except InstantiationException as error:
-        if not isinstance(error.__cause__, ValueError | OSError | None):
+    except Exception as error:
+        # Hydra wraps what the functions raise that it calls.
+        wrapped = isinstance(error, InstantiationException)
+        cause = error.__cause__ or error if wrapped else error
+        if said := own_failure(cause):
+            raise ConfigError(placed(error, said) if wrapped else said) from error
+        if not isinstance(cause, REFUSALS):
             raise
-        raise ConfigError(one_line(error)) from error
-    except (ValueError, OSError, OmegaConfBaseException) as error:
         raise ConfigError(one_line(error)) from error
 
 

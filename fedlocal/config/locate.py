@@ -1,12 +1,12 @@
 """Lookup of a `_target_`: in a package, or in a user's file where the command is given."""
 
-import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fedlocal.config.blame import own_failure
 from fedlocal.utils.suggest import did_you_mean
 
 # Largest number of names that a refusal lists.
@@ -63,12 +63,8 @@ def _failure(error: Exception) -> str:
     """Return the line at which the import of a file failed, and the error."""
     if isinstance(error, SyntaxError):
         return f"{Path(error.filename or '?').name}, line {error.lineno}: SyntaxError: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    # Frames of importlib stand between the file and the module that it imports.
-    own = [frame for frame in frames if "importlib" not in frame.filename]
-    at = [frame for frame in own if frame.filename != __file__]
-    line = f"{Path(at[-1].filename).name}, line {at[-1].lineno}: " if at else ""
-    return f"{line}{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+    return own_failure(error) or reason
 
 
 def _named(found: Any) -> str:

@@ -29,7 +29,7 @@ def one_line(error: BaseException) -> str:
         if isinstance(one, ConfigAttributeError | ConfigKeyError):
             return _unknown_key(one)
     if isinstance(error, InstantiationException) and cause is not None:
-        return _placed(error, one_line(cause))
+        return placed(error, one_line(cause))
     return "; ".join(_lines(error))
 
 
@@ -48,7 +48,7 @@ def _malformed(error: OverrideParseException) -> str:
     )
 
 
-def _placed(error: InstantiationException, line: str) -> str:
+def placed(error: Exception, line: str) -> str:
     """Put the place in the configuration, which Hydra appends, before the message."""
     place = str(error).partition("full_key: ")[2].strip()
     return line if line.startswith(place.split(".")[0]) else f"{place}: {line}"

@@ -131,23 +131,39 @@ def of_array(values: Any, label: str) -> Tensor:
         ValueError: Python objects, text, complex numbers, masks, lists of different lengths.
     """
     check_unmasked(values, label)
+    if type(values).__module__.startswith("scipy.sparse"):
+        raise ValueError(f"{label} is sparse; pass it dense: .toarray()")
     try:
         array = np.asarray(values)
-    except ValueError as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{label} is no array of one shape ({error})") from error
     if isinstance(values, float):
         return torch.tensor(values)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise ValueError(
-            f"{label} is an array of {array.dtype}; real numbers of one shape are needed, and"
-            " indices for names: numpy.unique(names, return_inverse=True)[1]"
-        )
+        raise ValueError(f"{label} is an array of {_as_numbers(array)}")
     if array.dtype.kind == "u" and array.dtype != np.uint8:
         if array.size and array.max() > np.iinfo(np.int64).max:
             raise ValueError(f"{label} has {array.max()}, which is too large for int64")
         array = array.astype(np.int64)
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
     return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _as_numbers(array: NDArray[Any]) -> str:
+    """Return the kind of something else than numbers, and what makes numbers of it."""
+    kind, name = array.dtype.kind, array.dtype.name
+    if kind in "SU" or (kind == "O" and all(isinstance(each, str) for each in array.flat)):
+        return "text; for names pass their indices: numpy.unique(names, return_inverse=True)[1]"
+    if array.dtype.names is not None:
+        columns = "numpy.lib.recfunctions.structured_to_unstructured(array)"
+        return f"records ({', '.join(array.dtype.names)}); make columns of them: {columns}"
+    if kind == "c":
+        return f"{name}; real numbers are needed: numpy.stack((array.real, array.imag), -1)"
+    if kind == "f":
+        return f"{name}; pass array.astype(numpy.float64)"
+    if kind in "Mm":
+        return f"{name}; pass numbers: (times - times.min()) / numpy.timedelta64(1, 'D') are days"
+    return f"{name}; real numbers of one shape are needed"
 
 
 def short(dtype: torch.dtype) -> str:

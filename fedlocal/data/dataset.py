@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.data.arrays import as_tensor, check_finite
+from fedlocal.data.arrays import as_tensor, check_finite, short
 from fedlocal.data.pixels import Pixels
 
 # What an object of a user's own must have, and may have.
@@ -125,16 +125,24 @@ class Dataset:
             self.pixels.check(x)
             return
         if (self.num_tokens is None) != x.is_floating_point():
-            raise ValueError(
-                f"dataset {self.name}: x_{part} is {x.dtype}; numbers must be floating, and token "
-                f"indices int64 with num_tokens set, got num_tokens={self.num_tokens}"
-            )
+            raise ValueError(f"dataset {self.name}: x_{part} is {short(x.dtype)}{self._kind(x)}")
         check_finite(x, f"dataset {self.name}: x_{part}")
         if self.num_tokens is not None and not 0 <= int(x.min()) <= int(x.max()) < self.num_tokens:
             raise ValueError(
                 f"dataset {self.name}: x_{part} has tokens {int(x.min())}..{int(x.max())}, outside "
                 f"0..{self.num_tokens - 1}"
             )
+
+    def _kind(self, x: Tensor) -> str:
+        """Return what inputs must be, for some that are of another kind."""
+        if self.num_tokens is not None:
+            return f", and num_tokens={self.num_tokens} is for token indices, which are int64"
+        if x.dtype == torch.uint8:
+            return "; for pictures give x / 255, or Dataset(..., pixels=Pixels(mean, std))"
+        return (
+            "; numbers must be floating: x.astype(numpy.float32), and token indices need"
+            " Dataset(..., num_tokens=) with the number of different tokens"
+        )
 
     def _check_targets(self, part: str, y: Tensor) -> None:
         if not y.is_floating_point() or y.dim() != 2:

@@ -43,7 +43,7 @@ def examples(given: Any, name: str, pixels: Pixels | None = None) -> tuple[Tenso
     >>> x.shape, x.dtype, y.tolist()
     (torch.Size([2, 3]), torch.float64, [1, 0])
     """
-    x, y = _pair(given, name)
+    x, y = pair(given, name)
     inputs = as_tensor(x, f"{name}: x") if pixels is not None else as_inputs(x, f"{name}: x")
     if pixels is not None:
         pixels.check(inputs)
@@ -227,7 +227,12 @@ def _commas(shape: Sequence[int]) -> str:
     return ", ".join(map(str, shape))
 
 
-def _pair(given: Any, name: str) -> tuple[Any, Any]:
+def pair(given: Any, name: str) -> tuple[Any, Any]:
+    """Return inputs and targets of one set of examples, which are not checked.
+
+    Raises:
+        ValueError: Not a pair, a map-style Dataset of items (x, y), or a list of such.
+    """
     if isinstance(given, TensorDataset):
         given = given.tensors
         if len(given) != 2:

@@ -1,15 +1,17 @@
 """Data of a user's own, from what his function returns."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as Map
 
-from fedlocal.data.arrays import check_unmasked, short
+from fedlocal.data.arrays import as_tensor, short
 from fedlocal.data.dataset import Dataset, of_fields
+from fedlocal.data.examples import pair
 from fedlocal.data.labels import count_classes
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,8 @@ def as_dataset(made: Any, name: str) -> Dataset:
 
     Args:
         made: A `Dataset`, an object with its fields, or (x_train, y_train) or (x_train, y_train,
-            x_test, y_test) of tensors or arrays. Inputs are [n, ...]; whole numbers [n] as targets
+            x_test, y_test) of tensors or arrays; or a map-style Dataset of torch of items (x, y),
+            or one for training and one for tests. Inputs are [n, ...]; whole numbers [n] as targets
             are classes, counted from 0; floating ones, [n] or [n, d], are what a regression
             predicts.
         name: The loader's dotted path; its last part names the dataset.
@@ -31,20 +34,22 @@ def as_dataset(made: Any, name: str) -> Dataset:
     Raises:
         ValueError: Something else, or data that a `Dataset` refuses.
 
-    >>> as_dataset((np.zeros((4, 3)), np.array([0, 1, 2, 0])), "mine.make_data")
+    >>> as_dataset((torch.zeros(4, 3), torch.tensor([0, 1, 2, 0])), "mine.make_data")
     Dataset('make_data', 4 train, 0 test, input [3], 3 outputs)
     """
+    short_name = name.rpartition(".")[2]
+    made = _flat(made, f"dataset {short_name}")
     if not isinstance(made, tuple | list):
         return of_fields(made, name)
-    name = name.rpartition(".")[2]
+    name = short_name
     if len(made) not in (2, 4):
         raise ValueError(
             f"dataset {name}: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or"
             f" (x_train, y_train, x_test, y_test), got {len(made)} parts"
         )
-    for key, part in zip(PARTS, made, strict=False):
-        check_unmasked(part, f"dataset {name}: {key}")
-    x_train, y_train, *rest = map(_tensor(name), made)
+    x_train, y_train, *rest = (
+        as_tensor(part, f"dataset {name}: {key}") for key, part in zip(PARTS, made, strict=False)
+    )
     x_test, y_test = rest or (None, None)
     targets = [_targets(name, y) for y in (y_train, y_test) if y is not None]
     if len({y.is_floating_point() for y in targets}) > 1:
@@ -57,17 +62,23 @@ def as_dataset(made: Any, name: str) -> Dataset:
     return Dataset(name, x_train, targets[0], x_test, (*targets, None)[1], classes)
 
 
-def _tensor(name: str) -> Callable[[Any], Tensor]:
-    def convert(part: Any) -> Tensor:
-        try:
-            return torch.as_tensor(part if isinstance(part, Tensor) else np.asarray(part))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"dataset {name}: a {type(part).__name__} makes no tensor ({error}); return tensors"
-                " or numeric arrays"
-            ) from error
+def _flat(made: Any, name: str) -> Any:
+    """Return the arrays of one or two sets, of train and test examples; anything else as it is."""
+    sets = made if isinstance(made, tuple) and not _is_set(made) else (made,)
+    if len(sets) > 2 or not all(map(_is_set, sets)):
+        return made
+    return [
+        part
+        for each, key in zip(sets, ("train", "test"), strict=False)
+        for part in pair(each, f"{name}: the {key} set")
+    ]
 
-    return convert
+
+def _is_set(given: Any) -> bool:
+    """Return whether this is both inputs and targets of a set, and not one of them."""
+    if isinstance(given, tuple):
+        return len(given) == 2 and all(hasattr(part, "shape") for part in given)
+    return isinstance(given, Map | DataLoader)
 
 
 def _targets(name: str, y: Tensor) -> Tensor:

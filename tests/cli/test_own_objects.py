@@ -7,6 +7,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, TensorDataset
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
@@ -162,10 +163,24 @@ def test_the_parts_of_a_dataset():
         as_dataset((x, y, x), "make")
     with pytest.raises(ValueError, match=r"y_train is torch\.int64 and y_test torch.float64; give"):
         as_dataset((x, y.astype(np.int64), x, y.astype(float)), "make")
-    with pytest.raises(ValueError, match="dataset make: a str makes no tensor"):
+    with pytest.raises(ValueError, match="dataset make: x_train is an array of text"):
         as_dataset(("abc", y), "make")
     with pytest.raises(ValueError, match="dataset make: the train set is empty"):
         as_dataset((x[:0], y[:0]), "make")
+
+
+def test_sets_of_torch():
+    x, y = torch.rand(6, 2), torch.tensor([0, 1, 2, 0, 1, 1])
+    whole, items = TensorDataset(x, y), ConcatDataset([TensorDataset(x, y)])
+    for made in (whole, items, (whole, items), ((x, y), (x, y)), ((x.numpy(), y), whole)):
+        data = as_dataset(made, "mine.make")
+        assert torch.equal(data.x_train, x) and torch.equal(data.y_train, y)
+        tested = isinstance(made, tuple)
+        assert torch.equal(data.x_test, x) if tested else data.x_test is None
+    rows = tuple(map(tuple, x.tolist())), tuple(y.tolist())
+    assert torch.equal(as_dataset(rows, "mine.make").x_train.float(), x)
+    with pytest.raises(ValueError, match="3 parts"):
+        as_dataset((whole, whole, whole), "mine.make")
 
 
 DIGITS = "dataset=digits loss=own"

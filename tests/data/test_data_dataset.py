@@ -126,13 +126,18 @@ def test_token_indices_stay_integers():
         ),
         (
             {"x_train": torch.zeros(3, 2, dtype=torch.int64)},
-            "dataset toy: x_train is torch.int64; numbers must be floating, and token indices "
-            "int64 with num_tokens set, got num_tokens=None",
+            "dataset toy: x_train is int64; numbers must be floating: x.astype(numpy.float32), and"
+            " token indices need Dataset(..., num_tokens=) with the number of different tokens",
+        ),
+        (
+            {"x_train": torch.zeros(3, 1, 4, 4, dtype=torch.uint8)},
+            "dataset toy: x_train is uint8; for pictures give x / 255, or Dataset(...,"
+            " pixels=Pixels(mean, std))",
         ),
         (
             {"num_tokens": 4},
-            "dataset toy: x_train is torch.float32; numbers must be floating, and token indices "
-            "int64 with num_tokens set, got num_tokens=4",
+            "dataset toy: x_train is float32, and num_tokens=4 is for token indices, which are"
+            " int64",
         ),
         (
             {"x_train": torch.tensor([[0, 4]] * 3), "num_tokens": 4},

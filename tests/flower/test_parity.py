@@ -22,9 +22,8 @@ MLP = "model.hidden=[8]"
 # that is no mean.
 OWN = (
     "strategy=local_sgd model=own model._target_=tests.flower.own_model.Net model.personal=[head]"
-    " model.personal_steps=1 loss=cross_entropy loss.class_weights=balanced"
+    " model.personal_steps=1 model.l2=0.01 loss=cross_entropy loss.class_weights=balanced"
     " loss.label_smoothing=0.1"
-    " model.l2=0.01"
 )
 STRATEGIES = (
     "strategy=local_sgd",

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 N, CLASSES = 40, 3
 
@@ -38,6 +39,29 @@ def short():
 
 def named():
     return {"x_train": features(), "y_train": labels()}
+
+
+def names():
+    return features(), np.array(["cat", "dog", "owl"])[labels()]
+
+
+def pictures():
+    return features().mul(9).byte().reshape(N, 1, 2, 2), labels()
+
+
+def batched():
+    return DataLoader(TensorDataset(features(), labels()), batch_size=4)
+
+
+def failing(*_):
+    return {}["x"]
+
+
+def failing_partition(labels, num_clients, seed):
+    return failing()
+
+
+LINE = failing.__code__.co_firstlineno + 1
 
 
 def negative():
@@ -115,6 +139,11 @@ class Sparse(nn.Module):
 
     def forward(self, x):
         return self.last(F.embedding(x, self.rows, sparse=True).mean(1))
+
+
+class Failing(Net):
+    def __init__(self, input_shape, num_outputs):
+        super().__init__(input_shape, failing())
 
 
 class Counts(Net):

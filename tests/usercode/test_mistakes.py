@@ -246,6 +246,33 @@ MISTAKES = {
         "dataset short: x_train has 40 examples but y_train has 39",
         command=data("short"),
     ),
+    "data: names of classes in a file": Mistake(
+        "dataset names: y_train is an array of text; for names pass their indices:"
+        " numpy.unique(names, return_inverse=True)[1]",
+        command=data("names"),
+    ),
+    "data: bytes in a file": Mistake(
+        "dataset pictures: x_train is uint8; for pictures give x / 255, or Dataset(...,"
+        " pixels=Pixels(mean, std))",
+        command=data("pictures"),
+    ),
+    "data: a DataLoader in a file": Mistake(
+        "dataset batched: the train set is a DataLoader, whose batches are not used; pass its"
+        " .dataset",
+        command=data("batched"),
+    ),
+    "data: a loader that fails": Mistake(
+        f"dataset: mine.py, line {mine.LINE}: KeyError: 'x'",
+        command=data("failing"),
+    ),
+    "model: a class that fails": Mistake(
+        f"mine.py, line {mine.LINE}: KeyError: 'x'",
+        command=own("model", "Failing"),
+    ),
+    "partition: a function that fails": Mistake(
+        f"mine.py, line {mine.LINE}: KeyError: 'x'",
+        command=own("partition", "failing_partition"),
+    ),
     "data: a loader that returns a dict": Mistake(
         f"dataset: {FILE}.named returned a dict without x_train, y_train, x_test, y_test,"
         " num_classes; return fedlocal.data.Dataset(name, x_train, y_train, x_test, y_test,"

@@ -264,7 +264,7 @@ class Words(nn.Module):
 
 def test_what_is_frozen_may_be_sparse_or_infinite():
     assert run(Words, "loop", frozen=["vectors"]).history[-1]["train_loss"] > 0
-    with pytest.raises(ValueError, match=r"the gradient of the parameter vectors.weight is sparse"):
+    with pytest.raises(ValueError, match="the gradient of the parameter vectors"):
         run(Words, "loop")
 
 
