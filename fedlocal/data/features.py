@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedlocal.data.dataset import Dataset
-from fedlocal.data.pixels import Pixels, numbers
+from fedlocal.data.pixels import Pixels, normalise
 
 
 def extract_features(
@@ -64,7 +64,7 @@ def _features(
     backbone.eval()
     try:
         batches = (part.to(like.device) for part in x.split(batch_size))
-        shown = (batch if scale is None else numbers(batch, scale) for batch in batches)
+        shown = (normalise(batch, scale) for batch in batches)
         parts = [backbone(batch).cpu() for batch in shown]
     finally:
         backbone.train(training)

@@ -61,6 +61,6 @@ class Pixels:
         return Scale(*(like.new_tensor(each).view(-1, 1, 1) for each in (self.mean, self.std)))
 
 
-def numbers(x: Tensor, scale: Scale) -> Tensor:
-    """The numbers [..., C, H, W] that bytes of the same shape mean."""
-    return (x.to(scale.mean.dtype) / 255.0 - scale.mean) / scale.std
+def normalise(x: Tensor, scale: Scale | None) -> Tensor:
+    """Return the numbers [..., C, H, W] that bytes of the same shape mean; x without a scale."""
+    return x if scale is None else (x.to(scale.mean.dtype) / 255.0 - scale.mean) / scale.std

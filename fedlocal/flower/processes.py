@@ -17,7 +17,9 @@ from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
-# Function that starts a program of the group, with the arguments of Popen.
+import psutil
+
+# Starts a program of the group, with the arguments of Popen.
 Start = Callable[..., Popen[str]]
 
 # Seconds until killed processes are gone, unless a driver blocks them.
@@ -33,8 +35,7 @@ def process_group(folder: Path) -> Iterator[Start]:
     Args:
         folder: Deleted with its content when the programs have ended.
     """
-    # -I -S: only the standard library, so that the guard starts at once.
-    command = [sys.executable, "-I", "-S", __file__, str(folder)]
+    command = [sys.executable, "-I", __file__, str(folder)]
     guard = Popen(command, stdin=PIPE, stdout=PIPE, process_group=0)
     started: list[Popen[Any]] = [guard]
 
@@ -82,25 +83,11 @@ def _guard(folder: str) -> None:
 
 def _alive(group: int) -> bool:
     """Whether a process of the group still runs; a dead one that nobody has waited for does not."""
-    if os.path.isdir("/proc/self"):
-        return any(state != "Z" and int(its_group) == group for state, its_group in _states())
-    try:
-        os.killpg(group, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _states() -> Iterator[tuple[str, str]]:
-    """State and process group of every process, where there is a /proc."""
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
-                # The program's name comes first, in parentheses, and may hold any character.
-                state, _, group = file.read().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue
-        yield state, group
+    for process in psutil.process_iter(["status"]):
+        with suppress(OSError):
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) == group:
+                return True
+    return False
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def _by_backward(
         if part != ():
             assign(model, part, spec)
     with torch.enable_grad(), drawn_from(key):
-        output = model(objective.numbers(objective.x[rows]))
+        output = model(objective.normalise(objective.x[rows]))
         objective.loss(output, objective.y[rows]).backward()
     trained = {*layout.shared.names, *layout.personal.names}
     return {

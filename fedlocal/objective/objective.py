@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import debug_unwrap, functional_call, grad_and_value
 
-from fedlocal.data.pixels import Scale, numbers
+from fedlocal.data.pixels import Scale, normalise
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.gradients import Batch, Own, StepGradient
 from fedlocal.objective.keyed import drawn_from
@@ -102,7 +102,7 @@ class Objective:
 
     def check(self, dtype: torch.dtype) -> None:
         """Raise ValueError if the options do not fit the examples or the run's dtype."""
-        self.augment.check(self.numbers(self.x[:1]))
+        self.augment.check(self.normalise(self.x[:1]))
         check_precision(self.precision, dtype)
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(
@@ -119,7 +119,7 @@ class Objective:
             own: The other parts of the model.
             batch: The examples.
         """
-        inputs = self.numbers(self.x[batch.indices])
+        inputs = self.normalise(self.x[batch.indices])
         if batch.draws != ():
             inputs = self.augment.apply(inputs, batch.draws)
         grad = self._gradient(x, own, inputs, batch)
@@ -129,22 +129,22 @@ class Objective:
 
     def gradient(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
         """Compute the gradient on a batch of examples, without augmentation or clipping."""
-        return self._gradient(x, own, self.numbers(self.x[batch.indices]), batch)
+        return self._gradient(x, own, self.normalise(self.x[batch.indices]), batch)
 
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with drawn_from(key):
             # The model may write to its input, so it gets a copy.
-            given, named = self.numbers(inputs).clone(), self.layout.named(x, own)
+            given, named = self.normalise(inputs).clone(), self.layout.named(x, own)
             if not _is_transformed(x):
                 # A model may take gradients of its own, by its parameters, also in evaluations.
                 trained = {*self.layout.shared.names, *self.layout.personal.names}
                 named |= {name: named[name].detach().requires_grad_() for name in trained}
             return functional_call(self.evaluated, named, (given,))
 
-    def numbers(self, inputs: Tensor) -> Tensor:
+    def normalise(self, inputs: Tensor) -> Tensor:
         """Return the model's inputs for examples of the pool, or for others kept like them."""
-        return inputs if self.scale is None else numbers(inputs, self.scale)
+        return normalise(inputs, self.scale)
 
     def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
         point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)

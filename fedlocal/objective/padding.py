@@ -148,7 +148,7 @@ def _as_double(own: Own) -> Own:
 def _doubled(objective: Objective) -> Objective:
     """Return the objective in float64 on a few examples, without augmentation or scaling."""
     rows = varied(objective.y, MOST)
-    inputs, y = objective.numbers(objective.x[rows]), objective.y[rows]
+    inputs, y = objective.normalise(objective.x[rows]), objective.y[rows]
     loss = objective.loss
     return replace(
         objective,

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from fedlocal.data.arrays import placed
 from fedlocal.data.clients import Clients
 from fedlocal.data.examples import check_indices, check_targets
-from fedlocal.data.pixels import numbers
+from fedlocal.data.pixels import normalise
 from fedlocal.objective.accuracy import function_of, ignored_target
 from fedlocal.objective.agreement import check_gradient
 from fedlocal.objective.augment import Augment, NoAugment
@@ -104,7 +104,7 @@ def objective_of(
 
     def examples(rows: IntArray) -> tuple[Tensor, Tensor]:
         ids = torch.from_numpy(rows).to(x.device)
-        return (x[ids] if scale is None else numbers(x[ids], scale)), y[ids]
+        return normalise(x[ids], scale), y[ids]
 
     steps.augment.check(examples(np.arange(1))[0])
     first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
@@ -160,7 +160,7 @@ def check_test(start: Start, x: Tensor, y: Tensor) -> None:
         ValueError: Model or loss cannot take them.
     """
     objective, loss = start.objective, start.objective.loss
-    model, few = copied(objective.evaluated), objective.numbers(x[:TRIED])
+    model, few = copied(objective.evaluated), objective.normalise(x[:TRIED])
     subject = Subject(model, loss, few, y[:TRIED])
     try:
         with torch.no_grad():

@@ -11,7 +11,7 @@ from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
-from fedlocal.data.pixels import numbers, standardise
+from fedlocal.data.pixels import normalise, standardise
 from fedlocal.objective.augment import CropFlip
 from fedlocal.rounds.progress import outset, run
 from tests.strategies_in_conf import composed
@@ -60,7 +60,7 @@ def test_tiny_imagenet_as_published(tiny):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_numbers_are_those_of_standardised_pictures(tiny, dtype):
     data = tiny_imagenet(tiny[0], size=8)
-    found = numbers(data.x_train, data.pixels.scale(torch.zeros(1, dtype=dtype)))
+    found = normalise(data.x_train, data.pixels.scale(torch.zeros(1, dtype=dtype)))
     expected = standardise(data.x_train.numpy(), data.pixels.mean, data.pixels.std)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 if dtype != torch.float32 else 0)

@@ -81,7 +81,7 @@ def test_nothing_outlives_the_starting_process(tmp_path, sign):
     home.mkdir()
     folder = str(Path(processes.__file__).parent)
     code = KILLED.format(folder=folder, home=str(home), sleepers=SLEEPERS)
-    command = [sys.executable, "-S", "-c", code]
+    command = [sys.executable, "-c", code]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, **pipes) as starter:
         pids = [int(word) for word in starter.stdout.readline().split()]

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 MARK = "FEDLOCAL_DEPLOYMENT"
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 
@@ -74,7 +76,7 @@ def start(
 def kill(running: Running) -> None:
     """Kill a program and everything it started."""
     running.process.kill()
-    # Without /proc only the session can be reached.
+    # Where environments cannot be read, the session is what can be reached.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, signal.SIGKILL)
     running.process.wait()
@@ -85,21 +87,19 @@ def kill_marked(mark: str) -> None:
     """Kill every process with the mark, including those started meanwhile."""
     while found := marked(mark):
         for process in found:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         time.sleep(0.02)
 
 
-def marked(mark: str) -> list[int]:
-    """Return the ids of the processes with a mark, or one within it (Linux only)."""
-    wanted = f"{MARK}={mark}".encode()
-    found = []
-    for file in Path("/proc").glob("[0-9]*/environ"):
-        # It may have ended, or belong to another user.
-        with suppress(OSError):
-            if any(entry.startswith(wanted) for entry in file.read_bytes().split(b"\0")):
-                found.append(int(file.parent.name))
-    return found
+def marked(mark: str) -> list[psutil.Process]:
+    """The processes that bear a mark, or one within it."""
+    # None stands for the environment of another user's process.
+    return [
+        process
+        for process in psutil.process_iter(["environ"])
+        if (process.info["environ"] or {}).get(MARK, "").startswith(mark)
+    ]
 
 
 def supervise(program: Program, beside: Program | None = None) -> int:
