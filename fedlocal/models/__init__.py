@@ -1,10 +1,11 @@
-"""Models: function name = conf name, called with (input_shape, num_outputs) first.
+"""Models: functions named as in conf/model, with arguments (input_shape, num_outputs, ...).
 
-A model of token indices (characters, words) has `num_tokens` as its third argument, and is called
-with the size of the dataset's vocabulary; by that name a run knows what it reads.
+A model of token indices (characters, words) has `num_tokens`, the size of the vocabulary, as third
+argument; a run recognises such models by that name.
 
-None has buffers or in-place operations, so that one flat vector holds all of a model and
-`torch.func` may run many of them at once. Weights come from torch's global generator: seed it.
+No model has buffers or in-place operations, so one flat vector holds the whole model and
+`torch.func` can run many models at once. Initial weights come from torch's global generator: seed
+it.
 """
 
 from fedlocal.models.attention import char_transformer

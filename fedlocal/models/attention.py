@@ -1,11 +1,11 @@
-"""A small causal transformer over token indices, out of plain tensor operations.
+"""A small causal transformer over token indices, built from plain tensor operations.
 
     Vaswani et al. Attention Is All You Need. 2017. https://arxiv.org/abs/1706.03762
     Layer normalisation before each part, as in GPT-2: Radford et al. 2019.
 
-Fused attention kernels have no rule for `torch.vmap` on every device, so attention is written out.
-The causal mask is made in the forward pass, because a model must have no buffers; there is no
-dropout, because random calls are refused inside vmap.
+Fused attention kernels do not support `torch.vmap` on every device, so attention is written out.
+The causal mask is created in the forward pass, because a model must have no buffers. There is no
+dropout, because vmap refuses random calls.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ def char_transformer(
     heads: int = 4,
     layers: int = 2,
 ) -> nn.Module:
-    """Tokens and learned positions, causal blocks, and a linear map of the last position.
+    """Return token and position embeddings, causal blocks, and a linear map of the last position.
 
     Args:
-        input_shape: (length,); a position vector is learned for each place.
+        input_shape: (length,); each position has a learned vector.
         num_outputs: Number of classes.
         num_tokens: Size of the vocabulary.
-        width: Of every position's vector; the hidden layer of a block is four times as wide.
-        heads: Attention heads of a block; they divide the width.
+        width: Embedding width; the hidden layer of a block is four times as wide.
+        heads: Attention heads of a block; must divide the width.
         layers: Number of blocks.
 
     Raises:
@@ -55,24 +55,24 @@ def char_transformer(
 
 
 class Positions(nn.Module):
-    """A vector for each token plus one for each place."""
+    """Sum of token and position embeddings."""
 
     def __init__(self, length: int, num_tokens: int, width: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(num_tokens, width)
         self.places = nn.Parameter(torch.empty(length, width))
-        # GPT-2's 0.02 goes with as small a scale in all its maps; beside torch's larger ones
-        # a token's own vector would drown, and SGD learns slowly.
+        # GPT-2 uses 0.02 in all its maps. With torch's larger default in the other maps, so small
+        # an embedding would be negligible, and SGD would learn slowly.
         for parameter in self.parameters():
             nn.init.normal_(parameter, std=0.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Indices [batch, length] -> [batch, length, width]."""
+        """Map indices [batch, length] -> [batch, length, width]."""
         return self.tokens(x) + self.places
 
 
 class Block(nn.Module):
-    """Attention, then a hidden layer, each added to what it saw normalised."""
+    """Pre-norm residual block: attention, then a hidden layer."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -84,13 +84,13 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, width] -> the same shape."""
+        """Map [batch, length, width] to the same shape."""
         x = x + self.attention(self.norm1(x))
         return x + self.hidden(self.norm2(x))
 
 
 class CausalAttention(nn.Module):
-    """Self-attention to this place and those before; equals `torch.nn.MultiheadAttention`.
+    """Causal self-attention; equals `torch.nn.MultiheadAttention` with a causal mask.
 
     The rows of `project` are those of torch's in_proj_weight: queries, keys, values.
     """
@@ -102,7 +102,7 @@ class CausalAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, width] -> the same shape."""
+        """Map [batch, length, width] to the same shape."""
         batch, length, width = x.shape
         parts = self.project(x).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
@@ -111,15 +111,15 @@ class CausalAttention(nn.Module):
 
 
 def causal_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(query key' / sqrt(d)) value over the places up to each one's own.
+    """Compute softmax(query key' / sqrt(d)) value, over each position and those before it.
 
     Args:
-        query: [batch, heads, length, d].
-        key: Same shape.
-        value: Same shape.
+        query: Queries, [batch, heads, length, d].
+        key: Keys, same shape.
+        value: Values, same shape.
 
     Returns:
-        Same shape.
+        Outputs, same shape.
     """
     length, width = query.shape[-2:]
     scores = query @ key.transpose(-2, -1) / width**0.5

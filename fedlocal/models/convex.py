@@ -1,4 +1,4 @@
-"""Linear maps of the input: logistic regression and least squares."""
+"""Convex models: logistic regression and least squares."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FlatLinear(nn.Module):
-    """A linear map of the flattened input, starting at zero."""
+    """A linear map of the flattened input, initialised to zero."""
 
     def __init__(self, num_inputs: int, num_outputs: int, bias: bool) -> None:
         super().__init__()
@@ -16,15 +16,15 @@ class FlatLinear(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, ...] -> [batch, num_outputs]."""
+        """Map [batch, ...] -> [batch, num_outputs]."""
         return self.linear(x.flatten(1))
 
 
 def logistic(input_shape: Sequence[int], num_outputs: int, bias: bool = True) -> nn.Module:
-    """Logistic regression: softmax, or one logit where there are two classes.
+    """Return logistic regression: softmax, or one logit if there are two classes.
 
-    With a run's `l2` > 0 it is l2-strongly convex, the setting of most local SGD theory, for
-    example Stich. Local SGD Converges Fast and Communicates Little. 2019.
+    With a run's `l2` > 0 the loss is l2-strongly convex, as in most local SGD theory, for example
+    Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767 (w8a, l2 = 1/n).
 
     Args:
@@ -32,13 +32,13 @@ def logistic(input_shape: Sequence[int], num_outputs: int, bias: bool = True) ->
         num_outputs: Number of classes.
         bias: Whether each logit has an intercept.
     """
-    # Two softmax columns would leave one direction without curvature.
+    # With two softmax columns one direction would have no curvature.
     columns = 1 if num_outputs == 2 else num_outputs
     return FlatLinear(math.prod(input_shape), columns, bias)
 
 
 def linear(input_shape: Sequence[int], num_outputs: int, bias: bool = True) -> nn.Module:
-    """A linear map, for least squares: `squared_error` makes it a quadratic.
+    """Return a linear map for least squares; with `squared_error` the loss is quadratic.
 
     Args:
         input_shape: Shape of one example; it is flattened.

@@ -1,4 +1,4 @@
-"""Two classic small convolutional networks."""
+"""Small convolutional networks: LeNet-5 and the CNN of the FedAvg paper."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def lenet5(input_shape: Sequence[int], num_outputs: int, activation: str = "relu") -> nn.Module:
-    """LeNet-5 for 28x28 (padded to 32x32) or 32x32 images; 61,706 parameters on MNIST.
+    """Return LeNet-5 for 28x28 (padded to 32x32) or 32x32 images; 61,706 parameters on MNIST.
 
     Source: LeCun, Bottou, Bengio, Haffner. 1998. https://doi.org/10.1109/5.726791. Used by
-    VRL-SGD, 2019. https://arxiv.org/abs/1912.12844. Difference from 1998: max pooling without
-    weights, every feature map sees all of the layer below, and a linear last layer.
+    VRL-SGD, 2019. https://arxiv.org/abs/1912.12844. Differences from 1998: max pooling without
+    weights, full connections between feature maps, and a linear last layer.
 
     Args:
         input_shape: (C, 28, 28) or (C, 32, 32).
@@ -49,7 +49,7 @@ def lenet5(input_shape: Sequence[int], num_outputs: int, activation: str = "relu
 
 
 def cnn(input_shape: Sequence[int], num_outputs: int) -> nn.Module:
-    """The CNN of the FedAvg paper; 1,663,370 parameters on MNIST.
+    """Return the CNN of the FedAvg paper; 1,663,370 parameters on MNIST.
 
     Two 5x5 convolutions (32 and 64 channels, each with ReLU and 2x2 max pooling) and a dense
     layer of 512.
@@ -60,7 +60,7 @@ def cnn(input_shape: Sequence[int], num_outputs: int) -> nn.Module:
         num_outputs: Number of classes.
 
     Raises:
-        ValueError: Not an image, or too small a one.
+        ValueError: Not an image, or too small an image.
     """
     channels, height, width = image_shape(input_shape, "cnn", at_least=4)
     return nn.Sequential(

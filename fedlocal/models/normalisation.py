@@ -1,7 +1,7 @@
-"""Replaces batch normalisation by group normalisation.
+"""Replacement of batch normalisation by group normalisation.
 
-Running means and variances of clients with different data fit none of them after an average, and
-strategies whose clients keep models of their own cannot average them. A model with GroupNorm has no
+The average of running means and variances of clients with different data fits none of them, and
+strategies whose clients keep their own models cannot average them. A model with GroupNorm has no
 buffers and runs under every strategy.
 """
 
@@ -14,20 +14,19 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def batch_norm_to_group_norm(module: Module, groups: int = 2) -> Module | nn.GroupNorm:
-    """Replace every BatchNorm1d and BatchNorm2d, however deep, by a GroupNorm.
+    """Replace every BatchNorm1d and BatchNorm2d, at any depth, by a GroupNorm.
 
-    Scale and shift keep their values. A layer whose number of channels `groups` does not divide
-    gets the largest number of groups that divides both.
+    Scale and shift keep their values. A layer gets gcd(groups, channels) groups.
 
-    Sources: Wu and He. Group Normalization. 2018. https://arxiv.org/abs/1803.08494. Why in
-    federated learning: Hsieh et al. 2020. https://arxiv.org/abs/1910.00189
+    Sources: Wu and He. Group Normalization. 2018. https://arxiv.org/abs/1803.08494. For federated
+    learning: Hsieh et al. 2020. https://arxiv.org/abs/1910.00189
 
     Args:
-        module: Changed in place.
-        groups: Wanted number of groups, at least 1.
+        module: Model, changed in place.
+        groups: Desired number of groups, at least 1.
 
     Returns:
-        `module`, or the GroupNorm that stands for it if it was a BatchNorm itself.
+        `module`, or its replacement if it is a BatchNorm itself.
 
     Raises:
         ValueError: groups < 1.
@@ -49,7 +48,7 @@ def _group_norm_like(norm: nn.BatchNorm1d | nn.BatchNorm2d, groups: int) -> nn.G
     channels = norm.num_features
     new = nn.GroupNorm(math.gcd(groups, channels), channels, norm.eps, norm.affine)
     if norm.affine:
-        # The parameters themselves and not copies: device, dtype and requires_grad stay.
+        # The same parameters and not copies, which keeps device, dtype and requires_grad.
         new.weight, new.bias = norm.weight, norm.bias
     new.training = norm.training
     return new

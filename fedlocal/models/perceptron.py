@@ -8,7 +8,7 @@ from torch import nn
 
 
 def mlp(input_shape: Sequence[int], num_outputs: int, hidden: Sequence[int] = (128,)) -> nn.Module:
-    """A multilayer perceptron with ReLU; it flattens its input.
+    """Return a multilayer perceptron with ReLU on the flattened input.
 
     `hidden=[200, 200]` is the "2NN" of McMahan et al. 2017. https://arxiv.org/abs/1602.05629
 

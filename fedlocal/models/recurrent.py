@@ -1,7 +1,7 @@
-"""A recurrent network over token indices, out of plain tensor operations.
+"""A recurrent network over token indices, built from plain tensor operations.
 
-`torch.nn.GRU` is a fused kernel on a GPU, which `torch.vmap` does not take with one set of weights
-a client.
+`torch.nn.GRU` is a fused kernel on a GPU, which `torch.vmap` cannot run with separate weights per
+client.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,18 @@ def char_gru(
     hidden: int = 128,
     layers: int = 1,
 ) -> nn.Module:
-    """Embedding, GRU and a linear map of the last state; predicts what follows a sequence.
+    """Return an embedding, a GRU and a linear map of the last state, for next-token prediction.
 
-    The shape of LEAF's Shakespeare model (embedding 8, two layers of 256), with GRU cells in the
-    place of LSTM's. Caldas et al. 2018. https://arxiv.org/abs/1812.01097
+    The architecture is that of LEAF's Shakespeare model (embedding 8, two layers of 256), with GRU
+    instead of LSTM cells. Caldas et al. 2018. https://arxiv.org/abs/1812.01097
 
     Args:
         input_shape: (length,).
         num_outputs: Number of classes.
         num_tokens: Size of the vocabulary.
-        embedding: Width of a token's vector.
+        embedding: Embedding width.
         hidden: Width of the state.
-        layers: Number of GRUs, one on top of another.
+        layers: Number of stacked GRUs.
 
     Raises:
         ValueError: Not a sequence of tokens, or a width below 1.
@@ -51,7 +51,7 @@ class GRU(nn.Module):
     """One layer of gated recurrent units; equals `torch.nn.GRU(..., batch_first=True)`.
 
     Cho et al. 2014. https://arxiv.org/abs/1406.1078, with the reset gate applied after the matrix,
-    as cuDNN has it. The rows of both maps are those of torch's weight_ih_l0 and weight_hh_l0:
+    as in cuDNN. The rows of both maps are those of torch's weight_ih_l0 and weight_hh_l0:
     reset gate, update gate, candidate.
     """
 
@@ -64,7 +64,7 @@ class GRU(nn.Module):
             nn.init.uniform_(parameter, -(hidden**-0.5), hidden**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, num_inputs] -> every state, [batch, length, hidden]."""
+        """Map [batch, length, num_inputs] to all states, [batch, length, hidden]."""
         state = x.new_zeros(x.shape[0], self.hidden)
         states = []
         for given in self.of_input(x).unbind(1):
@@ -73,7 +73,7 @@ class GRU(nn.Module):
         return torch.stack(states, dim=1)
 
     def step(self, given: Tensor, state: Tensor) -> Tensor:
-        """The next state [batch, hidden] from the mapped input [batch, 3 hidden] and the state."""
+        """Compute the next state [batch, hidden] from the mapped input [batch, 3 hidden]."""
         reset_in, update_in, new_in = given.chunk(3, dim=-1)
         reset_own, update_own, new_own = self.of_state(state).chunk(3, dim=-1)
         update = torch.sigmoid(update_in + update_own)
@@ -82,8 +82,8 @@ class GRU(nn.Module):
 
 
 class Last(nn.Module):
-    """The last position of a sequence."""
+    """Selection of the last position of a sequence."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, length, width] -> [batch, width]."""
+        """Map [batch, length, width] -> [batch, width]."""
         return x[:, -1]

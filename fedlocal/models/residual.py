@@ -19,48 +19,48 @@ from fedlocal.models.shapes import image_shape
 
 
 def resnet20_gn(input_shape: Sequence[int], num_outputs: int, groups: int = 2) -> nn.Module:
-    """ResNet-20 of section 4.2: widths 16, 32, 64, shortcuts without parameters; 0.27 M.
+    """Return ResNet-20 of section 4.2: widths 16, 32, 64, parameter-free shortcuts; 0.27 M.
 
     Args:
         input_shape: (C, H, W), at least 8x8 pixels.
         num_outputs: Number of classes.
-        groups: Wanted number of groups per GroupNorm.
+        groups: Desired number of groups per GroupNorm.
 
     Raises:
-        ValueError: Not an image, too small a one, or groups < 1.
+        ValueError: Not an image, too small an image, or groups < 1.
     """
     return _resnet("resnet20_gn", input_shape, num_outputs, groups, (16, 32, 64), 3, False)
 
 
 def resnet18_gn(input_shape: Sequence[int], num_outputs: int, groups: int = 2) -> nn.Module:
-    """ResNet-18 with a 3x3 first layer: widths 64 to 512, 1x1 shortcuts; 11.2 M.
+    """Return ResNet-18 with a 3x3 first layer: widths 64 to 512, 1x1 shortcuts; 11.2 M.
 
     Args:
         input_shape: (C, H, W), at least 8x8 pixels.
         num_outputs: Number of classes.
-        groups: Wanted number of groups per GroupNorm.
+        groups: Desired number of groups per GroupNorm.
 
     Raises:
-        ValueError: Not an image, too small a one, or groups < 1.
+        ValueError: Not an image, too small an image, or groups < 1.
     """
     return _resnet("resnet18_gn", input_shape, num_outputs, groups, (64, 128, 256, 512), 2, True)
 
 
 class PadShortcut(nn.Module):
-    """Shortcut A of the paper: every second pixel, and zeros for the new channels."""
+    """Shortcut A of the paper: every second pixel, zero padding for new channels."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.new_channels = after - before
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, before, H, W] -> [batch, after, H / 2, W / 2]."""
+        """Map [batch, before, H, W] -> [batch, after, H / 2, W / 2]."""
         first = self.new_channels // 2
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, first, self.new_channels - first))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Residual block: two 3x3 convolutions and a shortcut."""
 
     def __init__(self, before: int, after: int, stride: int, groups: int, project: bool) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Block(nn.Module):
             self.shortcut = PadShortcut(before, after)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, before, H, W] -> [batch, after, H / stride, W / stride]."""
+        """Map [batch, before, H, W] -> [batch, after, H / stride, W / stride]."""
         out = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(out)) + self.shortcut(x))
 

@@ -1,4 +1,4 @@
-"""Convolutions over the words of a text."""
+"""A convolutional network over the words of a text."""
 
 from collections.abc import Sequence
 
@@ -19,28 +19,28 @@ def text_cnn(
     widths: Sequence[int] = (3, 4, 5),
     word_vectors: str | None = None,
 ) -> nn.Module:
-    """Word vectors, filters of several widths with ReLU, the maximum over time, a linear map.
+    """Return TextCNN: embeddings, filters of several widths, ReLU, max over time, a linear map.
 
     Source: Kim. Convolutional Neural Networks for Sentence Classification. 2014.
     https://arxiv.org/abs/1408.5882; used by VRL-SGD, 2019. https://arxiv.org/abs/1912.12844 (word
-    vectors of 50, 100 filters a width). Differences from both: no dropout, because random calls
-    are refused inside vmap; and none of Kim's norm constraint.
+    vectors of 50, 100 filters per width). Differences from both: no dropout, because vmap refuses
+    random calls; and no norm constraint (Kim).
 
     Args:
         input_shape: (length,).
         num_outputs: Number of classes.
-        num_tokens: Size of the vocabulary; token 0 is padding, whose vector is 0, and 1 stands
-            for unknown words.
-        embedding: Width of a word's vector.
-        filters: Filters of each width.
-        widths: Words that a filter sees.
-        word_vectors: Start tokens 2, 3, ... from this file, which must have been the dataset's
-            `word_vectors` too. They are trained like the rest.
+        num_tokens: Size of the vocabulary; token 0 is padding, whose vector is 0, and 1 is the
+            unknown word.
+        embedding: Width of a word vector.
+        filters: Number of filters per width.
+        widths: Filter widths, in words.
+        word_vectors: File of initial vectors of tokens 2, 3, ..., which must be the dataset's
+            `word_vectors` as well. They are trained like the rest.
 
     Raises:
         FileNotFoundError: No file at `word_vectors`.
-        ValueError: Not a sequence of tokens, one shorter than a filter, a size below 1, or word
-            vectors of another number or width.
+        ValueError: Not a sequence of tokens, a sequence shorter than a filter, a size below 1, or
+            word vectors of a different number or width.
     """
     if not widths:
         raise ValueError("model text_cnn: widths must name at least one filter width, got []")
@@ -48,12 +48,12 @@ def text_cnn(
     token_length(input_shape, "text_cnn", at_least=max(widths))
     model = TextCNN(num_outputs, num_tokens, embedding, filters, widths)
     if word_vectors is not None:
-        _start_from(word_vectors, model.words)
+        _load_word_vectors(word_vectors, model.words)
     return model
 
 
 class TextCNN(nn.Module):
-    """Token 0 counts as a vector of zeros, whatever its row holds."""
+    """TextCNN, in which token 0 has a vector of zeros whatever its row holds."""
 
     def __init__(
         self,
@@ -65,20 +65,20 @@ class TextCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.words = nn.Embedding(num_tokens, embedding)
-        # Kim's range, so that new words vary about as much as trained vectors.
+        # Kim's range: the variance is then about that of trained vectors.
         nn.init.uniform_(self.words.weight, -0.25, 0.25)
         self.filters = nn.ModuleList(nn.Conv1d(embedding, filters, width) for width in widths)
         self.classes = nn.Linear(filters * len(widths), num_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Indices [batch, length] -> [batch, num_outputs]."""
+        """Map indices [batch, length] -> [batch, num_outputs]."""
         vectors = self.words(x) * (x != 0).unsqueeze(-1)
         channels = vectors.transpose(1, 2)
         found = [F.relu(one(channels)).amax(-1) for one in self.filters]
         return self.classes(torch.cat(found, dim=-1))
 
 
-def _start_from(path: str, words: nn.Embedding) -> None:
+def _load_word_vectors(path: str, words: nn.Embedding) -> None:
     _, vectors = read_word_vectors(path)
     wanted = (words.num_embeddings - 2, words.embedding_dim)
     if vectors.shape != wanted:

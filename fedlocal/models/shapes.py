@@ -1,4 +1,4 @@
-"""Saying no, in one line, to an input a model cannot take."""
+"""Checks of input shapes and sizes of models, with one-line errors."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ def image_shape(input_shape: Sequence[int], model: str, at_least: int) -> tuple[
     Args:
         input_shape: Shape of one example.
         model: The model's name, for the message.
-        at_least: Smallest height and width the model can take, in pixels.
+        at_least: Smallest height and width of the model's input, in pixels.
 
     Raises:
-        ValueError: Not an image, or too small a one.
+        ValueError: Not an image, or too small an image.
     """
     if len(input_shape) != 3:
         raise ValueError(
@@ -35,10 +35,10 @@ def token_length(input_shape: Sequence[int], model: str, at_least: int = 1) -> i
     Args:
         input_shape: Shape of one example.
         model: The model's name, for the message.
-        at_least: Smallest number of tokens the model can take.
+        at_least: Smallest number of tokens of the model's input.
 
     Raises:
-        ValueError: Not one sequence of tokens, or too short a one.
+        ValueError: Not a sequence of tokens, or too short a sequence.
     """
     if len(input_shape) != 1:
         raise ValueError(
@@ -47,13 +47,13 @@ def token_length(input_shape: Sequence[int], model: str, at_least: int = 1) -> i
         )
     if input_shape[0] < at_least:
         raise ValueError(
-            f"model {model} needs at least {at_least} tokens an example, got {input_shape[0]}"
+            f"model {model} needs at least {at_least} tokens per example, got {input_shape[0]}"
         )
     return input_shape[0]
 
 
 def check_sizes(model: str, sizes: Mapping[str, int]) -> None:
-    """Raise ValueError unless every size, under the name of its setting, is at least 1."""
+    """Raise ValueError unless every size is at least 1; keys are the names of the settings."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"model {model}: {name} must be at least 1, got {size}")

@@ -1,1 +1,1 @@
-"""Checks of arguments, lazy imports, threads, devices: what any room may use."""
+"""Helpers for all packages: checks of arguments, lazy imports, threads, devices."""

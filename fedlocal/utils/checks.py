@@ -1,4 +1,4 @@
-"""Checks of arguments that take a number, a whole number, or an object of one class."""
+"""Checks of arguments: a number, a whole number, or an object of one class."""
 
 from inspect import isabstract
 from numbers import Integral
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def check_whole(key: str, value: Any, least: int | None = None, advice: str = "") -> None:
-    """Raise ValueError unless `value` is a whole number, of `least` or more if that is given.
+    """Raise ValueError unless `value` is a whole number, and at least `least` if given.
 
     >>> check_whole("rounds", 1.5, 1)
     Traceback (most recent call last):
@@ -19,7 +19,7 @@ def check_whole(key: str, value: Any, least: int | None = None, advice: str = ""
 
 
 def check_number(key: str, value: Any) -> None:
-    """Raise ValueError unless `value` is a number; a number in quotes is none.
+    """Raise ValueError unless `value` is a number; a quoted number is a string.
 
     >>> check_number("lr", "0.1")
     Traceback (most recent call last):
@@ -31,7 +31,7 @@ def check_number(key: str, value: Any) -> None:
 
 
 def check_made(**given: tuple[Any, type]) -> None:
-    """Raise ValueError unless each value is None or an object of its class.
+    """Raise ValueError unless each value is None or an instance of its class.
 
     >>> check_made(clock=(1.0, dict))
     Traceback (most recent call last):

@@ -1,13 +1,13 @@
-"""The device of a run by its name."""
+"""Selection of a run's device by name."""
 
 import torch
 
 
 def pick_device(device: str) -> torch.device:
-    """The device of a name; "auto" takes CUDA, then MPS, then the CPU.
+    """Return the device of this name; "auto" is CUDA if available, else MPS, else the CPU.
 
     Raises:
-        ValueError: No tensor can be made there and read back.
+        ValueError: No tensor can be created on the device and read back.
     """
     if not isinstance(device, str | torch.device):
         raise ValueError(f"device must be a name such as 'cpu' or 'cuda:0', got {device!r}")

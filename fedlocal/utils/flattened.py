@@ -1,11 +1,11 @@
-"""A nested configuration as one level."""
+"""Nested configurations as one level."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values that are no mappings, under the keys that the command line gives them.
+    """Return all values that are not mappings, under their dotted command-line keys.
 
     >>> flattened({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
     {'K': 2, 'partition.alpha': 0.1, 'partition.sizes': [1, 2]}

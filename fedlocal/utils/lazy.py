@@ -1,4 +1,4 @@
-"""Packages whose public names are imported at their first use."""
+"""Lazy imports of the public names of a package."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,16 +6,18 @@ from typing import Any
 
 
 def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: what needs no torch does not wait for it.
+    """Return a package's `__getattr__` that imports a submodule when a name is first used.
+
+    So commands that do not need torch start without importing it.
 
     Args:
-        package: Its `__name__`.
-        homes: The submodule of each public name.
+        package: The package's `__name__`.
+        homes: Submodule of each public name.
     """
 
-    def imported(name: str) -> Any:
+    def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         return getattr(import_module(f"{package}.{homes[name]}"), name)
 
-    return imported
+    return load

@@ -1,17 +1,17 @@
-"""Memory that is freed and taken again at every step."""
+"""Reuse of memory that is freed and allocated at every step."""
 
 import torch
 
-# glibc follows the largest block up to 32 MiB that was freed: blocks of less are no longer mapped
-# one by one, and twice as much that is free is kept.
-FOLLOWED = 31 << 20
+# glibc raises its mmap threshold to the largest freed block, up to 32 MiB: smaller blocks are no
+# longer mapped separately, and up to twice that size of free memory is kept.
+LARGEST_BLOCK = 31 << 20
 
 
 def keep_freed() -> None:
-    """Have the C library keep freed memory for the next step.
+    """Make glibc keep freed memory for the next step.
 
-    Otherwise it goes back to the system at every step and comes back page by page, filled with
-    zeros: up to a quarter of a small model's round. Nothing is set that a program with one tensor
-    of 31 MiB would not set by freeing it; C libraries other than glibc do not mind.
+    Otherwise it returns the memory to the system at every step and gets it back page by page,
+    filled with zeros: up to a quarter of a small model's round. The effect is that of allocating
+    and freeing one tensor of 31 MiB; other C libraries ignore it.
     """
-    torch.empty(FOLLOWED, dtype=torch.uint8)
+    torch.empty(LARGEST_BLOCK, dtype=torch.uint8)

@@ -1,6 +1,6 @@
-"""Former import paths, which still work and say where the module is now.
+"""Forwarding of former import paths, with a warning that names the present one.
 
-A user's yaml, pyproject or script may hold them.
+Users' yaml files, scripts and pyproject files may hold former paths.
 """
 
 import sys
@@ -11,7 +11,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Former and present modules and packages, all inside fedlocal.
+# Former -> present modules and packages, all inside fedlocal.
 MOVED = {
     "accuracy": "objective.accuracy",
     "augment": "objective.augment",
@@ -103,7 +103,7 @@ MOVED = {
 
 
 def present_name(former: str) -> str | None:
-    """Return the present name of a former module, None if it is where it was.
+    """Return the present name of a former module, None if it has not moved.
 
     >>> present_name("fedlocal.compress.sparse")
     'fedlocal.slots.compress.sparse'
@@ -116,10 +116,10 @@ def present_name(former: str) -> str | None:
 
 
 class Forwarding(MetaPathFinder, Loader):
-    """Finds a module under its former name.
+    """Finder and loader of modules by their former names.
 
-    It stands before the other finders: the submodules of a former package would otherwise be
-    found, and loaded a second time, in the folder of the present one.
+    It precedes the other finders. Otherwise the submodules of a former package would be found in
+    the folder of the present one, and loaded a second time.
     """
 
     def find_spec(
@@ -137,9 +137,9 @@ class Forwarding(MetaPathFinder, Loader):
         """See `importlib.abc.Loader`."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import the present module, and put it in the place of the former one."""
+        """Import the present module and register it under the former name."""
         former = module.__name__
         present = present_name(former)
         assert present is not None
-        warnings.warn(f"{former} is now {present}; write that", FutureWarning, stacklevel=2)
+        warnings.warn(f"{former} is now {present}; import that", FutureWarning, stacklevel=2)
         sys.modules[former] = import_module(present)

@@ -1,4 +1,4 @@
-"""Threads for work that lets go of Python's lock: numpy and torch do, within a call."""
+"""Threads for work that releases the GIL, as numpy and torch do within a call."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,22 +8,22 @@ import torch
 
 Job = TypeVar("Job")
 
-# With fewer scalars in all, starting the threads takes longer than they save.
+# Below this number of scalars in total, starting threads takes longer than they save.
 WORTHWHILE = 1 << 19
 
 
 def in_threads(work: Callable[[Job], None], jobs: Sequence[Job], scalars: int) -> None:
-    """Do `work(job)` for every job, in as many threads as torch uses, and wait for all.
+    """Run `work(job)` for every job in torch's number of threads, and wait for all.
 
     Args:
-        work: Must not mind the order, nor who else is at work.
-        jobs: What to do; about equal parts.
-        scalars: How many the jobs handle in all; for few there is no thread.
+        work: Function that is independent of order and thread-safe.
+        jobs: Arguments, of about equal work.
+        scalars: Total number of scalars processed; if small, no thread is started.
     """
     threads = min(torch.get_num_threads(), len(jobs)) if scalars >= WORTHWHILE else 1
 
     def share(first: int) -> None:
-        # Whether gradients are recorded is each thread's own setting.
+        # Gradient recording is a setting of each thread.
         with torch.no_grad():
             for job in jobs[first::threads]:
                 work(job)

@@ -1,6 +1,6 @@
 """Parameters and buffers of a model as flat vectors.
 
-Papers write x in R^d, and so do we: only the loss sees the names of parameters.
+As in papers, x is a vector in R^d; only the loss uses the names of parameters.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,11 +23,11 @@ class ParamSpec:
         """Read the layout of the trained parameters of `model`.
 
         Args:
-            model: Its parameters with `requires_grad` are trained.
-            chosen: Selects parameters by name; by default all.
+            model: Model whose parameters with `requires_grad` are trained.
+            chosen: Predicate on parameter names; by default all are selected.
 
         Raises:
-            ValueError: Parameters of several dtypes, or without a shape yet.
+            ValueError: The parameters have several dtypes, or one has no shape yet.
         """
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad and chosen(n)]
         for name, parameter in named:
@@ -55,9 +55,9 @@ class ParamSpec:
         return sum(self.sizes)
 
     def named(self, x: Tensor) -> dict[str, Tensor]:
-        """Views of x [size] (or [..., size]) under the tensors' names and shapes.
+        """Return views of x [size] (or [..., size]) by the tensors' names, in their shapes.
 
-        One split, not a slice a layer: the backward of a slice fills a zero vector of size P.
+        One split is used and not one slice per layer, whose backward fills a zero vector of size P.
         """
         parts = torch.split(x, list(self.sizes), dim=-1)
         lead = x.shape[:-1]
@@ -67,7 +67,7 @@ class ParamSpec:
         }
 
     def flat(self, tensors: Mapping[str, Tensor], like: Tensor) -> Tensor:
-        """One new vector [size] of the tensors with these names, of the dtype of `like`."""
+        """Return a new vector [size] of the tensors with these names, in the dtype of `like`."""
         parts = [tensors[name].detach().reshape(-1).to(like.dtype) for name in self.names]
         return torch.cat(parts) if parts else like.new_zeros(0)
 
@@ -86,13 +86,13 @@ class BufferSpec(ParamSpec):
         return cls(names, shapes, tuple(b.dtype for b in buffers))
 
     def named(self, x: Tensor) -> dict[str, Tensor]:
-        """New tensors of the buffers' own dtypes; integers, which a mean splits, are rounded."""
+        """Return new tensors in the buffers' own dtypes; integer buffers are rounded."""
         pairs = zip(super().named(x).items(), self.dtypes, strict=True)
         return {name: _as(part, dtype) for (name, part), dtype in pairs}
 
 
 def flatten(model: nn.Module) -> Tensor:
-    """The trained parameters of `model` as one new vector [P], in their order."""
+    """Return the trained parameters of `model` as one new vector [P], in their order."""
     spec = ParamSpec.of(model)
     named = dict(model.named_parameters())
     if not spec.names:
@@ -101,12 +101,12 @@ def flatten(model: nn.Module) -> Tensor:
 
 
 def assign(model: nn.Module, x: Tensor, spec: ParamSpec | None = None) -> None:
-    """Write x into tensors of `model`, keeping their dtype and device.
+    """Write x into tensors of `model`, with their dtype and device.
 
     Args:
-        model: Is changed.
-        x: The flat vector, [P].
-        spec: Names of its parts; by default all trained parameters.
+        model: Model to update.
+        x: Flat vector, [P].
+        spec: Names and shapes of its parts; by default all trained parameters.
     """
     spec = spec or ParamSpec.of(model)
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
@@ -116,6 +116,6 @@ def assign(model: nn.Module, x: Tensor, spec: ParamSpec | None = None) -> None:
 
 
 def _as(part: Tensor, dtype: torch.dtype) -> Tensor:
-    """A copy of another dtype, which may be written to."""
+    """Return a writable copy in another dtype."""
     rounded = part if dtype.is_floating_point else part.round()
     return rounded.to(dtype, copy=True)

@@ -1,7 +1,7 @@
-"""Randomness as an input: a generator is a function of (seed, purpose, client, round).
+"""Random numbers as a function of (seed, purpose, client, round).
 
-Nothing here remembers how often it was called, so batches, cohorts and quantisation noise are
-the same in every runtime, for any grouping of clients, and after a resume.
+There is no global generator, so batches, cohorts and quantisation noise are the same in every
+runtime, for any grouping of clients, and after a resume.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ MASK = (1 << 64) - 1
 
 
 class Purpose(IntEnum):
-    """What a stream of random numbers is for. Values are part of a run's identity: only append."""
+    """Purpose of a random stream. The values determine a run's numbers, so only append."""
 
     BATCHES = 1
     SAMPLING = 2
@@ -33,12 +33,12 @@ class Purpose(IntEnum):
 def generator(
     seed: int, purpose: Purpose, client: int = 0, round_index: int = 0, skip: int = 0
 ) -> np.random.Generator:
-    """The generator that belongs to these four numbers, on every machine.
+    """Return the generator of these four numbers, the same on every machine.
 
-    `skip` starts so many times 32 bytes later in its stream: 8 uniforms of float32, 4 of float64.
+    `skip` skips that many blocks of 32 bytes: 8 uniforms of float32, 4 of float64.
 
-    Philox is counter based: the four numbers are its key and the upper half of its counter, so no
-    two of them share a stream, and making one costs microseconds.
+    Philox is counter based. The four numbers are its key and the upper half of its counter, so no
+    two generators share a stream, and creating one takes microseconds.
     """
     bits = np.random.Philox(
         key=np.array([int(seed) & MASK, client], dtype=np.uint64),
@@ -50,9 +50,9 @@ def generator(
 def generators(
     seed: int, purpose: Purpose, clients: Iterable[int], round_index: int
 ) -> Iterator[np.random.Generator]:
-    """The `generator` of each of these clients in turn, good until the next one is asked for.
+    """Yield the `generator` of each client; it is valid until the next one is requested.
 
-    One object that is set to each: making one takes ten times as long.
+    All are one object whose state is reset, which is ten times as fast as creating one.
     """
     rng = generator(seed, purpose, 0, round_index)
     state = rng.bit_generator.state
@@ -65,13 +65,13 @@ def generators(
 def client_keys(
     seed: int, purpose: Purpose, clients: NDArray[np.int64], round_index: int
 ) -> NDArray[np.uint64]:
-    """One pseudo-random 64-bit key per client id, all at once.
+    """Return one pseudo-random 64-bit key per client id, [len(clients)].
 
-    splitmix64 over the four numbers: sampling 1 % of 10,000 clients must not build 10,000
-    generators.
+    It is splitmix64 over the four numbers, so that sampling 1 % of 10,000 clients does not create
+    10,000 generators.
     """
     with np.errstate(over="ignore"):
-        # Mixed before the round is added: client i of round t is not client i + 1 of round t - 1.
+        # Hash before the round is added, or client i of round t would equal i + 1 of round t - 1.
         state = _splitmix64(clients.astype(np.uint64))
         for word in (round_index, int(purpose), int(seed) & MASK):
             state = _splitmix64(state + np.uint64(word))
@@ -81,7 +81,7 @@ def client_keys(
 def step_keys(
     seed: int, purpose: Purpose, clients: NDArray[np.int64], round_index: int, steps: int
 ) -> NDArray[np.int64]:
-    """One pseudo-random key per client and step, [S, steps]."""
+    """Return one pseudo-random key per client and step, [S, steps]."""
     with np.errstate(over="ignore"):
         own = client_keys(seed, purpose, clients, round_index)[:, None]
         return _splitmix64(own + np.arange(steps, dtype=np.uint64)).view(np.int64)

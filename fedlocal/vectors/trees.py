@@ -11,7 +11,7 @@ Tree = Any
 
 
 def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
-    """Apply `function` to the tensors that stand at the same place of every tree.
+    """Apply `function` to the tensors at the same position of every tree.
 
     >>> tree_map(lambda a, b: a + b, (1, (2, ())), (10, (20, ())))
     (11, (22, ()))
@@ -25,7 +25,7 @@ def tree_map(function: Callable[..., Any], tree: Tree, *rest: Tree) -> Tree:
 
 
 def leaves(tree: Tree) -> Iterator[Tensor]:
-    """The tensors of a tree, from left to right."""
+    """Yield the tensors of a tree, from left to right."""
     if isinstance(tree, tuple):
         for part in tree:
             yield from leaves(part)
@@ -34,7 +34,7 @@ def leaves(tree: Tree) -> Iterator[Tensor]:
 
 
 def like(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
-    """A tree of the same form, with these tensors from left to right.
+    """Return a tree of the same structure with these tensors, from left to right.
 
     >>> like((1, (2, ())), [10, 20])
     (10, (20, ()))
@@ -44,48 +44,48 @@ def like(tree: Tree, tensors: Iterable[Tensor]) -> Tree:
 
 
 def stack(trees: list[Tree]) -> Tree:
-    """One tree of [S, ...] tensors from S trees of [...] tensors."""
+    """Stack S trees of [...] tensors to one tree of [S, ...] tensors."""
     return tree_map(lambda *rows: torch.stack(rows), *trees)
 
 
 def concatenate(trees: list[Tree]) -> Tree:
-    """One tree of [S1 + S2 + ..., ...] tensors from trees of [Si, ...] tensors."""
+    """Concatenate trees of [Si, ...] tensors to one tree of [S1 + S2 + ..., ...] tensors."""
     return tree_map(lambda *rows: torch.cat(rows), *trees)
 
 
 def take(tree: Tree, rows: Tensor | slice | int) -> Tree:
-    """The given rows of every tensor."""
+    """Return the given rows of every tensor."""
     return tree_map(lambda t: t[rows], tree)
 
 
 def put(tree: Tree, rows: Tensor, values: Tree) -> Tree:
-    """A copy of the tree with the given rows replaced."""
+    """Return a copy of the tree with the given rows replaced."""
     return tree_map(lambda t, v: t.index_copy(0, rows, v), tree, values)
 
 
 def repeat(tree: Tree, count: int) -> Tree:
-    """Every tensor [...] as `count` equal rows [count, ...]."""
+    """Repeat every tensor [...] as `count` equal rows [count, ...]."""
     return tree_map(lambda t: t.unsqueeze(0).repeat(count, *([1] * t.dim())), tree)
 
 
 def expand(tree: Tree, count: int) -> Tree:
-    """Every tensor [...] seen as `count` equal rows [count, ...]; not copied, so read only."""
+    """Expand every tensor [...] to a read-only view of `count` equal rows [count, ...]."""
     return tree_map(lambda t: t.expand(count, *t.shape), tree)
 
 
 def rows(tree: Tree) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors of each row of a tree, from left to right."""
+    """Yield the tensors of each row of a tree, from left to right."""
     return zip(*(t.unbind(0) for t in leaves(tree)), strict=True)
 
 
 def scan(function: Callable[[Tree, Tree, Tree], Tree], state: Tree, each: Tree, rest: Tree) -> Tree:
-    """The state after `function(state, row, rest)` for one row after another.
+    """Apply state = function(state, row, rest) to one row after another; return the last state.
 
     Args:
-        function: Gives the next state.
-        state: Before the first row.
-        each: A row for each step, every tensor [H, ...].
-        rest: What all steps are given.
+        function: Computes the next state.
+        state: State before the first row.
+        each: One row per step, every tensor [H, ...].
+        rest: Argument that all steps share.
     """
     for row in rows(each):
         state = function(state, like(each, row), rest)
@@ -93,46 +93,46 @@ def scan(function: Callable[[Tree, Tree, Tree], Tree], state: Tree, each: Tree, 
 
 
 def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
-    """`yes` where the scalar `flag` holds, else `no`; a mask and not a branch, for vmap."""
+    """Return `yes` if the scalar `flag` is true, else `no`; a mask and no branch, for vmap."""
     return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)
 
 
 def each_row(function: Callable[..., Tree], in_dims: Any = 0) -> Callable[..., Tree]:
-    """`torch.vmap` of a function of trees, but a single row is given to the function itself.
+    """Map a function of trees over rows with `torch.vmap`; call it directly for a single row.
 
-    vmap takes a tenth of a millisecond, and some operations apart that are one for one row.
+    vmap costs a tenth of a millisecond, and splits some operations that are one for a single row.
 
     >>> each_row(lambda a, b: (a * b, ()))(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]))
     (tensor([[3., 6.]]), ())
     """
     many = torch.vmap(function, in_dims)
 
-    def of_rows(*trees: Tree) -> Tree:
+    def apply(*trees: Tree) -> Tree:
         dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(trees)
-        if next(_rows(trees, dims)) > 1:
+        if next(_row_counts(trees, dims)) > 1:
             return many(*trees)
-        return tree_map(lambda t: t.unsqueeze(0), function(*_first(trees, dims)))
+        return tree_map(lambda t: t.unsqueeze(0), function(*_first_row(trees, dims)))
 
-    return of_rows
+    return apply
 
 
-def _rows(tree: Tree, dims: Any) -> Iterator[int]:
-    """How many rows each tensor has."""
+def _row_counts(tree: Tree, dims: Any) -> Iterator[int]:
+    """Yield the number of rows of each tensor."""
     if isinstance(dims, tuple):
         for part, dim in zip(tree, dims, strict=True):
-            yield from _rows(part, dim)
+            yield from _row_counts(part, dim)
     else:
         yield from (t.shape[dims] for t in leaves(tree))
 
 
-def _first(tree: Tree, dims: Any) -> Tree:
-    """The first row of every tensor."""
+def _first_row(tree: Tree, dims: Any) -> Tree:
+    """Return the first row of every tensor."""
     if not isinstance(dims, tuple):
         return tree_map(lambda t: t.select(dims, 0), tree)
-    parts = [_first(part, dim) for part, dim in zip(tree, dims, strict=True)]
+    parts = [_first_row(part, dim) for part, dim in zip(tree, dims, strict=True)]
     return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
 
 
 def weighted_mean(tree: Tree, weights: Tensor) -> Tree:
-    """Mean over the rows of every tensor, [S, ...] -> [...]. `weights` [S] sum to 1."""
+    """Compute the weighted mean over rows, [S, ...] -> [...]. `weights` [S] sum to 1."""
     return tree_map(lambda t: torch.tensordot(weights.to(t.dtype), t, dims=1), tree)

@@ -18,7 +18,7 @@ def test_a_former_path_is_the_present_module(former, monkeypatch):
     monkeypatch.delitem(sys.modules, f"fedlocal.{former}", raising=False)
     with pytest.warns(FutureWarning) as said:
         module = import_module(f"fedlocal.{former}")
-    line = f"fedlocal.{former} is now fedlocal.{MOVED[former]}; write that"
+    line = f"fedlocal.{former} is now fedlocal.{MOVED[former]}; import that"
     assert [str(each.message) for each in said if each.category is FutureWarning][-1] == line
     assert module is import_module(f"fedlocal.{MOVED[former]}")
     assert module.__name__ == module.__spec__.name == f"fedlocal.{MOVED[former]}"
@@ -53,7 +53,7 @@ def test_a_target_in_a_users_yaml(monkeypatch):
 
     monkeypatch.delattr(fedlocal.runtime, "flower_settings", raising=False)
     monkeypatch.delitem(sys.modules, "fedlocal.runtime.flower_settings", raising=False)
-    with pytest.warns(FutureWarning, match=r"is now fedlocal\.flower\.runtime; write that"):
+    with pytest.warns(FutureWarning, match=r"is now fedlocal\.flower\.runtime; import that"):
         made = instantiate({"_target_": "fedlocal.runtime.flower_settings.FlowerEngine"})
     assert isinstance(made, FlowerEngine)
 
