@@ -77,47 +77,48 @@ def simulate(
     """Train `model` over `clients` with `strategy`.
 
     Args:
-        model: Starts the run as it is; it is not changed. Local steps run it in train mode,
-            evaluations in eval mode. Parameters without `requires_grad` keep their values.
+        model: Initial model, which is not changed. Local steps run it in train mode, evaluations in
+            eval mode. Parameters without `requires_grad` keep their values.
         clients: One pair (x [n_i, ...], y [n_i, ...]) of tensors or numpy arrays, or one map-style
             Dataset of items (x, y), per client; or prepared `Clients`.
-        strategy: What a function of `strategies` returns.
-        rounds: Synchronisations. A strategy that ends by itself (one_shot) ends earlier.
-        batch_size: Examples in a local step; None or 0 takes the client's all. Clients that hold
-            fewer use what they hold.
+        strategy: Result of a function of `strategies`.
+        rounds: Number of synchronisations. A strategy with an end of its own (one_shot) ends
+            earlier.
+        batch_size: Examples in a local step; None or 0 takes all of the client's. Clients that hold
+            fewer use all of theirs.
         loss: (output, target) -> scalar, any function of a whole batch; a module
             (`fedlocal.objective.losses`, `torch.nn`) is copied to the run's device and dtype.
         test: A pair (x, y) to evaluate on, or a Dataset, as for a client.
         participation: Share of the clients in each round, in (0, 1].
-        seed: Of batches, cohorts, compressor noise, faults and the clock.
-        runtime: "vmapped" or "loop", or one with its own settings.
+        seed: Seed of batches, cohorts, compressor noise, faults and the clock.
+        runtime: "vmapped" or "loop", or a runtime with settings of its own.
         device: "auto" takes CUDA, then MPS, then the CPU.
-        dtype: Of parameters and inputs; None keeps the model's.
+        dtype: Dtype of parameters and inputs; None keeps the model's.
         clock: Law of the simulated seconds.
-        faults: Which members of a cohort do not answer.
-        evaluate: How often and on how much to evaluate.
-        on_round: Called with each finished row.
-        deadline: How long a round waits, and what becomes of late members.
+        faults: Failures of cohort members.
+        evaluate: Schedule and size of evaluations.
+        on_round: Function called with each row of metrics.
+        deadline: Maximum length of a round, and treatment of late members.
         diagnostics: Names of further columns (`fedlocal.rounds.diagnostics`), or True for all.
-        goal: A value to reach, and when to end before the last round.
-        augment: Changes the pictures of every local step (`fedlocal.objective.augment`).
-        precision: Of forward and backward passes: "full", "tf32" for the products of a GPU, or
-            "bf16" for autocast to bfloat16.
-        clip_norm: Longest mini-batch gradient of a client; None leaves all as they are.
-        spill: Folder for what clients keep between rounds, if that is too much for the memory.
-        frozen: Names or patterns of parameters that are not trained and never sent.
+        goal: Target value of a metric, and early stopping.
+        augment: Augmentation of the pictures of local steps (`fedlocal.objective.augment`).
+        precision: Precision of forward and backward passes: "full", "tf32" for matrix products on a
+            GPU, or "bf16" for autocast to bfloat16.
+        clip_norm: Largest norm of a client's mini-batch gradient; None does not clip.
+        spill: Folder for client states that do not fit into memory.
+        frozen: Names or patterns of parameters that are neither trained nor sent.
         personal: Names or patterns of parameters that stay with their client, are trained there
             and never sent.
-        buffers: What becomes of buffers that `forward` changes, as running statistics: "average",
+        buffers: Treatment of buffers that `forward` changes, such as running statistics: "average",
             "personal" (they stay with their client) or "frozen".
         l2: Local steps minimise loss + l2 / 2 |parameters|^2; the losses of the history are
             without that term.
-        personal_steps: First local steps of each round that train the personal parameters alone;
-            the steps after them train the shared ones alone, as in FedRep. 0 trains both in every
+        personal_steps: First local steps of each round, which train the personal parameters only;
+            the steps after them train the shared ones only, as in FedRep. 0 trains both in every
             step, as in FedPer.
 
     Raises:
-        ValueError: Something given does not fit; the message says what and how to mend it.
+        ValueError: An argument is invalid; the message states the fix.
 
     >>> from strategies import local_sgd
     >>> clients = [(torch.randn(20, 2), torch.randint(0, 3, (20,))) for _ in range(4)]
@@ -203,7 +204,7 @@ def prepare(
 
 
 def finish(sim: Simulation, course: Course) -> Result:
-    """The result of a run that has had its last round."""
+    """Return the result of a run after its last round."""
     state, objective = course.state, sim.objective
     params, model = consensus(sim, state), objective.evaluated
     assign(model, params, objective.spec)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-# Starts a program of the group, with the arguments of Popen.
+# Function that starts a program of the group, with the arguments of Popen.
 Start = Callable[..., Popen[str]]
 
 # Seconds until killed processes are gone, unless a driver blocks them.

@@ -1,4 +1,4 @@
-"""A round with a barrier: who takes part, their work, the server's, and the row of metrics."""
+"""A synchronous round: cohort, local training, server round, and the row of metrics."""
 
 from typing import Any
 
@@ -34,14 +34,14 @@ Row = dict[str, Any]
 
 
 def barrier_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
-    """One round that ends for all at once: the next state, its row, and its record."""
+    """Run one synchronous round; return the next state, its metrics, and its ledger record."""
     state, order = survey(sim, state, order_of(sim, state))
     clients, answers = yield from train(sim, state, order)
     return conclude(sim, state, order, clients, answers)
 
 
 def order_of(sim: Simulation, state: RunState) -> Order:
-    """What the next round's cohort is asked to do."""
+    """Return the order of the next round."""
     cohort = sim.strategy.sampling.cohort(
         len(sim.clients), sim.participation, sim.seed, state.round_index
     )
@@ -53,17 +53,18 @@ def order_of(sim: Simulation, state: RunState) -> Order:
         invited=invited,
         members=members,
         steps=local_steps(sim, state.period, state.round_index, members),
-        # A change is of use to those who hold what it is a change of; at first there is none.
+        # A change is useful only to clients that hold the previous anchor; the first round has
+        # none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )
     return in_time(sim, state, order)
 
 
 def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Order]:
-    """A first exchange in the round, where the correction asks for one.
+    """Exchange gradients before the local steps, where the correction needs them.
 
     Returns:
-        The state with what the correction learnt, and the order to those who answered.
+        The state with the new control, and the order restricted to the members that answered.
     """
     correction = sim.strategy.correction
     if not correction.surveys or len(order.members) == 0:
@@ -80,7 +81,7 @@ def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Or
 def conclude(
     sim: Simulation, state: RunState, order: Order, clients: Tree, answers: Answers
 ) -> tuple[RunState, Row, RoundRecord]:
-    """The rest of a round, once the answers are there."""
+    """Finish a round, given the answers."""
     record = _record(sim, state, order, answers)
     pile, late = sort_out(sim, state.late, order, record, _pile(sim, state, order, answers))
     served, local_loss = _served(sim, state._replace(clients=clients, late=late), pile)
@@ -111,7 +112,7 @@ def _pile(sim: Simulation, state: RunState, order: Order, answers: Answers) -> P
 
 
 def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunState, float | None]:
-    """The state after the server's half, and the members' mean loss while they trained."""
+    """Return the state after the server round, and the members' mean local loss."""
     if pile is None:
         return state._replace(broadcast=()), None
     strategy, like, t = sim.strategy, sim.start, state.round_index
@@ -130,7 +131,7 @@ def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunSta
 
 
 def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray) -> Round:
-    """What the server half may know of what the members did."""
+    """Return the server's information about the members' work."""
     like = sim.start
     # Only steps of the shared parameters count.
     first = sim.personal_steps
@@ -140,7 +141,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
     counts = torch.from_numpy(sim.clients.counts[members])
 
     def placed(value: Any) -> Tensor:
-        # The dtype at once: a Python number would go through float32.
+        # The dtype is given at once: a Python number would pass through float32.
         return torch.as_tensor(value, dtype=like.dtype).to(like.device)
 
     return Round(

@@ -1,4 +1,4 @@
-"""One client's round. Written for one client; the vmapped runtime runs it for many at once."""
+"""One client's round, written for a single client; the vmapped runtime batches it over many."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,10 +14,10 @@ from fedlocal.vectors.trees import Tree, select, take
 
 
 class OwnState(NamedTuple):
-    """The parts of a model that stay with their client; every field is () where there are none.
+    """Parts of a model that stay with their client; a field is () where there are none.
 
-    personal: Personal parameters, [Q]. inner: The inner optimiser's state of them. buffers: Buffers
-    that `forward` changes, [B].
+    personal: Personal parameters, [Q]. inner: State of their inner optimiser. buffers: Buffers that
+    `forward` changes, [B].
     """
 
     personal: Tree = ()
@@ -26,12 +26,12 @@ class OwnState(NamedTuple):
 
     @property
     def parts(self) -> Own:
-        """As parts of the model."""
+        """The same as parts of the model."""
         return Own(self.personal, self.buffers)
 
 
 class ClientState(NamedTuple):
-    """The state of one client between rounds, one field per slot that keeps anything."""
+    """State of one client between rounds, one field per slot that keeps any."""
 
     inner: Tree
     correction: Tree
@@ -41,7 +41,7 @@ class ClientState(NamedTuple):
 
 
 class Inbox(NamedTuple):
-    """The server's broadcast: the anchor (or this client's row) [P], and the controls.
+    """Broadcast of the server: the anchor (or the client's row of it) [P], and the controls.
 
     buffers: Averaged buffers of the model, [B]; () where none are averaged.
     """
@@ -53,18 +53,18 @@ class Inbox(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What a client does in a round: everything random or scheduled, decided beforehand.
+    """Work of a client in a round; everything random or scheduled is decided beforehand.
 
     indices: Examples of each local step, [H, B].
-    mask: Which of the B are real where clients are padded to one B, [B]; () when all are.
-    active: Which of the H steps are real where clients are padded to one H, [H]; () when all are.
+    mask: Real examples where batches are padded to one B, [B]; () where none are.
+    active: Real steps where clients are padded to one H, [H]; () where none are.
     rates: Step sizes, [H].
-    noise: The compressor's uniforms, [n].
+    noise: Uniforms of the compressor, [n].
     everything: All of the client's examples, where the correction reads them; else ().
-    draws: What the augmentation does to each example of each step, [H, B, n]; () without one.
-    keys: Of the model's random numbers in each step, [H]; () where it draws none.
-    shared: Which steps train the shared parameters, [H]; the others train the personal ones. ()
-        when every step trains both.
+    draws: Augmentation of each example of each step, [H, B, n]; () without one.
+    keys: Keys of the model's random numbers, [H]; () where it draws none.
+    shared: Steps that train the shared parameters, [H]; the others train the personal ones. ()
+        where every step trains both.
     """
 
     indices: Tensor
@@ -79,9 +79,9 @@ class Work(NamedTuple):
 
 
 class Upload(NamedTuple):
-    """A client's message: the encoded model, the slots' reports, and its mean loss [].
+    """Message of a client: the encoded model, the slots' reports, and its mean loss [].
 
-    buffers: The model's buffers after the round, [B]; () where none are averaged.
+    buffers: Buffers of the model after the round, [B]; () where none are averaged.
     """
 
     message: Tree
@@ -92,7 +92,7 @@ class Upload(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """What local steps look at and leave as it is: where they start, and two pieces' states."""
+    """Constants of a round's local steps: the start [P], the belief [P], the correction's state."""
 
     start: Tensor
     belief: Tensor
@@ -100,7 +100,7 @@ class Begun(NamedTuple):
 
 
 class Local(NamedTuple):
-    """What changes from one local step to the next."""
+    """Variables of the local steps."""
 
     x: Tensor
     inner: Tree
@@ -111,14 +111,14 @@ class Local(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Client:
-    """A client's round: its begin, H steps, and its end. Shapes are those of one client.
+    """A client's round: begin, H local steps, end. Shapes are those of one client.
 
     Attributes:
-        strategy: Bound to the model's layers.
+        strategy: Strategy, bound to the model's layers.
         gradients: Gradient functions of the objective.
         personal: Layout of the personal parameters; None if the model has none.
-        personal_steps: First steps of a round that train the personal parameters alone; the steps
-            after them train the shared ones alone. 0 trains both in every step.
+        personal_steps: First steps of a round, which train the personal parameters only; the steps
+            after them train the shared ones only. 0 trains both in every step.
     """
 
     strategy: Strategy
@@ -127,14 +127,14 @@ class Client:
     personal_steps: int = 0
 
     def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
-        """Pull, take H local steps, encode what the server does not know yet."""
+        """Receive the broadcast, take H local steps, and encode the upload."""
         begun, local = self.begin(state, inbox, work)
         for h in range(work.indices.shape[0]):
             local = self.step(local, begun, batch(work, h), inbox.correction, work.rates[h])
         return self.end(state, begun, local, inbox.correction, work)
 
     def begin(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
-        """Pull, and get ready for the local steps."""
+        """Receive the broadcast and prepare the local steps."""
         strategy = self.strategy
         start, belief = strategy.mixing.begin(state.mixing, inbox.model)
         own = self._begin_own(state.own, inbox, start)
@@ -145,10 +145,10 @@ class Client:
         return Begun(start, belief, correction), local
 
     def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
-        """One local step with the step size `lr` []; `control` is the correction's broadcast."""
+        """Take one local step of size `lr` []; `control` is the correction's broadcast."""
 
         def gradient(point: Tensor) -> Tensor:
-            # The same pictures and masks wherever the point is.
+            # The same augmentation and dropout masks at every point.
             return self.gradients.step(point, local.own.parts, batch).shared
 
         view = View(begun.start, control, gradient)
@@ -159,13 +159,13 @@ class Client:
         after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
         if batch.shared != ():
             after = _one_part(batch.shared, local, after)
-        # A client that is done waits for the others of its batch with nothing changing.
+        # The state of a client that has finished its steps stays the same.
         return after if batch.active == () else select(batch.active, after, local)
 
     def end(
         self, state: ClientState, begun: Begun, local: Local, control: Tree, work: Work
     ) -> tuple[ClientState, Upload]:
-        """Encode what the server does not know yet, and keep what the next round needs."""
+        """Encode the upload, and return the state for the next round."""
         strategy, noise, (start, belief, correction) = self.strategy, work.noise, begun
         steps, first = _steps(work, start), self.personal_steps
         link = strategy.uplink.observe(state.uplink, steps - first, local.step_sum)
@@ -177,7 +177,7 @@ class Client:
         ended, report = strategy.correction.end(correction, start, belief, reach, control)
 
         memory = strategy.mixing.end(state.mixing, local.x, belief)
-        # Buffers travel if the server averages them, and else are kept.
+        # Buffers travel if the server averages them; otherwise they stay.
         kept = state.own.buffers != ()
         upload = Upload(
             message=message,
@@ -190,12 +190,12 @@ class Client:
         return ClientState(local.inner, ended, uplink, memory, own), upload
 
     def parts(self, state: ClientState, inbox: Inbox) -> Own:
-        """The other parts of the client's model at the start of a round."""
+        """Return the other parts of the client's model at the start of a round."""
         own = state.own.parts
         return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
 
     def _begin_own(self, own: OwnState, inbox: Inbox, start: Tensor) -> OwnState:
-        """The client's own parts as a round begins."""
+        """Return the client's own parts at the start of a round."""
         inner = self.strategy.inner
         # Averaged buffers of the optimiser have no counterpart for personal parameters.
         if self.personal is not None and inner.control(start) == ():
@@ -203,7 +203,7 @@ class Client:
         return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
 
     def _step_own(self, own: OwnState, grad: StepGradient, lr: Tensor) -> OwnState:
-        """The same step for personal parameters, without a correction; and the new buffers."""
+        """Take the same step for personal parameters, without a correction, and keep the new buffers."""
         if self.personal is None:
             return own._replace(buffers=grad.buffers)
         inner: InnerOptimiser = self.strategy.inner.bind(self.personal)
@@ -214,12 +214,12 @@ class Client:
 def init_client(
     strategy: Strategy, x: Tensor, own: Own = NO_PARTS, kept: bool = False
 ) -> ClientState:
-    """State of a client that has not taken part yet.
+    """Return the initial state of a client.
 
     Args:
-        strategy: Its slots say what a client keeps.
-        x: The initial shared parameters, [P].
-        own: The initial personal parameters and buffers.
+        strategy: Its slots define what a client keeps.
+        x: Initial shared parameters, [P].
+        own: Initial personal parameters and buffers.
         kept: Whether the buffers stay with the client.
     """
     return ClientState(
@@ -237,13 +237,13 @@ def _init_own(strategy: Strategy, own: Own, kept: bool) -> OwnState:
 
 
 def batch(work: Work, h: int) -> Batch:
-    """The work of step h."""
+    """Return the work of step h."""
     rest = take((work.active, work.draws, work.keys, work.shared), h)
     return Batch(work.indices[h], work.mask, *rest)
 
 
 def _one_part(shared: Tensor, before: Local, after: Local) -> Local:
-    """A step that moves the shared parameters if `shared` [], else the personal ones."""
+    """Return a step that moves the shared parameters if `shared` [], else the personal ones."""
     still = before.own._replace(buffers=after.own.buffers)
     return select(
         shared,
@@ -253,7 +253,7 @@ def _one_part(shared: Tensor, before: Local, after: Local) -> Local:
 
 
 def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -> Tree:
-    """Gradient at x over all of a client's examples, [P]; () where they are not given."""
+    """Compute the gradient at x over all of a client's examples, [P]; () where none are given."""
     if everything == ():
         return ()
     indices, real, key = everything
@@ -264,30 +264,30 @@ def full_gradient(gradients: Gradients, x: Tensor, own: Own, everything: Tree) -
         return gradients.plain(x, own, Batch(indices[part], mask, key=keyed)).shared
 
     if real == ():
-        # One part, or all of one length: the parts' mean.
+        # One part, or parts of equal length: their mean.
         return sum((at(part) for part in range(1, len(indices))), at(0)) / len(indices)
     counts = real.sum(1).to(x.dtype)
     total = torch.zeros_like(x)
     for part in range(len(counts)):
-        # A part that is all padding has no mean.
+        # A part that consists of padding has no mean.
         total = total + torch.where(counts[part] > 0, counts[part] * at(part), 0.0)
     return total / counts.sum()
 
 
 def _reach(effective: Tensor, active: Tree) -> Tensor:
-    """The sum of a client's effective step sizes, [], added up in the order of the steps."""
+    """Return the sum of a client's effective step sizes, [], added in the order of the steps."""
     taken = effective if active == () else torch.where(active, effective, 0.0)
     return torch.cumsum(taken, 0)[-1]
 
 
 def _steps(work: Work, like: Tensor) -> Tensor:
-    """How many local steps this client takes, []."""
+    """Return the number of local steps of this client, []."""
     if work.active == ():
         return like.new_tensor(work.indices.shape[0])
     return work.active.sum().to(like.dtype)
 
 
 def broadcast_rows(anchor: Tensor, clients: Tensor) -> Tensor:
-    """The anchor row of each client, [S, P], from [1, P] (shared) or [K, P] (own rows)."""
+    """Return the anchor row of each client, [S, P], from [1, P] (shared) or [K, P] (own rows)."""
     shared = anchor.shape[0] == 1
     return anchor.expand(len(clients), -1) if shared else torch.index_select(anchor, 0, clients)

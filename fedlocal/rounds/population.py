@@ -1,4 +1,4 @@
-"""Clients that live in this process: their states stacked, their rounds run by a runtime."""
+"""Clients in this process: their states are stacked, their rounds run by a runtime."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ from fedlocal.vectors.trees import Tree, expand, repeat
 
 @dataclass(frozen=True)
 class InProcess:
-    """All K clients here; `RunState.clients` is a table of their states.
+    """All K clients in this process; `RunState.clients` is a table of their states.
 
     Attributes:
         spill: Folder for the states; None keeps them in memory.
@@ -77,7 +77,7 @@ class InProcess:
         """See `Population.models`."""
         ids = torch.arange(len(sim.clients), device=sim.start.device)
         rows = broadcast_rows(state.server.anchor, ids)
-        # Where all evaluate what is broadcast, nobody's state need be looked at.
+        # Clients that evaluate the broadcast need no state.
         return outputs(sim, state.clients.everyone(), rows) if has_own_models(sim) else rows
 
     def own(self, sim: Simulation, state: RunState) -> Own:
@@ -87,7 +87,7 @@ class InProcess:
 
 
 def fresh_clients(sim: Simulation, count: int) -> ClientState:
-    """States of clients that have not taken part yet, every tensor [count, ...]."""
+    """Return initial states of clients, every tensor [count, ...]."""
     return repeat(sim.fresh_client(), count)
 
 
@@ -115,7 +115,7 @@ def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan) -> 
 
 
 def plan_of(sim: Simulation, order: Order) -> Plan:
-    """The members' mini-batches, step sizes and draws, the same wherever they are drawn."""
+    """Return the members' mini-batches, step sizes and draws, equal on every machine."""
     indices = sim.clients.cohort_batches(
         order.members, order.steps, sim.batch_size, sim.seed, order.round_index
     )
@@ -138,19 +138,19 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
 
 
 def gradients_at(sim: Simulation, order: Order, models: Tensor, own: Own) -> Tensor:
-    """Gradient of each member over all of its examples, [S, P].
+    """Compute the gradient of each member over all of its examples, [S, P].
 
     Args:
         sim: The run.
-        order: Its members.
-        models: Where each gradient is taken, [S, P].
-        own: The other parts of the members' models, every tensor [S, ...].
+        order: Order with the members.
+        models: Points of the gradients, [S, P].
+        own: Other parts of the members' models, every tensor [S, ...].
     """
     return sim.cohort.gradients(models, own, _examples(sim, order), _full_keys(sim, order))
 
 
 def own_parts(states: OwnState, buffers: Tree, count: int) -> Own:
-    """The own parts of `count` members, every tensor [S, ...]; averaged buffers [B] go before."""
+    """Return the own parts of `count` members, every tensor [S, ...]; averaged buffers [B] win."""
     return states.parts if buffers == () else Own(states.personal, expand(buffers, count))
 
 
@@ -158,7 +158,7 @@ NO_KEYS = np.zeros((0, 0), dtype=np.int64)
 
 
 def _keys(sim: Simulation, order: Order, purpose: Purpose, steps: int) -> IntArray:
-    """Keys of the model's random numbers, [S, steps]; none where it draws none."""
+    """Return the keys of the model's random numbers, [S, steps]; none where it draws none."""
     if not sim.objective.random[0]:
         return NO_KEYS
     return step_keys(sim.seed, purpose, order.members, order.round_index, steps)
@@ -169,7 +169,7 @@ def _full_keys(sim: Simulation, order: Order) -> IntArray:
 
 
 def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:
-    """What the augmentation does, of each member [steps_i, b_i, n]; empty without one."""
+    """Draw the augmentation of each member, [steps_i, b_i, n]; empty without one."""
     augment = sim.objective.augment
     if augment == NoAugment():
         return []
@@ -186,9 +186,10 @@ def _examples(sim: Simulation, order: Order) -> list[IntArray]:
 
 
 def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
-    """The model to evaluate of each client, [S, P], given the anchor row that it would receive.
+    """Return the evaluated model of each client, [S, P], given the anchor row that it would
+    receive.
 
-    That is the one it would start the next round from, unless the inner optimiser has another.
+    It is the start of the client's next round, unless the inner optimiser has another output.
     """
     starts = torch.vmap(sim.strategy.mixing.begin)(states.mixing, rows)[0]
     return torch.vmap(sim.strategy.inner.output)(states.inner, starts)

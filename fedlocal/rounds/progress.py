@@ -1,4 +1,4 @@
-"""A run from round to round: what it has left so far, and when it is over."""
+"""Progress of a run from round to round."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from fedlocal.rounds.training import Turns, completed
 
 
 class Course(NamedTuple):
-    """A run so far; its lists grow with every round.
+    """Progress of a run; its lists grow with every round.
 
-    state: Where it stands. history: A row of metrics per round. records: What each round sent.
+    state: Current state. history: A row of metrics per round. records: A ledger record per round.
     """
 
     state: RunState
@@ -22,24 +22,24 @@ class Course(NamedTuple):
 
 
 def outset(sim: Simulation) -> Course:
-    """A run before its first round."""
+    """Return the progress before the first round."""
     return Course(initial_state(sim), [], [])
 
 
 def over(sim: Simulation, history: list[Row]) -> bool:
-    """Whether a run with these rows has had its last round."""
+    """Return whether a run with these rows is finished."""
     return len(history) >= sim.rounds or sim.goal.met(history)
 
 
 def run(
     sim: Simulation, course: Course, after_round: Callable[[Course], None] = lambda course: None
 ) -> Course:
-    """Go on to the last round.
+    """Run to the last round.
 
     Args:
         sim: The run.
-        course: Where to begin; its lists are added to.
-        after_round: Called with the course after each round.
+        course: Progress so far; its lists are extended.
+        after_round: Called with the progress after each round.
     """
     return completed(running(sim, course, after_round))
 

@@ -1,4 +1,4 @@
-"""What a runtime is given and what it gives back."""
+"""Interface of a runtime: its input and its output."""
 
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -13,23 +13,23 @@ from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Wo
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree
 
-# Of each client, when a gradient over all of its data is wanted: bounds the memory.
+# Examples of each client per part of a full gradient; bounds the memory.
 EXAMPLES_AT_ONCE = 512
 
 
 class Plan(NamedTuple):
-    """The cohort's work, ragged as it is, decided before any runtime starts it.
+    """Work of a cohort, decided before a runtime starts it; clients may differ in size and steps.
 
     clients: Client ids, [S].
     steps: Local steps of each, [S].
-    rates: Step sizes of each, [S, max steps]; those with fewer steps use the first few.
-    indices: For each client its mini-batches, [steps_i, b_i].
-    noise: The compressor's uniforms, [S, n], on the device.
+    rates: Step sizes of each, [S, max steps]; clients with fewer steps use the first ones.
+    indices: Mini-batches of each client, [steps_i, b_i].
+    noise: Uniforms of the compressor, [S, n], on the device.
     everything: All examples of each client, [n_i], where the strategy reads them; else empty.
-    draws: What the augmentation does to each example, [steps_i, b_i, n]; empty without one.
-    keys: Of the model's random numbers in each step, [S, max steps]; empty where it draws none.
-    full_keys: The same of the gradient over `everything`, [S, 1].
-    personal_steps: First steps of the round that train the personal parameters alone.
+    draws: Augmentation of each example, [steps_i, b_i, n]; empty without one.
+    keys: Keys of the model's random numbers, [S, max steps]; empty where it draws none.
+    full_keys: Keys of the gradient over `everything`, [S, 1].
+    personal_steps: First steps of the round, which train the personal parameters only.
     """
 
     clients: IntArray
@@ -45,49 +45,50 @@ class Plan(NamedTuple):
 
 
 class Ahead(NamedTuple):
-    """About how much a run has to do: local steps of a client, and clients of a cohort."""
+    """Approximate size of a run: local steps of a client, and clients of a cohort."""
 
     steps: int
     clients: int
 
 
 class ClientParts(Protocol):
-    """A client's round in its parts, on one client's tensors: `fedlocal.rounds.client.Client`."""
+    """Parts of a client's round, for one client's tensors: `fedlocal.rounds.client.Client`."""
 
     @property
     def gradients(self) -> Gradients:
-        """Of the objective."""
+        """Gradient functions of the objective."""
         ...
 
     def parts(self, state: Tree, inbox: Inbox) -> Own:
-        """The other parts of the client's model at the start of a round."""
+        """Return the other parts of the client's model at the start of a round."""
         ...
 
     def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
-        """Pull, and get ready."""
+        """Receive the broadcast and prepare the local steps."""
         ...
 
     def step(self, local: Local, begun: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
-        """One local step."""
+        """Take one local step."""
         ...
 
     def end(
         self, state: Tree, begun: Tree, local: Local, control: Tree, work: Work
     ) -> tuple[ClientState, Upload]:
-        """The next state, and what is sent."""
+        """Return the next state and the upload."""
         ...
 
 
 class Runner(Protocol):
-    """Runs cohorts of one run's clients, round after round."""
+    """Runner of the cohorts of one run, round after round."""
 
     @property
     def about(self) -> str:
-        """How it runs them, in words; empty before the first cohort."""
+        """Description of the execution; empty before the first cohort."""
         ...
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
-        """The cohort's next states and uploads; every tensor of states, inbox and result [S, ...].
+        """Return the cohort's next states and uploads; every tensor of states, inbox and result is
+        [S, ...].
 
         No argument is changed.
         """
@@ -96,22 +97,22 @@ class Runner(Protocol):
     def gradients(
         self, models: Tensor, own: Own, examples: list[IntArray], keys: IntArray
     ) -> Tensor:
-        """Each client's gradient over its examples, [S, P].
+        """Return each client's gradient over its examples, [S, P].
 
         Args:
-            models: Where it is taken, [S, P].
-            own: The other parts of the models, every tensor [S, ...].
-            examples: [n_i] of each client.
-            keys: Of the models' random numbers, [S, 1]; empty where they draw none.
+            models: Points of the gradients, [S, P].
+            own: Other parts of the models, every tensor [S, ...].
+            examples: Examples of each client, [n_i].
+            keys: Keys of the models' random numbers, [S, 1]; empty where they draw none.
         """
         ...
 
 
 class Runtime(Protocol):
-    """A way to run the same round of one client for every member of a cohort."""
+    """A way to run the same client round for every member of a cohort."""
 
     def runner(self, client: Client, ahead: Ahead) -> Runner:
-        """Who runs the cohorts of one run."""
+        """Return the runner of one run's cohorts."""
         ...
 
 
@@ -123,14 +124,14 @@ def shared_steps(plan: Plan, steps: int, like: Tensor) -> Tensor:
 def everything(
     examples: list[IntArray], keys: IntArray, like: Tensor, pads: Callable[[], bool]
 ) -> Everything:
-    """All examples of S clients, cut into parts that are looked at one after another.
+    """Return all examples of S clients, cut into parts that are evaluated one after another.
 
     Args:
-        examples: [n_i] of each client.
-        keys: Of the models' random numbers, [S, 1]; empty where they draw none.
-        like: Gives the device.
-        pads: Whether batches may be cut and padded; else all that a client holds is one part, and
-            all clients hold equally many examples.
+        examples: Examples of each client, [n_i].
+        keys: Keys of the models' random numbers, [S, 1]; empty where they draw none.
+        like: Tensor on the device.
+        pads: Whether batches may be cut and padded; otherwise a client's examples are one part, and
+            all clients hold equally many.
 
     Returns:
         Tensors [S, C, B], [S, C, B] and [S].

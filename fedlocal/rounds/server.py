@@ -13,10 +13,10 @@ from fedlocal.vectors.trees import Tree, each_row, weighted_mean
 
 
 class ServerState(NamedTuple):
-    """What the server keeps between rounds, one field per slot that keeps anything.
+    """State of the server between rounds, one field per slot that keeps any.
 
-    anchor: [A, P], exactly the model(s) that clients hold after they received the broadcast; A is
-    1 where all clients share it and K where each has its own row.
+    anchor: Models that the clients hold after the broadcast, [A, P]; A is 1 where all clients share
+        one, and K where each has its own row.
     buffers: Averaged buffers of the model, [B]; () where none are averaged.
     """
 
@@ -30,7 +30,7 @@ class ServerState(NamedTuple):
 
 
 def init_server(strategy: Strategy, x: Tensor, num_clients: int, buffers: Tree = ()) -> ServerState:
-    """State before the first round, from the initial model x [P] and its averaged buffers."""
+    """Return the initial state, from the initial model x [P] and its averaged buffers."""
     anchor = strategy.mixing.anchor(x, num_clients)
     return ServerState(
         anchor=anchor,
@@ -52,19 +52,19 @@ def server_round(
     downlink_noise: Tensor,
     info: Round,
 ) -> tuple[ServerState, Tree]:
-    """Decode, mix, take the outer step, encode the move of the anchor.
+    """Decode and mix the uploads, take the outer step, and encode the change of the anchor.
 
     Args:
-        strategy: The filled slots.
-        state: The server's state before the round.
-        uploads: What the cohort sent, every tensor [S, ...].
-        clients: The cohort's client ids, [S].
-        uplink_noise: The uniforms each member encoded with, [S, n].
-        downlink_noise: Uniforms for the broadcast, [A, m].
-        info: The cohort's weights and fraction, and the step size that was applied.
+        strategy: Strategy of the run.
+        state: State of the server before the round.
+        uploads: Uploads of the cohort, every tensor [S, ...].
+        clients: Client ids of the cohort, [S].
+        uplink_noise: Uniforms of the uploads, [S, n].
+        downlink_noise: Uniforms of the broadcast, [A, m].
+        info: Weights and fraction of the cohort, and the applied step size.
 
     Returns:
-        The next state and the broadcast's message, every tensor [A, ...].
+        The next state and the message of the broadcast, every tensor [A, ...].
     """
     size = state.anchor.shape[1]
     received = _decode(strategy.uplink, uploads.message, uplink_noise, size)
@@ -89,5 +89,5 @@ def server_round(
 
 
 def _decode(link: Compressor, messages: Tree, noise: Tensor, size: int) -> Tensor:
-    """The vectors [R, size] in R messages."""
+    """Decode R messages to vectors, [R, size]."""
     return each_row(partial(link.decode, size=size))(messages, noise)

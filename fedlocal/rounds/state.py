@@ -1,4 +1,4 @@
-"""A run: what is fixed in it, what changes from round to round, and where its clients live."""
+"""A run: its constants, its state between rounds, and its population of clients."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,12 +94,12 @@ class Simulation:
         return self.own.buffers if self.buffers == "average" else ()
 
     def fresh_client(self) -> ClientState:
-        """State of a client that has not taken part yet."""
+        """Return the initial state of a client."""
         return init_client(self.strategy, self.start, self.own, kept=self.buffers != "average")
 
     @cached_property
     def cohort(self) -> Runner:
-        """Runs the clients of a cohort; what it has prepared for one round serves the next."""
+        """Runner of the run's cohorts, which keeps its preparations between rounds."""
         keep_freed()
         objective = self.objective
         gradients = Gradients(
@@ -125,7 +125,7 @@ class Simulation:
 
     @cached_property
     def pads(self) -> bool:
-        """Whether batches may be padded; tried when the first batches of several widths come."""
+        """Whether batches may be padded; tried when the first batches of several widths occur."""
         return padding_is_exact(self.objective, self.start, self.own)
 
     @cached_property
@@ -136,16 +136,16 @@ class Simulation:
 
 
 class RunState(NamedTuple):
-    """Everything that changes. With the Simulation it determines the rest of the run.
+    """State of a run between rounds. With the Simulation it determines the rest of the run.
 
-    round_index: Rounds done.
-    steps: Local steps done; of each round, the longest client's.
-    server, clients: The states; what that of the clients is, their population says.
-    broadcast: The encoded change that made the anchor, [A, ...]; () before the first.
+    round_index: Number of finished rounds.
+    steps: Number of local steps; of each round, those of the longest client.
+    server, clients: States of the server and of the population.
+    broadcast: Encoded change that made the anchor, [A, ...]; () before the first.
     seen: Last round whose broadcast each client received, [K]; -1 for none.
-    period: The period's state.
-    flight: Who is on the way with what, of an asynchronous run; else ().
-    late: Answers that missed a deadline and count in the next round; () if there are none.
+    period: State of the period.
+    flight: Updates in flight of an asynchronous run; else ().
+    late: Updates that missed a deadline and count in the next round; () if there are none.
     uplink_bytes, downlink_bytes, sim_seconds, wall_seconds: Totals so far.
     """
 
@@ -168,15 +168,15 @@ NOBODY = np.array([], dtype=np.int64)
 
 
 class Order(NamedTuple):
-    """What a cohort is asked to do in a round.
+    """Plan of a round: its cohort and the local steps of each member.
 
     first_step: Local steps of the run before this round.
     invited: Ids of the clients that receive the broadcast, [I].
-    members: Those of them that work and answer, [S].
+    members: Ids of those that work and answer, [S].
     steps: Local steps of each member, [S].
-    current: Whether each of the invited holds the anchor of the round before, [I].
-    survey: Whether members are only asked for their gradients at the anchor, before the work.
-    late: Those of the members whose answers come after the deadline.
+    current: Whether each invited client holds the anchor of the round before, [I].
+    survey: Whether members only send their gradients at the anchor, before the local steps.
+    late: Members whose updates arrive after the deadline.
     lasts: Bounds of the round's length in seconds.
     """
 
@@ -192,12 +192,12 @@ class Order(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What came back.
+    """Replies of a cohort.
 
-    members: Ids of the clients that did answer, [S].
+    members: Ids of the clients that answered, [S].
     reached: Ids of the clients that hold the broadcast now.
-    uploads: Of the members, every tensor [S, ...]; None if there are none.
-    noise: The uniforms that they were encoded with, [S, n].
+    uploads: Uploads of the members, every tensor [S, ...]; None if there are none.
+    noise: Uniforms that they were encoded with, [S, n].
     """
 
     members: IntArray
@@ -207,10 +207,10 @@ class Answers(NamedTuple):
 
 
 class Population(Protocol):
-    """Where the clients live: in this process, or on other machines."""
+    """The clients of a run: in this process, or on other machines."""
 
     def init(self, sim: Simulation) -> Tree:
-        """State before the first round."""
+        """Return the state before the first round."""
         ...
 
     def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Tree, Answers]:
@@ -218,23 +218,20 @@ class Population(Protocol):
         ...
 
     def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
-        """Ids of the members that answer, [S], and their gradients at the anchor, [S, P].
-
-        Each over all of the client's examples.
-        """
+        """Return the members that answer, [S], and their full gradients at the anchor, [S, P]."""
         ...
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
-        """Each client's model after the last synchronisation, [K, P]."""
+        """Return each client's model after the last synchronisation, [K, P]."""
         ...
 
     def own(self, sim: Simulation, state: RunState) -> Own | None:
-        """The clients' own parts of the model, every tensor [K, ...]; None if they are away."""
+        """Return the clients' own parts of the model, every tensor [K, ...]; None if remote."""
         ...
 
 
 def initial_state(sim: Simulation) -> RunState:
-    """The state before the first round."""
+    """Return the state before the first round."""
     count = len(sim.clients)
     return RunState(
         round_index=0,
@@ -252,10 +249,10 @@ def initial_state(sim: Simulation) -> RunState:
 
 
 def local_steps(sim: Simulation, period: Tree, round_index: int, members: IntArray) -> IntArray:
-    """Local steps that the strategy asks of each member in a round, [S].
+    """Return the local steps of each member in a round, [S].
 
     Raises:
-        ValueError: They are all spent on personal parameters.
+        ValueError: Personal parameters take all of them.
     """
     steps = sim.strategy.period.steps(period, round_index, sim.epochs[members])
     few = steps <= sim.personal_steps
@@ -269,19 +266,19 @@ def local_steps(sim: Simulation, period: Tree, round_index: int, members: IntArr
 
 
 def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
-    """Step sizes of the cohort's longest member, [max steps]; the others use the first few."""
+    """Return the step sizes of the cohort's longest member, [max steps]."""
     longest = int(order.steps.max())
     return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
 
 
 def mean_step_size(sim: Simulation, order: Order) -> float:
-    """Mean step size of the shared parameters; of equal ones exactly theirs."""
+    """Return the mean step size of the shared parameters; exact where all are equal."""
     rates = step_sizes(sim, order)[sim.personal_steps :]
     return float(rates[0]) if (rates == rates[0]).all() else fsum(rates) / len(rates)
 
 
 def has_own_models(sim: Simulation) -> bool:
-    """Whether clients evaluate models of their own, and not what is broadcast to all."""
+    """Return whether clients evaluate models of their own, and not the broadcast."""
     strategy = sim.strategy
     return strategy.mixing.memory(sim.start) != () or strategy.inner.averages
 
@@ -303,9 +300,10 @@ def check_buffers(sim: Simulation) -> None:
 
 
 def consensus(sim: Simulation, state: RunState) -> Tensor:
-    """The model [P] that is evaluated.
+    """Return the model [P] that is evaluated.
 
-    The mixing's own, if it names one; else the shared anchor, or the mean of the clients' models.
+    It is the mixing's own, if there is one; else the shared anchor, or the mean of the clients'
+    models.
     """
     named = sim.strategy.mixing.consensus(state.server.mixing, state.server.anchor)
     if named is not None and not sim.strategy.inner.averages:
@@ -316,9 +314,9 @@ def consensus(sim: Simulation, state: RunState) -> Tensor:
 
 
 def client_models(sim: Simulation, state: RunState) -> Tensor:
-    """Each client's model after the last synchronisation, [K, P].
+    """Return each client's model after the last synchronisation, [K, P].
 
-    Without a barrier clients are in the midst of their work: what each would read now.
+    In an asynchronous run it is the model that each client would read next.
     """
     if sim.strategy.timing is not Timing.ASYNCHRONOUS:
         return sim.population.models(sim, state)

@@ -1,4 +1,4 @@
-"""Rounds that stop while their clients train, so that clients of several runs can train at once."""
+"""Local training of a cohort as a request, so that cohorts of several runs can share a batch."""
 
 from collections.abc import Generator
 from typing import NamedTuple, TypeVar
@@ -21,20 +21,20 @@ class Training(NamedTuple):
     plan: Plan
 
     def run(self) -> Trained:
-        """Train the cohort by itself: its next states and uploads, every tensor [S, ...]."""
+        """Train the cohort by itself; return its next states and uploads, every tensor [S, ...]."""
         return self.sim.cohort.run(self.states, self.inbox, self.plan)
 
 
-# Part of a run that ends with a T. One that is batched with others yields its trainings and is sent
-# what came of each, None if it is to train by itself; any other run yields nothing.
+# Part of a run with result T. A batched run yields its trainings and is sent their results, None
+# where it must train by itself; any other run yields nothing.
 Turns = Generator[Training, Trained | None, T]
 
 
 def completed(turns: Turns[T]) -> T:
-    """The result of a run that trains by itself.
+    """Run a generator that trains by itself, and return its result.
 
     Raises:
-        RuntimeError: It waits to be batched with others.
+        RuntimeError: It waits to be batched with other runs.
     """
     try:
         next(turns)

@@ -93,7 +93,7 @@ def kill_marked(mark: str) -> None:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """The processes that bear a mark, or one within it."""
+    """Return the ids of the processes with a mark, or one within it (Linux only)."""
     # None stands for the environment of another user's process.
     return [
         process

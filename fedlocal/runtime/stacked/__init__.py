@@ -1,1 +1,1 @@
-"""Several runs at once: clients of runs that differ in numbers only are rows of one batch."""
+"""Batched sweeps: clients of runs that differ in numbers only are rows of one batch."""

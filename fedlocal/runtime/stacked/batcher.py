@@ -1,4 +1,4 @@
-"""Trains the clients of several runs as one batch."""
+"""Training of the clients of several runs as one batch."""
 
 import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -21,24 +21,24 @@ from fedlocal.vectors.trees import Tree, concatenate, take
 
 log = logging.getLogger(__name__)
 
-# What trainings of one batch agree in, by name.
+# Settings in which trainings of one batch agree, by name.
 GroupKey = tuple[tuple[str, Hashable], ...]
 
 
 @dataclass
 class SweepBatcher:
-    """Trains cohorts of runs that have a `BatchedRuntime`.
+    """Trainer of cohorts of runs that have a `BatchedRuntime`.
 
     Attributes:
-        runners: Of every group of runs that came before; None where they train one by one.
-        said: What the log knows.
+        runners: Runner of each known group of runs; None where they train one by one.
+        said: Messages logged so far.
     """
 
     runners: dict[Hashable, Runner | None] = field(default_factory=dict)
     said: set[Hashable] = field(default_factory=set)
 
     def train(self, trainings: list[Training]) -> list[Outcome]:
-        """What comes of each training; None where the run is to train by itself."""
+        """Return the result of each training; None where a run must train by itself."""
         groups: dict[GroupKey, list[int]] = {}
         for index, training in enumerate(trainings):
             groups.setdefault(group_key(training), []).append(index)
@@ -78,7 +78,7 @@ class SweepBatcher:
         return outcomes
 
     def _runner(self, trainings: list[Training], paths: tuple[Path, ...]) -> Runner | None:
-        """What runs them as one; None if their data are not the same after all."""
+        """Return the runner of a batch; None if the data differ after all."""
         first, *others = (training.sim.objective for training in trainings)
         members = [runner_of(training) for training in trainings]
         if not all(_same_data(first, other) for other in others):
@@ -91,7 +91,7 @@ class SweepBatcher:
     def _explain(
         self, key: GroupKey, others: Iterable[GroupKey], trainings: list[Training]
     ) -> None:
-        """Say in what a group differs from the one that is most like it."""
+        """Log in what a group differs from the most similar one."""
         situation = key, *(others := frozenset(others)), len(trainings) == 1
         if not others or situation in self.said:
             return
@@ -119,14 +119,14 @@ class SweepBatcher:
 
 
 def runner_of(training: Training) -> BatchedRunner:
-    """The run's own runner."""
+    """Return the runner of the run."""
     runner = training.sim.cohort
     assert isinstance(runner, BatchedRunner)
     return runner
 
 
 def group_key(training: Training) -> GroupKey:
-    """What trainings agree in that can be one batch."""
+    """Return the settings in which trainings of one batch agree."""
     one = take((training.states, training.inbox, training.plan.noise), 0)
     return (
         *runner_of(training).group_key.items(),
@@ -137,7 +137,7 @@ def group_key(training: Training) -> GroupKey:
 
 
 def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Names of what differs, without what lies inside of another that does."""
+    """Return the names of what differs, without those nested in another difference."""
     both = [*one, *(name for name in other if name not in one)]
     differ = [name for name in both if name not in one or one[name] != other.get(name)]
     return [name for name in differ if not any(name.startswith(f"{o}.") for o in differ)]
@@ -155,7 +155,7 @@ def _same_data(a: Objective, b: Objective) -> bool:
 
 
 def _stacked(runner: Runner, trainings: list[Training], values: list[list[float]]) -> list[Trained]:
-    """Run the cohorts as one; `values` are the numbers of each."""
+    """Run the cohorts as one; `values` holds the varying numbers of each."""
     counts = [len(training.plan.clients) for training in trainings]
     like = trainings[0].inbox.model
     rows = torch.tensor(values, dtype=like.dtype).to(like.device)
@@ -187,5 +187,5 @@ def _plan(plans: list[Plan]) -> Plan:
 
 
 def _as_long(rows: np.ndarray, length: int) -> np.ndarray:
-    """Step sizes or keys [S, h] with more columns, which no step looks at; none stay none."""
+    """Pad step sizes or keys [S, h] with unused columns; none stay none."""
     return np.pad(rows, ((0, 0), (0, length - rows.shape[1]))) if rows.size else rows

@@ -1,4 +1,4 @@
-"""A client of any of several runs, each with the numbers of its own run's strategy."""
+"""A client of any of several runs, with the numbers of its own run's strategy."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,11 +13,11 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True, eq=False)
 class StackedClient:
-    """The round of a `Client` whose state brings the numbers along: (numbers, state).
+    """Round of a `Client` whose state holds the numbers of its run: (numbers, state).
 
     Attributes:
-        client: Of one of the runs.
-        paths: Where the numbers stand in its strategy.
+        client: Client of one of the runs.
+        paths: Places of the numbers in its strategy.
     """
 
     client: Client
@@ -25,7 +25,7 @@ class StackedClient:
 
     @property
     def gradients(self) -> Gradients:
-        """Of the objective, which all runs share."""
+        """Gradient functions of the objective, which all runs share."""
         return self.client.gradients
 
     def parts(self, state: Tree, inbox: Inbox) -> Own:

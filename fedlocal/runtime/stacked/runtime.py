@@ -16,11 +16,11 @@ from fedlocal.utils.arrays import IntArray
 
 @dataclass(frozen=True, eq=False)
 class BatchedRuntime:
-    """A runtime whose cohorts `SweepBatcher` may run together with those of other runs.
+    """Runtime whose cohorts `SweepBatcher` may run together with those of other runs.
 
     Attributes:
-        alone: What runs a cohort by itself.
-        group_key: Settings by name; runs of one batch agree in them.
+        alone: Runtime of a cohort by itself.
+        group_key: Settings by name, in which runs of one batch agree.
     """
 
     alone: Vmapped
@@ -33,11 +33,11 @@ class BatchedRuntime:
 
 @dataclass(eq=False)
 class BatchedRunner:
-    """See `BatchedRuntime`. By itself it runs a cohort like the runtime inside.
+    """See `BatchedRuntime`. By itself it runs a cohort like the inner runtime.
 
     Attributes:
         stacked: Whether it has shared a batch.
-        reasons: Why it has not, where it could not.
+        reasons: Reasons why it could not.
     """
 
     runtime: BatchedRuntime
@@ -56,7 +56,7 @@ class BatchedRunner:
 
     @cached_property
     def fields(self) -> Split:
-        """The fields of the run's strategy."""
+        """Fields of the run's strategy."""
         return split(self.client.strategy)
 
     @cached_property

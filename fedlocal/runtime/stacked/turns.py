@@ -1,23 +1,23 @@
-"""Runs that take turns: each goes on until its clients train, and all clients train at once."""
+"""Scheduling of batched runs: each proceeds until its clients train, then all train at once."""
 
 from collections.abc import Callable, Sequence
 
 from fedlocal.rounds.training import T, Trained, Training, Turns
 
-# What came of a training; None where the run is to train by itself.
+# Result of a training; None where the run must train by itself.
 Outcome = Trained | Exception | None
 
 
 def in_turns(runs: Sequence[Turns[T]], train: Callable[[list[Training]], list[Outcome]]) -> list[T]:
-    """Results of the runs.
+    """Return the results of the runs.
 
     Args:
-        runs: Each goes on until it yields a training; then the next does.
-        train: Given what the runs that are not over have yielded, in order, gives what comes of
-            each. An exception is raised where the run waits.
+        runs: Generators that yield their trainings.
+        train: Returns the result of each training that the unfinished runs have yielded, in order.
+            An exception is raised where the run waits.
 
     Raises:
-        BaseException: What a run raises; the others are closed where they wait.
+        BaseException: Exception of a run; the others are closed where they wait.
     """
     results: dict[int, T] = {}
     outcomes: dict[int, Outcome] = dict.fromkeys(range(len(runs)))
@@ -37,5 +37,5 @@ def in_turns(runs: Sequence[Turns[T]], train: Callable[[list[Training]], list[Ou
 
 
 def _resume(run: Turns[T], outcome: Outcome) -> Training:
-    """The run's next training, after what came of the last."""
+    """Resume a run with the result of its last training; return its next training."""
     return run.throw(outcome) if isinstance(outcome, Exception) else run.send(outcome)

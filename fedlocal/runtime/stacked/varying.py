@@ -1,4 +1,4 @@
-"""What runs of one batch may differ in: the declared numbers of a strategy's client half."""
+"""Numbers that may vary within a batch of runs: the declared ones of a strategy's client half."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from copy import copy
@@ -14,7 +14,7 @@ from fedlocal.slots.strategy import Strategy
 # Names of fields from the strategy down to one of them.
 Path = tuple[str, ...]
 
-# The slots that a client's round looks at; the others belong to the server.
+# Slots of a client's round; the others belong to the server.
 CLIENT_HALF = ("inner", "correction", "uplink", "mixing")
 
 
@@ -26,7 +26,7 @@ class Split(NamedTuple):
 
 
 def split(strategy: Strategy) -> Split:
-    """Every field of the client half, by where it stands.
+    """Split the fields of the client half by whether they may vary.
 
     >>> from strategies import fedprox
     >>> split(fedprox(lr=0.1, mu=0.5)).varying
@@ -43,14 +43,14 @@ def split(strategy: Strategy) -> Split:
 
 
 def with_values(strategy: Strategy, paths: Sequence[Path], values: Sequence[Tensor]) -> Strategy:
-    """The strategy with tensors [] in place of these numbers, unchecked."""
+    """Return the strategy with tensors [] in place of these numbers, unchecked."""
     for path, value in zip(paths, values, strict=True):
         strategy = _with(strategy, path, value)
     return strategy
 
 
 def _fields(owner: Any, path: Path) -> Iterator[tuple[Path, Any, bool]]:
-    """Yield where each value stands, the value, and whether it is declared to vary."""
+    """Yield the place of each value, the value, and whether it is declared to vary."""
     yield path, type(owner), False
     declared = owner.batched_fields if isinstance(owner, Piece) else ()
     for field in fields(owner):
@@ -71,6 +71,6 @@ def _with(owner: Any, path: Path, value: Tensor) -> Any:
     name, *deeper = path
     changed = copy(owner)
     new = _with(getattr(owner, name), tuple(deeper), value) if deeper else value
-    # Frozen, and its checks are for numbers.
+    # The instance is frozen, and its checks expect numbers.
     object.__setattr__(changed, name, new)
     return changed
