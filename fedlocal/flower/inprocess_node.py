@@ -7,6 +7,7 @@ from logging import getLogger
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 
+from fedlocal.flower.app_bundle import plain_config
 from fedlocal.flower.inprocess_copy import copied_context
 from fedlocal.flower.inprocess_process import own_randomness
 from fedlocal.flower.private import ErrorCode, name_by_content
@@ -91,15 +92,7 @@ def nodes(
 def new_context(
     run_id: int, node_id: int, node_config: UserConfig, run_config: UserConfig
 ) -> Context:
-    """Return a Context with an empty state, and configurations that Flower can carry."""
-    return Context(run_id, node_id, _flat(node_config), RecordDict(), _flat(run_config))
-
-
-def _flat(config: UserConfig) -> UserConfig:
-    for key, value in config.items():
-        if not isinstance(value, bool | int | float | str):
-            raise ValueError(
-                f"{key!r} is {value!r}; Flower's configurations hold bool, int, float and str only,"
-                " so write anything else as a string"
-            )
-    return dict(config)
+    """A Context with an empty state, and configurations of its own that Flower could carry."""
+    return Context(
+        run_id, node_id, plain_config(node_config), RecordDict(), plain_config(run_config)
+    )

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots import Field, Optional
+from fedlocal.slots import Field, OptionalField
 from fedlocal.vectors.bits import pack_bits, unpack_bits
 from fedlocal.vectors.trees import Tree, tree_map
 
@@ -59,7 +59,7 @@ def optional_nbytes(layout: Tree, dtype: torch.dtype) -> int:
     """Return the length of all optional parts of a message in bytes."""
     if isinstance(layout, Field):
         return 0
-    if isinstance(layout, Optional):
+    if isinstance(layout, OptionalField):
         return _body_bytes(layout.body, dtype)
     return sum(optional_nbytes(part, dtype) for part in layout)
 
@@ -123,7 +123,7 @@ def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int6
     """Bytes that each message does without because of flags that are 0."""
     if isinstance(layout, Field):
         return 0
-    if not isinstance(layout, Optional):
+    if not isinstance(layout, OptionalField):
         pairs = zip(messages, layout, strict=True)
         return sum((_spared(part, wanted, dtype) for part, wanted in pairs), 0)
     set_ = messages.flag.reshape(-1).cpu().numpy() != 0
@@ -134,7 +134,7 @@ def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int6
 def _packed(tree: Tree, layout: Tree, dtype: torch.dtype) -> Iterator[bytes]:
     if isinstance(layout, Field):
         yield _pack_field(tree, layout, dtype)
-    elif isinstance(layout, Optional) and not tree.flag.any():
+    elif isinstance(layout, OptionalField) and not tree.flag.any():
         yield _pack_field(tree.flag, layout.flag, dtype)
     else:
         for part, wanted in zip(tree, layout, strict=True):
@@ -152,7 +152,7 @@ def _unpacked(body: bytes, layout: Tree, dtype: torch.dtype) -> tuple[Tree, byte
         return _unpack_field(body[:size], layout, dtype), body[size:]
     parts: list[Tree] = []
     for part in layout:
-        if isinstance(layout, Optional) and parts and not parts[0].any():
+        if isinstance(layout, OptionalField) and parts and not parts[0].any():
             parts.append(_nothing(part, dtype))
             continue
         tree, body = _unpacked(body, part, dtype)

@@ -15,7 +15,7 @@ from fedlocal.utils.lazy import lazy
 
 if TYPE_CHECKING:
     from fedlocal.slots.component import Piece
-    from fedlocal.slots.compress.base import Compressor, Field, Optional
+    from fedlocal.slots.compress.base import Compressor, Field, OptionalField
     from fedlocal.slots.correction.base import Correction
     from fedlocal.slots.inner.base import InnerOptimiser, Rate
     from fedlocal.slots.mixing.base import Legs, Mixing
@@ -33,7 +33,7 @@ __all__ = [
     "InnerOptimiser",
     "Legs",
     "Mixing",
-    "Optional",
+    "OptionalField",
     "OuterOptimiser",
     "Period",
     "Piece",
@@ -54,6 +54,7 @@ HOMES = {
     "Legs": "mixing.base",
     "Mixing": "mixing.base",
     "Optional": "compress.base",
+    "OptionalField": "compress.base",
     "OuterOptimiser": "outer.base",
     "Period": "period.base",
     "Piece": "component",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
-from fedlocal.slots import Field, Optional, compress
+from fedlocal.slots import Field, OptionalField, compress
 from fedlocal.slots.compress import (
     QSGD,
     Contractive,
@@ -152,7 +152,7 @@ def test_on_the_wire_silence_is_one_byte(inside, dtype):
         _, back = unpack(data, trigger.layout(SIZE), dtype)
         arrived = trigger.decode(message, noise, SIZE)
         assert bits(trigger.decode(back, noise, SIZE)) == bits(arrived)
-        assert type(back) is Optional
+        assert type(back) is OptionalField
         lengths.append(len(data))
         messages.append(message)
     layout = Triggered(inside, 0.0).layout(SIZE)
@@ -188,7 +188,7 @@ def test_feedback_around_a_trigger_owes_what_it_kept_to_itself(make):
 
 
 def flags_of(message):
-    if isinstance(message, Optional):
+    if isinstance(message, OptionalField):
         yield message.flag
     elif isinstance(message, tuple):
         for part in message:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedlocal.objective import precision
 from fedlocal.rounds import wire
 from fedlocal.rounds.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
-from fedlocal.slots import Field, Optional
+from fedlocal.slots import Field, OptionalField
 from fedlocal.slots.compress import QSGD, Identity, TopK
 from fedlocal.vectors.trees import tree_map
 from tests.choices import in_one_item
@@ -191,13 +191,16 @@ def test_the_format_by_hand():
     assert GOOD[40:] == (0 + (1 << 3) + (2 << 6) + (3 << 9) + (4 << 12)).to_bytes(2, "little")
 
 
-OPTIONAL = (Field(1), Optional(Field(1, 1), (Field(3), Optional(Field(1, 1), Field(8, 3)))))
+OPTIONAL = (
+    Field(1),
+    OptionalField(Field(1, 1), (Field(3), OptionalField(Field(1, 1), Field(8, 3)))),
+)
 
 
 def optional(outer: int, inner: int):
     flags = torch.tensor([outer]), torch.tensor([inner])
-    body = torch.arange(3.0), Optional(flags[1], torch.arange(8))
-    return torch.tensor([7.0]), Optional(flags[0], body)
+    body = torch.arange(3.0), OptionalField(flags[1], torch.arange(8))
+    return torch.tensor([7.0]), OptionalField(flags[0], body)
 
 
 @pytest.mark.parametrize(
@@ -210,12 +213,12 @@ def test_an_optional_part_travels_where_its_flag_is_set(outer, inner, length):
     both = tree_map(lambda t: torch.stack([t, t]), message)
     assert each_nbytes(both, OPTIONAL, torch.float32, 2).tolist() == [32 + length] * 2
     _, back = unpack(data, OPTIONAL, torch.float32)
-    wanted = (message[0], Optional(message[1].flag, message[1].body))
+    wanted = (message[0], OptionalField(message[1].flag, message[1].body))
     if not outer:
         wanted = (message[0], tree_map(torch.zeros_like, message[1]))
     elif not inner:
         inside = tree_map(torch.zeros_like, message[1].body[1])
-        wanted = (message[0], Optional(message[1].flag, (message[1].body[0], inside)))
+        wanted = (message[0], OptionalField(message[1].flag, (message[1].body[0], inside)))
     for ours, theirs in zip(tensors(wanted), tensors(back), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -1,6 +1,6 @@
 """Compressors for either direction of the wire."""
 
-from fedlocal.slots.compress.base import Compressor, Field, Identity, Optional
+from fedlocal.slots.compress.base import Compressor, Field, Identity, Optional, OptionalField
 from fedlocal.slots.compress.contractive import Contractive, contraction, remembers
 from fedlocal.slots.compress.lowrank import PowerSGD
 from fedlocal.slots.compress.natural import Natural
@@ -26,6 +26,7 @@ __all__ = [
     "Identity",
     "Natural",
     "Optional",
+    "OptionalField",
     "PerLayer",
     "PowerSGD",
     "QuantisedTopK",

@@ -21,7 +21,7 @@ class Field(NamedTuple):
     bits: int = 0
 
 
-class Optional(NamedTuple):
+class OptionalField(NamedTuple):
     """A part of a message, or of its layout, that travels only where its flag is 1.
 
     flag: In a message 0 or 1, [1]; in a layout `Field(1, bits=1)`.
@@ -30,6 +30,9 @@ class Optional(NamedTuple):
 
     flag: Tree
     body: Tree
+
+
+Optional = OptionalField  # its former name
 
 
 @dataclass(frozen=True)

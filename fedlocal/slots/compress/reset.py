@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.slots.compress.base import Compressor, Field, Optional
+from fedlocal.slots.compress.base import Compressor, Field, OptionalField
 from fedlocal.slots.compress.contractive import remembers
 from fedlocal.slots.terms import Guarantee
 from fedlocal.vectors.flat import ParamSpec
@@ -29,7 +29,7 @@ class ResetMessage(NamedTuple):
     """step: C_2 of the change. reset: C_1 of the error, every so often."""
 
     step: Tree
-    reset: Optional
+    reset: OptionalField
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ErrorReset(Compressor):
         body = select(due, body, tree_map(torch.zeros_like, body))
         after = (left, torch.zeros_like(exchanges), step_state, reset_state)
         before = (owed, exchanges, step_state, state.reset)
-        message = ResetMessage(step, Optional(due.long().unsqueeze(0), body))
+        message = ResetMessage(step, OptionalField(due.long().unsqueeze(0), body))
         return message, ResetState(*select(due, after, before))
 
     def decode(self, message: ResetMessage, noise: Tensor, size: int) -> Tensor:
@@ -94,7 +94,7 @@ class ErrorReset(Compressor):
         return self.step.decode(message.step, first, size) + torch.where(flag, reset, 0.0)
 
     def layout(self, size: int) -> ResetMessage:
-        reset = Optional(Field(1, bits=1), self.reset.layout(size))
+        reset = OptionalField(Field(1, bits=1), self.reset.layout(size))
         return ResetMessage(self.step.layout(size), reset)
 
     def _split(self, noise: Tensor, size: int) -> tuple[Tensor, ...]:

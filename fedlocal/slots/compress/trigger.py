@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from fedlocal.slots.compress.base import Compressor, Field, Optional
+from fedlocal.slots.compress.base import Compressor, Field, OptionalField
 from fedlocal.slots.compress.contractive import remembers
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import ParamSpec
@@ -74,18 +74,18 @@ class Triggered(Compressor):
         # Of what is sent: what is around scales that. Silence loses everything, and waits.
         return self.compressor.variance(size)
 
-    def encode(self, v: Tensor, state: TriggerState, noise: Tensor) -> tuple[Optional, Tree]:
+    def encode(self, v: Tensor, state: TriggerState, noise: Tensor) -> tuple[OptionalField, Tree]:
         bound = self.threshold * state.steps**self.exponent * state.lr**2
         # A bound of infinity times 0 is no number, which is not passed either.
         sends = v @ v > bound
         body, inner = self.compressor.encode(v, state.inner, noise)
         message = select(sends, body, tree_map(torch.zeros_like, body))
         flag = sends.long().unsqueeze(0)
-        return Optional(flag, message), state._replace(inner=select(sends, inner, state.inner))
+        return OptionalField(flag, message), state._replace(inner=select(sends, inner, state.inner))
 
-    def decode(self, message: Optional, noise: Tensor, size: int) -> Tensor:
+    def decode(self, message: OptionalField, noise: Tensor, size: int) -> Tensor:
         arrived = self.compressor.decode(message.body, noise, size)
         return torch.where(message.flag > 0, arrived, 0.0)
 
-    def layout(self, size: int) -> Optional:
-        return Optional(Field(1, bits=1), self.compressor.layout(size))
+    def layout(self, size: int) -> OptionalField:
+        return OptionalField(Field(1, bits=1), self.compressor.layout(size))
