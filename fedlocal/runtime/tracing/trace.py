@@ -6,12 +6,20 @@ the arithmetic. What they come to is the same list of operations for the same sh
 
 import logging
 from collections.abc import Callable, Hashable
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from fedlocal.runtime.tracing.passes import simplify
 from fedlocal.vectors.trees import Tree, leaves, like, rows, tree_map
@@ -23,6 +31,33 @@ Finishing = Callable[[GraphModule, list[Tensor]], Flat]
 
 log = logging.getLogger(__name__)
 
+# Characters of torch's reason that are kept.
+LONGEST = 160
+
+# What torch raises where an operation cannot be done without values, or not under its tracer.
+UNTRACEABLE = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    GuardOnDataDependentSymNode,
+    NotImplementedError,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
+# For some it raises a bare RuntimeError: memory that is not there, vmap's refusals, torch.compile
+# inside of a trace.
+UNTRACEABLE_WORDS = (
+    "Cannot access data pointer of Tensor",
+    ".numpy() is not supported for tensor subclasses",
+    "Batching rule not implemented",
+    "functorch",
+    "vmap",
+    "dynamo-optimized function",
+)
+
+
+class NotTraceable(Exception):
+    """A function has no list of operations that is right for all values."""
+
 
 class Recorded:
     """A function of trees of tensors that is recorded once for each shape of its arguments.
@@ -31,13 +66,13 @@ class Recorded:
     each time: a record would repeat what was right for other values.
 
     Attributes:
-        failed: Whether the function could not be recorded.
+        failed: Why the function could not be recorded; "" if it could.
     """
 
     def __init__(self, function: Callable[..., Tree], finish: Finishing) -> None:
         self._function = function
         self._finish = finish
-        self.failed = False
+        self.failed = ""
         # None is ever dropped: a captured CUDA graph may read a recorded one's constants.
         self._graphs: dict[Hashable, tuple[Flat, Tree]] = {}
 
@@ -71,9 +106,9 @@ class Recorded:
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
         try:
             graph, result = record(self._function, trees)
-        except Exception as error:
+        except NotTraceable as error:
             log.info("%s is not recorded: %s", self._function, error)
-            self.failed = True
+            self.failed = str(error)
             return self._called(trees)
         return self._finish(graph, [t.detach() for t in leaves(trees)]), result
 
@@ -93,7 +128,7 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
     Recorded on tensors without values, so that nothing can depend on one.
 
     Raises:
-        Exception: Something does, and torch says what.
+        NotTraceable: Something does, and torch says what.
     """
     result: Tree = ()
 
@@ -105,19 +140,30 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
     # Each an object of its own: one tensor in two places would be recorded as one of them.
     inputs = [t.detach() for t in leaves(trees)]
-    graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    try:
+        graph = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    except RuntimeError as error:
+        known = isinstance(error, UNTRACEABLE) or any(w in str(error) for w in UNTRACEABLE_WORDS)
+        if not known:
+            raise
+        raise NotTraceable(in_a_line(error)) from error
     _check_sizes(graph)
     simplify(graph)
     return graph, result
 
 
+def in_a_line(error: Exception) -> str:
+    """Torch's reason, shortened."""
+    return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")
+
+
 def _check_sizes(graph: GraphModule) -> None:
-    """Raise ValueError if a size depends on values, as that of `output[targets == 1]` does."""
+    """Raise NotTraceable if a size depends on values, as that of `output[targets == 1]` does."""
     for node in graph.graph.nodes:
         value = node.meta.get("val")
         sizes = value.shape if isinstance(value, Tensor) else (value,)
         if any(isinstance(size, torch.SymInt) for size in sizes):
-            raise ValueError(f"the size of the outcome of {node.target} depends on values")
+            raise NotTraceable(f"the size of the outcome of {node.target} depends on values")
 
 
 def shapes(tree: Tree) -> Hashable:
