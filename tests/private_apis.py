@@ -69,6 +69,11 @@ def hooks():
     assert [torch_private.has_gradient_hook(p) for p in (plain, hooked, later)] == [0, 1, 1]
 
 
+def refuses_values():
+    with pytest.raises(torch_private.UNTRACEABLE):
+        torch_private.trace(lambda x: x * float(x.sum()), [torch.ones(3)])
+
+
 def viewed():
     assert str(torch_private.UNSAFE_VIEW) == "aten._unsafe_view.default"
 
@@ -202,6 +207,7 @@ CHECKS = {
     "Module._parameters": held,
     "Tensor._backward_hooks": hooks,
     "torch.fx.experimental.proxy_tensor.make_fx": traced,
+    "torch._subclasses.fake_tensor.DataDependentOutputException": refuses_values,
     "torch.ops.aten._unsafe_view": viewed,
     "torch._inductor.standalone_compile": compiles,
     "has_torch_function": functional,

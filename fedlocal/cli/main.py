@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -169,7 +168,7 @@ def _noted(
         return None
 
 
-def _note(codes: list[int], conf: HydraConf, error: Exception) -> None:
+def _note(codes: list[int], conf: Any, error: Exception) -> None:
     """Tell why a job failed, to the terminal and its sweep; clean up if it never began."""
     if isinstance(error, ConfigError):
         _remove_unused(Path(conf.runtime.output_dir))

@@ -186,8 +186,7 @@ def _examples(sim: Simulation, order: Order) -> list[IntArray]:
 
 
 def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:
-    """Return the evaluated model of each client, [S, P], given the anchor row that it would
-    receive.
+    """Return the evaluated model of each client, [S, P], given the anchor row it would receive.
 
     It is the start of the client's next round, unless the inner optimiser has another output.
     """

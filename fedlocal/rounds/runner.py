@@ -87,8 +87,7 @@ class Runner(Protocol):
         ...
 
     def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
-        """Return the cohort's next states and uploads; every tensor of states, inbox and result is
-        [S, ...].
+        """Return the cohort's next states and uploads; all tensors are [S, ...].
 
         No argument is changed.
         """

@@ -61,7 +61,9 @@ def parts_of(
     taken = in_pieces(Replayed(record.scan)) if device.type == "cuda" else record.scan
 
     def described() -> str:
-        return "direct" if record.failed else "compiled" if finish.compiles else "recorded"
+        if record.failed:
+            return f"direct, as they cannot be recorded: {record.failed}"
+        return "compiled" if finish.compiles else "recorded"
 
     return Parts(
         Recorded(begin, as_it_is),

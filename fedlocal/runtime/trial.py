@@ -1,7 +1,6 @@
 """Trial whether a group of clients can run as one batch, on two clients before the first round."""
 
 import warnings
-from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -9,6 +8,7 @@ from torch import Tensor
 from fedlocal.rounds.client import ClientState, Inbox, Work, batch
 from fedlocal.rounds.runner import ClientParts
 from fedlocal.runtime.parts import begin_of_many, by_step, end_of_many, step_of_many
+from fedlocal.runtime.tracing.trace import in_a_line
 from fedlocal.vectors.trees import Tree, leaves, take
 
 # torch.vmap raises these for operations that it cannot batch, and for user code that looks at
@@ -18,10 +18,6 @@ UNBATCHED = (RuntimeError, ValueError, TypeError, NotImplementedError, Attribute
 
 class NotBatchable(Exception):
     """Clients of several runs cannot be one batch, though each run can train by itself."""
-
-
-# Characters of torch's reason that are shown.
-LONGEST = 160
 
 
 def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, work: Work) -> str:
@@ -48,7 +44,7 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
             local = step_of_many(client)(local, take(by_step(work), 0), shared)
             end_of_many(client)(states, begun, local, inbox.correction, work)
     except UNBATCHED as error:
-        return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")
+        return in_a_line(error)
     for row in range(2):
         if not _close(take(tuple(together), row), tuple(alone[row]), client):
             return "torch.vmap gives another gradient than the model by itself"

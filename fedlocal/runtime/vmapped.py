@@ -26,7 +26,7 @@ from fedlocal.runtime.groups import (
 from fedlocal.runtime.padded import equal_rows, padded, same_shapes, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
-from fedlocal.runtime.tracing.trace import record
+from fedlocal.runtime.tracing.trace import NotTraceable, record
 from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, each_row, take, tree_map
@@ -192,7 +192,7 @@ class VmappedRunner:
             try:
                 # As one of many: by itself it is taken apart less.
                 return peak_bytes(record(torch.vmap(self._client.step), given)[0])
-            except Exception:
+            except NotTraceable:
                 # It depends on values and has no record: as many as a small model takes.
                 return budget(one.model.device) // USUAL
 

@@ -5,14 +5,30 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 # Names of the dictionaries of a module that hold its own parameters and buffers.
 TENSOR_DICTS = ("_parameters", "_buffers")
 # A product's result in the shape of its caller, which only traces contain.
 UNSAFE_VIEW = torch.ops.aten._unsafe_view.default
+# Errors of functions whose operations depend on values, or that the tracer does not know.
+UNTRACEABLE = (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    GuardOnDataDependentSymNode,
+    NotImplementedError,
+    UnsupportedFakeTensorException,
+    UnsupportedOperatorException,
+)
 
 
 class OperationMode(TorchDispatchMode):

@@ -130,6 +130,18 @@ def test_what_depends_on_values_is_not_recorded(function):
     for _ in range(3):
         a = 2 * torch.rand(4, 5)
         assert torch.equal(kept(a), function(a))
+    assert kept.failed
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, AttributeError, RuntimeError, KeyError])
+def test_an_error_of_the_users_is_no_reason_not_to_record(error):
+    def fails(a):
+        raise error("a bug")
+
+    kept = recorded(fails)
+    with pytest.raises(error, match="a bug"):
+        kept(torch.rand(4, 5))
+    assert not kept.failed
 
 
 @pytest.mark.parametrize("rewrite", [in_parts, lay_out, fold])

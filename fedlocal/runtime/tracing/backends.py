@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from copy import deepcopy
+from subprocess import SubprocessError
 from time import perf_counter
 from typing import Literal
 
@@ -30,6 +31,10 @@ RECORD_FROM = 200
 # (2 cores; a perceptron as well as LeNet-5). A count and not a clock, so that a run that is
 # repeated or resumed is computed by the same program.
 COMPILE_FROM = 4e12
+
+# What torch's compiler fails with, all its own errors among them: a graph has no code of the
+# user's. A system error is a missing tool, header or folder.
+UNCOMPILED = (RuntimeError, OSError, SubprocessError)
 
 
 class Finish:
@@ -99,7 +104,7 @@ def compiled(
     try:
         fast = _without_constants(graph, inputs, compiler)
         outcome = fast(*inputs)
-    except Exception as error:
+    except UNCOMPILED as error:
         log.warning("the local step could not be compiled, and runs uncompiled: %s", error)
         return None
     for ours, theirs in zip(outcome, expected, strict=True):

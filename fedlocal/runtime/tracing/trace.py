@@ -6,6 +6,7 @@ small models. The resulting operations are the same for the same shapes.
 
 import logging
 from collections.abc import Callable, Hashable
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from fedlocal.runtime.tracing.passes import simplify
-from fedlocal.utils.torch_private import trace
+from fedlocal.utils.torch_private import UNTRACEABLE, trace
 from fedlocal.vectors.trees import Tree, leaves, like, rows, tree_map
 
 # Flat tensors in, flat tensors out.
@@ -23,22 +24,39 @@ Finishing = Callable[[GraphModule, list[Tensor]], Flat]
 
 log = logging.getLogger(__name__)
 
+# Characters of torch's reason that are kept.
+LONGEST = 160
+
+# Messages of the bare RuntimeErrors that torch raises for further untraceable functions: missing
+# memory, refusals of vmap, torch.compile inside a trace.
+UNTRACEABLE_WORDS = (
+    "Cannot access data pointer of Tensor",
+    ".numpy() is not supported for tensor subclasses",
+    "Batching rule not implemented",
+    "functorch",
+    "vmap",
+    "dynamo-optimized function",
+)
+
+
+class NotTraceable(Exception):
+    """A function has no list of operations that is right for all values."""
+
 
 class Recorded:
     """Function of trees of tensors, traced once for each shape of its arguments.
 
-    It must be pure. A function whose operations depend on values cannot be traced and is called
-    anew
-    each time: a trace would repeat the operations of the first values.
+    It must be pure. A function whose operations depend on values cannot be traced, and is called
+    anew each time, since a trace would repeat the operations of the first values.
 
     Attributes:
-        failed: Whether the function could not be traced.
+        failed: Reason why the function could not be traced; "" if it could.
     """
 
     def __init__(self, function: Callable[..., Tree], finish: Finishing) -> None:
         self._function = function
         self._finish = finish
-        self.failed = False
+        self.failed = ""
         # None is ever dropped: a captured CUDA graph may read a recorded one's constants.
         self._graphs: dict[Hashable, tuple[Flat, Tree]] = {}
 
@@ -72,9 +90,9 @@ class Recorded:
     def _record(self, trees: Tree) -> tuple[Flat, Tree]:
         try:
             graph, result = record(self._function, trees)
-        except Exception as error:
+        except NotTraceable as error:
             log.info("%s is not recorded: %s", self._function, error)
-            self.failed = True
+            self.failed = str(error)
             return self._called(trees)
         return self._finish(graph, [t.detach() for t in leaves(trees)]), result
 
@@ -92,6 +110,9 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
     """Trace `function(*trees)`; return its graph on flat tensors, and the form of its result.
 
     It is traced on tensors without values, so that no operation can depend on a value.
+
+    Raises:
+        NotTraceable: An operation depends on a value; the message is torch's.
     """
     result: Tree = ()
 
@@ -103,19 +124,30 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
     # Each an object of its own: one tensor in two places would be recorded as one of them.
     inputs = [t.detach() for t in leaves(trees)]
-    graph = trace(flat, inputs)
+    try:
+        graph = trace(flat, inputs)
+    except RuntimeError as error:
+        known = isinstance(error, UNTRACEABLE) or any(w in str(error) for w in UNTRACEABLE_WORDS)
+        if not known:
+            raise
+        raise NotTraceable(in_a_line(error)) from error
     _check_sizes(graph)
     simplify(graph)
     return graph, result
 
 
+def in_a_line(error: Exception) -> str:
+    """Torch's reason, shortened."""
+    return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")
+
+
 def _check_sizes(graph: GraphModule) -> None:
-    """Raise ValueError if a size depends on values, as that of `output[targets == 1]` does."""
+    """Raise NotTraceable if a size depends on values, as that of `output[targets == 1]` does."""
     for node in graph.graph.nodes:
         value = node.meta.get("val")
         sizes = value.shape if isinstance(value, Tensor) else (value,)
         if any(isinstance(size, torch.SymInt) for size in sizes):
-            raise ValueError(f"the size of the outcome of {node.target} depends on values")
+            raise NotTraceable(f"the size of the outcome of {node.target} depends on values")
 
 
 def shapes(tree: Tree) -> Hashable:
