@@ -1,6 +1,5 @@
 """Your own arrays: a numpy .npz file."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from fedlocal.data.arrays import as_numbers, as_targets
 from fedlocal.data.dataset import Dataset
-from fedlocal.data.files import existing_file
+from fedlocal.data.files import existing_file, read_npz
 from fedlocal.data.labels import count_classes
 
 _INPUTS, _Y = ("x_train", "x_test"), ("y_train", "y_test")
@@ -55,12 +54,7 @@ def npz(path: str | Path, num_classes: int | None = None, task: str | None = Non
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    # A lone .npy array has neither `with` nor `files`.
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+    arrays = read_npz(path)
     missing = [key for key in _KNOWN[:2] if key not in arrays]
     unknown = [key for key in arrays if key not in _KNOWN]
     if missing or unknown or ("x_test" in arrays) != ("y_test" in arrays):

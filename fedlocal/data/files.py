@@ -2,8 +2,10 @@
 
 import gzip
 import math
+import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,24 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_npz(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Read these arrays of a .npz file; without names all that are in it.
+
+    Raises:
+        ValueError: No such file of plain arrays, or one of them is missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in names or archive.files}
+    # A lone .npy array has neither `with` nor `files`.
+    except (
+        *(ValueError, OSError, EOFError, KeyError),
+        *(zipfile.BadZipFile, TypeError, AttributeError),
+    ) as error:
+        arrays = f"with the plain arrays {' and '.join(names)}" if names else "of plain arrays"
+        raise ValueError(f"{path}: not a readable .npz {arrays} ({error})") from error
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:

@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from fedlocal.data.class_folders import class_names, hidden, pictures_of
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.pictures import Colour, read_pictures, stretch
-from fedlocal.data.pixels import standardise
+from fedlocal.data.pixels import IMAGENET, standardise
 from fedlocal.data.split import stratified_split
 
-# Of ImageNet: the usual choice for photographs of unknown origin.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SPLITS = {"train", "test", "val", "valid", "validation"}
 
 log = logging.getLogger(__name__)
@@ -70,9 +68,9 @@ def imagefolder(
         x_train, y_train, x_test, y_test = x[train], y[train], x[test], y[test]
     return Dataset(
         "imagefolder",
-        standardise(x_train, _MEAN, _STD),
+        standardise(x_train, IMAGENET.mean, IMAGENET.std),
         torch.from_numpy(y_train),
-        standardise(x_test, _MEAN, _STD),
+        standardise(x_test, IMAGENET.mean, IMAGENET.std),
         torch.from_numpy(y_test),
         num_classes=len(classes),
     )

@@ -1,7 +1,6 @@
 """A machine's own data: one .npz, CSV file or folder of pictures, all of it to train on."""
 
 import logging
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ from torch import Tensor
 from fedlocal.data.arrays import as_numbers, as_targets
 from fedlocal.data.class_folders import check_case, class_names, pictures_of
 from fedlocal.data.dataset import Dataset
-from fedlocal.data.files import read_text
+from fedlocal.data.files import read_npz, read_text
 from fedlocal.data.number_csv import read_csv
 from fedlocal.data.pictures import read_rgb, say_cmyk
-from fedlocal.data.pixels import standardise
+from fedlocal.data.pixels import IMAGENET, standardise
 
 log = logging.getLogger(__name__)
 
-# Of ImageNet, as for the dataset imagefolder: the same picture gives the same numbers.
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # How a missing value is spelled, in lower case.
 _MISSING = {"", "?", "n/a", "na", "nan", "none", "null"}
 _CLASSES = "classes.txt"
@@ -142,14 +139,7 @@ def _check_found(path: Path, y: NDArray[Any], found: list[str], num_classes: int
 
 
 def _read_npz(path: Path) -> tuple[Tensor, NDArray[Any]]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            x, y = archive["x"], archive["y"]
-    # A lone .npy array has neither `with` nor keys.
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not a readable .npz with the plain arrays x and y ({error})"
-        ) from error
+    x, y = read_npz(path, "x", "y").values()
     if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiubU" or y.ndim == 0:
         raise ValueError(
             f"{path}: x must hold numbers and y numbers or names, got {x.dtype} and {y.dtype}"
@@ -175,7 +165,8 @@ def _read_pictures(folder: Path) -> tuple[Tensor, NDArray[np.str_]]:
             " all pictures must have one size"
         )
     pixels = np.stack(images).transpose(0, 3, 1, 2)
-    return standardise(pixels, _MEAN, _STD), np.array([name for _, name in listed])
+    # As for the dataset imagefolder: the same picture gives the same numbers.
+    return standardise(pixels, IMAGENET.mean, IMAGENET.std), np.array([name for _, name in listed])
 
 
 def _size(image: NDArray[np.uint8]) -> str:

@@ -61,6 +61,10 @@ class Pixels:
         return Scale(*(like.new_tensor(each).view(-1, 1, 1) for each in (self.mean, self.std)))
 
 
+# The usual choice for photographs of unknown origin.
+IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 def normalise(x: Tensor, scale: Scale | None) -> Tensor:
     """Return the numbers [..., C, H, W] that bytes of the same shape mean; x without a scale."""
     return x if scale is None else (x.to(scale.mean.dtype) / 255.0 - scale.mean) / scale.std

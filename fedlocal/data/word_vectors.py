@@ -1,12 +1,11 @@
 """Given word vectors: a numpy .npz with `words` [n] and `vectors` [n, d]."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.data.files import existing_file
+from fedlocal.data.files import existing_file, read_npz
 
 
 def read_word_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]:
@@ -21,14 +20,7 @@ def read_word_vectors(path: str | Path) -> tuple[list[str], NDArray[np.float32]]
             differ, or NaN or inf.
     """
     path = existing_file(path, "text_csv", "a numpy .npz with words [n] and vectors [n, d]")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            words, vectors = archive["words"], archive["vectors"]
-    # A lone .npy array has neither `with` nor keys.
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not a readable .npz with the plain arrays words and vectors ({error})"
-        ) from error
+    words, vectors = read_npz(path, "words", "vectors").values()
     if words.dtype.kind != "U" or vectors.dtype.kind != "f":
         raise ValueError(
             f"{path}: words must be text and vectors floating, got {words.dtype} and"

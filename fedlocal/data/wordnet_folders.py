@@ -14,10 +14,8 @@ from fedlocal.data.class_folders import hidden
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file, read_text
 from fedlocal.data.pictures import crop, read_pictures
-from fedlocal.data.pixels import Pixels
+from fedlocal.data.pixels import IMAGENET
 
-# Of ImageNet, also for the part of it that is Tiny ImageNet.
-PIXELS = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _ENDINGS = {".jpeg", ".jpg", ".png"}
 _ANNOTATIONS = "val_annotations.txt"
 
@@ -76,7 +74,7 @@ def _load(name: str, root: str | Path, size: int, cache: str | None) -> Dataset:
     for listed in (train, val):
         parts.append(read_pictures(name, [file for file, _ in listed], size, crop, cache))
         parts.append(_indices(name, classes, listed))
-    return Dataset(name, *parts, num_classes=len(classes), pixels=PIXELS)
+    return Dataset(name, *parts, num_classes=len(classes), pixels=IMAGENET)
 
 
 def _by_folder(name: str, folder: Path) -> list[tuple[Path, str]]:
