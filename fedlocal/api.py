@@ -241,7 +241,10 @@ def _folder(spill: str | None) -> str | None:
         return None
     if not isinstance(spill, str | Path):
         raise ValueError(f"spill must be the path of a folder or None, got {spill!r}")
-    Path(spill).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(spill).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"spill={str(spill)!r} cannot be a folder: {error.strerror}") from error
     return str(Path(spill).absolute())
 
 

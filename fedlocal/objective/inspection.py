@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fedlocal.objective.draws import UnkeyedError
 from fedlocal.objective.state import buffers_of, changing, values_of
-from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, copied
+from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, copied, failing_as
 
 # What users write for the random operations that have another name inside of torch.
 WRITTEN = {
@@ -82,6 +82,8 @@ def inspect(
         _check_repeatable(trained, before, bool(first.drawn))
         evaluated = Subject(copied(model).eval(), loss, inputs, targets)
         second = evaluated.trial()
+        with torch.no_grad(), failing_as("the loss fails in evaluations, which take no gradients"):
+            loss(second.output.detach().clone(), targets.clone())
         rowwise = not second.drawn and _is_rowwise(evaluated)
     random = bool(first.drawn), bool(second.drawn)
     return Traits(changed, random, rowwise)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from fedlocal.utils.checks import check_number
+from fedlocal.utils.checks import check_number, check_whole
 
 Buffers = Literal["average", "personal", "frozen"]
 
@@ -40,13 +40,11 @@ class ModelOptions:
             allowed = ", ".join(get_args(Buffers))
             raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
         check_number("l2", self.l2)
-        steps = self.personal_steps
-        if not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"personal_steps must be a whole number >= 0, got {steps!r}")
-        if steps and not self.personal:
+        check_whole("personal_steps", self.personal_steps, 0)
+        if self.personal_steps and not self.personal:
             raise ValueError(
-                f"personal_steps={steps} trains personal parameters, and personal is empty; name"
-                " them, for example personal=['head']"
+                f"personal_steps={self.personal_steps} trains personal parameters, and personal is"
+                " empty; name them, for example personal=['head']"
             )
         for key in ("frozen", "personal"):
             if isinstance(getattr(self, key), str):

@@ -179,10 +179,23 @@ def copied(model: nn.Module) -> nn.Module:
     try:
         return deepcopy(model)
     except (RuntimeError, TypeError) as error:
+        name = _computed(model)
+        if name is None:
+            raise ValueError(f"the model cannot be copied: {_first_line(error)}") from error
         raise ValueError(
-            f"the model cannot be copied ({_first_line(error)}); torch.nn.utils.parametrizations"
-            " has a weight_norm and a spectral_norm that can"
+            f"the model cannot be copied with the attribute {name}, which was computed from its"
+            " parameters: leave it out, or keep it detached; torch.nn.utils.parametrizations has a"
+            " weight_norm and a spectral_norm that compute theirs in forward"
         ) from error
+
+
+def _computed(model: nn.Module) -> str | None:
+    """Return the name of an attribute that is part of a graph, which torch does not copy."""
+    for place, module in model.named_modules():
+        for key, value in vars(module).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                return f"{place}.{key}".lstrip(".")
+    return None
 
 
 @contextmanager

@@ -19,13 +19,13 @@ def check_whole(key: str, value: Any, least: int | None = None, advice: str = ""
 
 
 def check_number(key: str, value: Any) -> None:
-    """Raise ValueError unless `value` is a number; a quoted number is a string.
+    """Raise ValueError unless `value` is a number: no string, no boolean.
 
     >>> check_number("lr", "0.1")
     Traceback (most recent call last):
     ValueError: lr must be a number, got '0.1'; leave the quotes out
     """
-    if isinstance(value, str) or not hasattr(value, "__float__"):
+    if isinstance(value, str | bool) or not hasattr(value, "__float__"):
         advice = "; leave the quotes out" if isinstance(value, str) else ""
         raise ValueError(f"{key} must be a number, got {value!r}{advice}")
 

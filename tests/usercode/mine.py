@@ -146,6 +146,14 @@ class Failing(Net):
         super().__init__(input_shape, failing())
 
 
+class Keeps(Net):
+    """Keeps its output."""
+
+    def forward(self, x):
+        self.last = super().forward(x)
+        return self.last
+
+
 class Counts(Net):
     calls = 0
 
@@ -255,6 +263,12 @@ def number(output, target):
 
 def detached(output, target):
     return (output.argmax(1) == target).double().mean()
+
+
+def steep(output, target):
+    """Adds a penalty on a gradient by the output."""
+    (slope,) = torch.autograd.grad(output.square().sum(), output, create_graph=True)
+    return F.cross_entropy(output, target) + slope.square().mean()
 
 
 def turned(output, target):

@@ -139,6 +139,11 @@ CHANNEL = (
     " torch.Size([1, 5]); batches need 2 examples or more: take a larger batch_size and clients"
     " with more examples, or a model without batch normalisation"
 )
+COMPUTED = (
+    "the model cannot be copied with the attribute {}, which was computed from its parameters:"
+    " leave it out, or keep it detached; torch.nn.utils.parametrizations has a weight_norm and a"
+    " spectral_norm that compute theirs in forward"
+)
 KEYLESS = (
     " cannot draw from a run's own keys; use torch.rand, torch.randn or torch.bernoulli, or draw a"
     " table of values once, keep it in a buffer and pick from it by torch.randint"
@@ -418,6 +423,15 @@ MISTAKES = {
             mine.Drawing(lambda: torch.distributions.Gamma(torch.ones(4), torch.ones(4)))
         ),
     ),
+    "model: keeps what it computed": Mistake(
+        COMPUTED.format("last"),
+        python=python(mine.Keeps((4,), 3)),
+        command=own("model", "Keeps"),
+    ),
+    "model: weight_norm by hooks": Mistake(
+        COMPUTED.format("weight"),
+        python=lambda: python(compiled(nn.utils.weight_norm))(),
+    ),
     "model: a counter": Mistake(
         "forward changes the attribute calls of the model, which a run cannot carry from step to"
         " step; keep such state in a buffer, or leave it out",
@@ -617,6 +631,14 @@ MISTAKES = {
         "nesterov=True changes the outer momentum, which is 0; give a momentum, for example 0.9, or"
         " leave nesterov out",
         python=lambda: OuterSGD(nesterov=True),
+    ),
+    "strategy: a switch in quotes": Mistake(
+        "nesterov must be True or False, got 'False'",
+        python=lambda: local_sgd(0.1, 2, momentum=0.9, nesterov="False"),
+    ),
+    "strategy: a step size as a switch": Mistake(
+        "lr must be a number, got True",
+        python=lambda: local_sgd(True, 2),
     ),
     "strategy: a comma in a number": Mistake(
         "Ambiguous value for argument 'lr=0,1'; 1. To use it as a list, use key=[value1,value2]…",
@@ -877,6 +899,12 @@ MISTAKES = {
         python=python(loss=mine.warm),
         command=own("loss", "warm"),
     ),
+    "loss: takes a gradient by the output": Mistake(
+        "the loss fails in evaluations, which take no gradients: RuntimeError: element 0 of tensors"
+        " does not require grad and does not have a grad_fn",
+        python=python(loss=mine.steep),
+        command=own("loss", "steep"),
+    ),
     "loss: a complex number": Mistake(
         "the loss is complex64, and only a real number can be made small; take value.real, or"
         " value.abs()",
@@ -981,6 +1009,19 @@ MISTAKES = {
         "dtype must be one of torch.float32, torch.float64, torch.float16, got torch.bfloat16;"
         " precision='bf16' computes in bfloat16 and keeps float32 parameters",
         python=python(dtype=torch.bfloat16),
+    ),
+    "run: participation as a switch": Mistake(
+        "participation must be a number, got True",
+        python=python(participation=True),
+    ),
+    "run: personal_steps as a switch": Mistake(
+        "personal_steps must be a whole number >= 0, got True",
+        python=python(personal=["2"], personal_steps=True),
+    ),
+    "run: spill into a file": Mistake(
+        f"spill={__file__!r} cannot be a folder: File exists",
+        python=python(spill=__file__),
+        command=command(f"spill={__file__}"),
     ),
     "run: rounds and steps": Mistake(
         "rounds=1 and steps=20 give the run two lengths: with H=2, 20 local steps are 10 rounds;"

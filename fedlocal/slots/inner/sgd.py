@@ -222,6 +222,8 @@ def check_momentum(name: str, value: float) -> None:
 
 def check_nesterov(name: str, momentum: float, nesterov: bool) -> None:
     """Raise ValueError for Nesterov momentum of 0, which would be none."""
+    if not isinstance(nesterov, bool):
+        raise ValueError(f"nesterov must be True or False, got {nesterov!r}")
     if nesterov and momentum == 0:
         raise ValueError(
             f"nesterov=True changes the {name}, which is 0; give a momentum, for example 0.9, or"
