@@ -153,8 +153,10 @@ class ScaledSign(Compressor):
         return size if self.toss else 0
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        draws = (_draw_signs, v, noise) if self.toss else (_encode_signs, v)
-        codes = apply_in_blocks(*draws)
+        if self.toss:
+            codes = apply_in_blocks(_draw_signs, v, noise)
+        else:
+            codes = apply_in_blocks(_encode_signs, v)
         return Quantised(v.abs().mean().unsqueeze(0), codes), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
