@@ -2,11 +2,11 @@
 
 A slot's folder holds its abstract component (`base.py`) beside the components that fill it. A
 component is a frozen dataclass with pure methods. Its state is a tree of tensors (usually a
-NamedTuple) that is handed in and out; `()` is "no state". Methods of the client half see one
-client, with flat vectors [P]; the vmapped runtime adds the client dimension. So: no `.item()`, no
-branch on a tensor's value, no in-place change, no random call.
+NamedTuple) that is passed in and returned; `()` is "no state". Methods of the client half operate
+on one client, with flat vectors [P]; the vmapped runtime adds the client dimension. So they must
+not use `.item()`, branches on tensor values, in-place changes or random calls.
 
-Who calls what, in which order: `fedlocal/rounds/client.py` and `fedlocal/rounds/server.py`.
+`fedlocal/rounds/client.py` and `fedlocal/rounds/server.py` call these methods, in order.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What all slots share."""
+"""The base class of all components."""
 
 from abc import ABC
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from fedlocal.vectors.flat import ParamSpec
 
 @dataclass(frozen=True)
 class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
-    """Common to all pieces: what it relies on, and what it takes from others.
+    """Base class of all components: required and broken guarantees, and fields that may be batched.
 
-    batched_fields: Numbers that the client's half of a round calculates with, or does not read, but
-        never branches on: runs of a stacked sweep that differ in them share a batch, in which each
-        is a tensor [] with the run's own value.
+    batched_fields: Names of numbers that the client half computes with, or does not read, but never
+        branches on. Runs of a batched sweep that differ in them share a batch, in which each is a
+        tensor [] with the run's own value.
     """
 
     batched_fields: ClassVar[tuple[str, ...]] = ()
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """The guarantees without which this piece does something else than it says."""
+        """The guarantees that this component needs to be correct."""
         return frozenset()
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """The guarantees that do not hold in a strategy with this piece."""
+        """The guarantees that do not hold in a strategy with this component."""
         return frozenset()
 
     def bind(self, spec: ParamSpec) -> Self:
-        """The same piece, knowing the shapes of the layers."""
+        """Return this component with the shapes of the model's layers filled in."""
         return self

@@ -1,4 +1,4 @@
-"""Holding messages of compressors against their layouts, by which the ledger counts them."""
+"""A check of compressors' messages against the layouts by which the ledger counts bytes."""
 
 from collections.abc import Iterator
 
@@ -11,24 +11,24 @@ from fedlocal.vectors.trees import Tree
 
 
 def check_links(strategy: Strategy, x: Tensor) -> None:
-    """Hold a message of each link, of nothing but zeros, against its layout.
+    """Check that each link encodes a vector of zeros as its layout declares.
 
     Args:
-        strategy: Bound to the model's layers.
-        x: A model, [P].
+        strategy: Strategy, bound to the model's layers.
+        x: Model, [P].
 
     Raises:
-        ValueError: A tensor of another length or floating-point type than its `Field` says.
+        ValueError: A tensor differs from its `Field` in length or floating-point type.
 
     >>> from strategies import local_sgd
     >>> check_links(local_sgd(), torch.zeros(3))
     """
     for slot in ("uplink", "downlink"):
-        piece: Compressor = getattr(strategy, slot)
-        noise = x.new_zeros(piece.noise_size(len(x)))
-        message, _ = piece.encode(torch.zeros_like(x), piece.init(x), noise)
-        for tensor, field in _pairs(f"{slot}={piece}", message, piece.layout(len(x))):
-            _check(f"{slot}={piece}", tensor, field, x.dtype)
+        compressor: Compressor = getattr(strategy, slot)
+        noise = x.new_zeros(compressor.noise_size(len(x)))
+        message, _ = compressor.encode(torch.zeros_like(x), compressor.init(x), noise)
+        for tensor, field in _pairs(f"{slot}={compressor}", message, compressor.layout(len(x))):
+            _check(f"{slot}={compressor}", tensor, field, x.dtype)
 
 
 def _check(name: str, tensor: Tensor, field: Field, dtype: torch.dtype) -> None:
@@ -46,7 +46,7 @@ def _check(name: str, tensor: Tensor, field: Field, dtype: torch.dtype) -> None:
 
 
 def _pairs(name: str, message: Tree, layout: Tree) -> Iterator[tuple[Tensor, Field]]:
-    """Each tensor of a message with its field."""
+    """Yield each tensor of a message with its field."""
     if isinstance(layout, Field) and isinstance(message, Tensor):
         yield message, layout
         return

@@ -1,4 +1,4 @@
-"""The slot that says who is invited to a round, and the sampling that most strategies share."""
+"""The slot of cohort sampling, and the uniform sampling that most strategies share."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from fedlocal.vectors.rng import Purpose, client_keys
 
 @dataclass(frozen=True)
 class Sampling(Piece):
-    """Who is invited to a round."""
+    """The rule that selects the cohort of a round."""
 
     @abstractmethod
     def cohort(
         self, num_clients: int, participation: float, seed: int, round_index: int
     ) -> NDArray[np.int64]:
-        """Ids of the clients of a round, sorted; `participation` is the share asked for."""
+        """Return the sorted client ids of a round; `participation` is the desired share."""
 
 
 @dataclass(frozen=True)
 class UniformSampling(Sampling):
-    """Each cohort is drawn without replacement, every client with the same probability.
+    """Uniform sampling without replacement.
 
-    Keyed by client id: whether client i is among them depends on no order of calls.
+    It is keyed by client id, so that a cohort does not depend on the order of calls.
 
     Reference: McMahan et al. 2017. https://arxiv.org/abs/1602.05629
     """
@@ -38,12 +38,12 @@ class UniformSampling(Sampling):
         if wanted == num_clients:
             return clients
         keys = client_keys(seed, Purpose.SAMPLING, clients, round_index)
-        # No two keys are equal: a bijection of the ids makes them.
+        # No two keys are equal, since they are a bijection of the ids.
         return np.sort(np.argpartition(keys, wanted)[:wanted])
 
 
 def cohort_size(num_clients: int, participation: float) -> int:
-    """max(floor(participation K), 1).
+    """Return the number of clients in a cohort, max(floor(participation K), 1).
 
     >>> cohort_size(100, 0.29)
     29

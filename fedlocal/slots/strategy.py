@@ -1,4 +1,4 @@
-"""A strategy is its filled slots. Illegal pairs are refused here, before anything runs."""
+"""A strategy as the set of its filled slots, with a check that they are compatible."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -16,21 +16,21 @@ from fedlocal.slots.sampling import Sampling, UniformSampling
 from fedlocal.slots.terms import Guarantee, Timing
 from fedlocal.vectors.flat import ParamSpec
 
-# What a compressor that loses something takes from the others.
+# The guarantee that a lossy compressor breaks.
 LOSSY = {"uplink": Guarantee.LOSSLESS_UPLINK, "downlink": Guarantee.LOSSLESS_DOWNLINK}
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """One method of the family. The defaults are local SGD.
+    """One method: a component for each slot. The defaults are those of local SGD.
 
     Attributes:
-        timing: When what a client sent is applied.
-        rounds: The method ends after so many rounds by definition (one-shot averaging); None
-            leaves that to the run.
+        timing: Time at which uploads are applied.
+        rounds: Number of rounds after which the method ends by definition (one-shot averaging);
+            None leaves it to the run.
 
     Raises:
-        ValueError: A piece relies on a guarantee that another piece breaks.
+        ValueError: A component requires a guarantee that another component breaks.
 
     >>> from strategies import scaffold, vrl_sgd
     >>> vrl_sgd().needs_everyone, scaffold().needs_everyone
@@ -49,7 +49,7 @@ class Strategy:
     rounds: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse illegal pairs."""
+        """Raise ValueError if a component requires a guarantee that another one breaks."""
         for slot, piece in self.pieces():
             for broken in sorted(piece.requires & self.timing.breaks, key=str):
                 raise ValueError(
@@ -64,7 +64,7 @@ class Strategy:
                     )
 
     def pieces(self) -> Iterator[tuple[str, Piece]]:
-        """Every slot's name and what fills it."""
+        """Yield every slot's name and its component."""
         for slot in fields(self):
             value = getattr(self, slot.name)
             if isinstance(value, Piece):
@@ -72,13 +72,13 @@ class Strategy:
 
     @property
     def needs_everyone(self) -> bool:
-        """Whether every client has to take part in every round."""
+        """Whether every client must take part in every round."""
         if self.timing is Timing.ASYNCHRONOUS:
             return True
         return any(Guarantee.FULL_PARTICIPATION in piece.requires for _, piece in self.pieces())
 
     def check_participation(self, fraction: float) -> None:
-        """Raise ValueError if the method needs every client and only a share takes part."""
+        """Raise ValueError if the method needs every client and only a fraction takes part."""
         if fraction < 1 and self.timing is Timing.ASYNCHRONOUS:
             raise ValueError(
                 f"an asynchronous strategy has no cohorts to sample; participation is {fraction:g},"
@@ -94,7 +94,7 @@ class Strategy:
                 )
 
     def bind(self, spec: ParamSpec) -> "Strategy":
-        """The same strategy, its pieces knowing the shapes of the layers."""
+        """Return the strategy with all components bound to the shapes of the layers."""
         return replace(self, **{slot: piece.bind(spec) for slot, piece in self.pieces()})
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What pieces rely on, and what they are told of a round."""
+"""The guarantees between components, and the information that they receive about a round."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -10,29 +10,29 @@ from fedlocal.vectors.trees import Tree
 
 
 class Guarantee(Enum):
-    """What a piece may rely on. The value says it in words, for the error message."""
+    """A property that a component may require; the value is its text in error messages."""
 
     PLAIN_MEAN = "the next anchor is the weighted mean of the clients' models"
-    FRESH_BELIEF = "the server's belief of a client begins every round at what it sent the client"
-    LOSSLESS_UPLINK = "what a client sends is read exactly"
+    FRESH_BELIEF = "the server's belief of a client starts every round at the broadcast model"
+    LOSSLESS_UPLINK = "the server reads every upload exactly"
     LOSSLESS_DOWNLINK = "every client receives the anchor exactly"
     EQUAL_STEPS = "all clients take the same number of local steps in a round"
     FULL_PARTICIPATION = "every client takes part in every round"
     AVERAGING_SERVER = "a server averages the models of clients that all start from one anchor"
     BARRIER = "a round begins when the one before is finished"
-    EQUAL_WEIGHTS = "all members count alike in the mean"
-    LINEAR_STEPS = "local steps add up known multiples of their directions"
+    EQUAL_WEIGHTS = "all clients have equal weight in the mean"
+    LINEAR_STEPS = "each local step is a known multiple of its direction"
     EQUAL_BUFFERS = "clients' buffers are equal when a round begins (buffers=reset or average)"
     FRESH_BUFFERS = "clients' buffers begin every round at zero (buffers=reset)"
 
 
 class Timing(Enum):
-    """When what a client sent is applied.
+    """The time at which uploads are applied.
 
-    BARRIER: Computation and communication take turns.
-    OVERLAPPED: What is received was known one round ago, so that messages travel while clients
-        compute.
-    ASYNCHRONOUS: On arrival; nobody waits for anybody.
+    BARRIER: Computation and communication alternate.
+    OVERLAPPED: Clients receive the result of the previous round, so that communication overlaps
+        with computation.
+    ASYNCHRONOUS: Uploads are applied on arrival; no client waits for another.
     """
 
     BARRIER = "barrier"
@@ -45,23 +45,23 @@ class Timing(Enum):
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """The guarantees that do not hold: an asynchronous cohort is whoever arrives."""
+        """The guarantees that do not hold: an asynchronous cohort is the clients that arrive."""
         if self is not Timing.ASYNCHRONOUS:
             return frozenset()
         return frozenset({Guarantee.BARRIER, Guarantee.FULL_PARTICIPATION})
 
 
 class Round(NamedTuple):
-    """What the server half may know of a round.
+    """Information about a round for the server half.
 
-    round_index: Counted from 0; of an asynchronous strategy, the exchange.
-    read: The models that the members had received, [S, P].
-    weights: Of the cohort's members, sum to 1, [S].
+    round_index: Index of the round, or of the exchange if asynchronous, counted from 0.
+    read: Models that the clients of the cohort received, [S, P].
+    weights: Weights of the clients, which sum to 1, [S].
     fraction: S / K, the share of all clients that took part.
-    lr: Mean local step size that was applied in the round, [].
-    steps: Local steps of each member, [S].
-    step_sums: How far a constant direction of 1 carried each member, [S]: for SGD the sum of its
-        step sizes, with momentum `InnerOptimiser.effective`'s.
+    lr: Mean local step size of the round, [].
+    steps: Number of local steps of each client, [S].
+    step_sums: Distance that a constant direction of 1 moves each client, [S]: for SGD the sum of
+        step sizes, with momentum that of `InnerOptimiser.effective`.
     """
 
     round_index: int
@@ -74,11 +74,11 @@ class Round(NamedTuple):
 
 
 class View(NamedTuple):
-    """What a correction may look at in one client's round.
+    """Information about one client's round for a correction.
 
-    start: The model this client began the round with, [P].
-    control: The server half's broadcast.
-    gradient: Gradient at another point [P], on the step's mini-batch.
+    start: Model that the client's round started from, [P].
+    control: Broadcast of the server half.
+    gradient: Function that returns the gradient at another point [P] on the step's mini-batch.
     """
 
     start: Tensor

@@ -8,7 +8,7 @@ import fedlocal.slots.compress.blocks as blocks
 import fedlocal.slots.compress.largest as largest_module
 import fedlocal.utils.threads as threads
 from fedlocal.slots.compress import QSGD, Natural, RandomK, ScaledSign, TernGrad, TopK
-from fedlocal.slots.compress.blocks import in_blocks
+from fedlocal.slots.compress.blocks import apply_in_blocks
 from fedlocal.slots.compress.largest import largest
 from tests.compress.zoo import DTYPES, bits, name, normals, tensors, uniforms
 
@@ -51,11 +51,11 @@ def test_blocks_change_no_bit(compressor, dtype, request):
 
 def test_blocks_take_what_is_batched_or_not_at_any_depth(tiny):
     v, scale = normals(2, 3, SIZE), normals(3, 1, seed=1)
-    inner = torch.vmap(lambda v, s: in_blocks(torch.mul, v, s))
+    inner = torch.vmap(lambda v, s: apply_in_blocks(torch.mul, v, s))
     assert torch.equal(torch.vmap(inner, in_dims=(0, None))(v, scale), v * scale)
-    columns = torch.vmap(lambda v, s: in_blocks(torch.mul, v, s), in_dims=(1, 0))
+    columns = torch.vmap(lambda v, s: apply_in_blocks(torch.mul, v, s), in_dims=(1, 0))
     assert torch.equal(columns(v[0].T.contiguous(), scale), v[0] * scale)
-    shared = torch.vmap(lambda s: in_blocks(torch.mul, v[0, 0], s))(scale)
+    shared = torch.vmap(lambda s: apply_in_blocks(torch.mul, v[0, 0], s))(scale)
     assert torch.equal(shared, v[0, 0] * scale)
 
 

@@ -21,7 +21,7 @@ from fedlocal.slots.compress import (
     TopK,
     Triggered,
     contraction,
-    remembers,
+    has_error_feedback,
 )
 from fedlocal.vectors.trees import stack, take
 from tests.compress import zoo
@@ -300,7 +300,9 @@ def test_an_unbiased_compressor_that_is_not_scaled_runs_away_from_what_it_tracks
     assert ends[0] > 100 and ends[1] < 0.3
 
 
-def test_remembers_sees_feedback_through_every_wrapping():
+def test_error_feedback_is_found_through_every_wrapping():
     feedback = ErrorFeedback(TopK(0.3))
-    assert all(map(remembers, (feedback, PerLayer(feedback), Contractive(PerLayer(feedback)))))
-    assert not any(map(remembers, (*PLAIN, Triggered(TopK(0.3), 1.0), PerLayer(TopK(0.3)))))
+    wrapped = (feedback, PerLayer(feedback), Contractive(PerLayer(feedback)))
+    assert all(map(has_error_feedback, wrapped))
+    without = (*PLAIN, Triggered(TopK(0.3), 1.0), PerLayer(TopK(0.3)))
+    assert not any(map(has_error_feedback, without))

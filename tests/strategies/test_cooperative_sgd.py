@@ -97,7 +97,7 @@ def test_columns_keep_the_mean_and_say_must_be_equal():
     unequal = anchor_matrix(0.4)
     unequal[K, 0] += 0.05
     unequal[K, 1] -= 0.05
-    with pytest.raises(ValueError, match="unequal say"):
+    with pytest.raises(ValueError, match="unequal weights"):
         simulate(PROBLEM, cooperative_sgd(0.02, 2, unequal, auxiliary=1), 1)
 
 

@@ -78,7 +78,7 @@ def test_a_threshold_is_a_bound(threshold):
 
 def test_what_is_lossy_is_refused():
     plain = dynamic_averaging(0.1, 4)
-    with pytest.raises(ValueError, match="what a client sends is read exactly"):
+    with pytest.raises(ValueError, match="the server reads every upload exactly"):
         Strategy(plain.inner, plain.period, uplink=TopK(0.1), mixing=plain.mixing)
     with pytest.raises(ValueError, match="every client receives the anchor exactly"):
         Strategy(plain.inner, plain.period, downlink=TopK(0.1), mixing=plain.mixing)

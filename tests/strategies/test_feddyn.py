@@ -44,5 +44,5 @@ def test_alpha_regularises(alpha):
 
 
 def test_weights_by_examples_are_refused():
-    with pytest.raises(ValueError, match=r"DynamicRegulariser.*needs: all members count alike"):
+    with pytest.raises(ValueError, match=r"DynamicRegulariser.*all clients have equal weight"):
         replace(feddyn(0.1, 5), mixing=WeightedMean("examples"))

@@ -69,8 +69,8 @@ def test_clients_may_count_by_their_examples():
 @pytest.mark.parametrize(
     ("inner", "needs"),
     [
-        (AdamW(0.01, "reset"), "local steps add up known multiples of their directions"),
-        (LARS(0.01, "reset"), "local steps add up known multiples of their directions"),
+        (AdamW(0.01, "reset"), "each local step is a known multiple of its direction"),
+        (LARS(0.01, "reset"), "each local step is a known multiple of its direction"),
         (Momentum(0.01, "keep"), "buffers are equal when a round begins"),
     ],
     ids=["AdamW", "LARS", "keep"],

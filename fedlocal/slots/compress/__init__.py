@@ -1,7 +1,7 @@
-"""Compressors for either direction of the wire."""
+"""Compressors of uploads and broadcasts."""
 
 from fedlocal.slots.compress.base import Compressor, Field, Identity, Optional, OptionalField
-from fedlocal.slots.compress.contractive import Contractive, contraction, remembers
+from fedlocal.slots.compress.contractive import Contractive, contraction, has_error_feedback
 from fedlocal.slots.compress.lowrank import PowerSGD
 from fedlocal.slots.compress.natural import Natural
 from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
@@ -37,6 +37,6 @@ __all__ = [
     "Triggered",
     "contraction",
     "error_feedback",
+    "has_error_feedback",
     "link",
-    "remembers",
 ]

@@ -1,4 +1,4 @@
-"""The slots of the two links, and how a message looks."""
+"""The slots of the two links, and the structure of a message."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from fedlocal.vectors.trees import Tree
 
 
 class Field(NamedTuple):
-    """One part of a message on the wire.
+    """One tensor of a message on the wire.
 
-    bits 0 means floating point in the message's own dtype, otherwise unsigned integers of that
-    many bits, packed without gaps.
+    length: Number of values.
+    bits: 0 for floating point in the run's dtype, else the width of unsigned integers, which are
+        packed without gaps.
     """
 
     length: int
@@ -22,10 +23,10 @@ class Field(NamedTuple):
 
 
 class OptionalField(NamedTuple):
-    """A part of a message, or of its layout, that travels only where its flag is 1.
+    """A part of a message, or of its layout, that is sent only if its flag is 1.
 
-    flag: In a message 0 or 1, [1]; in a layout `Field(1, bits=1)`.
-    body: The part; in a message whose flag is 0, zeros that nobody reads.
+    flag: 0 or 1, [1], in a message; `Field(1, bits=1)` in a layout.
+    body: The part; zeros, which are not read, in a message with flag 0.
     """
 
     flag: Tree
@@ -37,10 +38,10 @@ Optional = OptionalField  # its former name
 
 @dataclass(frozen=True)
 class Compressor(Piece):
-    """Encodes a vector [P] into a message and decodes it again, for either direction.
+    """A compressor, which encodes a vector [P] as a message and decodes it, for either link.
 
     `noise` [n] are uniforms in [0, 1) that sender and receiver both derive from
-    (seed, purpose, client, round); `noise_size` says how many are needed.
+    (seed, purpose, client, round); `noise_size` is their number.
     """
 
     @property
@@ -49,47 +50,50 @@ class Compressor(Piece):
         return False
 
     def init(self, x: Tensor) -> Tree:
-        """State before the first message; x [P] gives shape and dtype."""
+        """Return the state before the first message; x [P] gives shape and dtype."""
         return ()
 
     def observe(self, state: Tree, steps: Tensor, step_sum: Tensor) -> Tree:
-        """Learn before encoding how many local steps were taken, [], and their sizes' sum, []."""
+        """Return the state after a round's local steps, their number [] and sum of sizes []."""
         return state
 
     def noise_size(self, size: int) -> int:
-        """Number of uniforms for a vector of `size` scalars."""
+        """Return the number of uniforms for a vector of `size` scalars."""
         return 0
 
     def variance(self, size: int) -> float:
-        """Bound omega with E|C(v) - v|^2 <= omega |v|^2 if unbiased; 0 if biased (or exact)."""
+        """Return omega with E|C(v) - v|^2 <= omega |v|^2 if unbiased; 0 if biased or exact."""
         return 0.0
 
     @abstractmethod
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Tree, Tree]:
-        """The message for v [P], a tree of 1-D tensors, and the next state."""
+        """Return the message for v [P], a tree of 1-D tensors, and the next state."""
 
     @abstractmethod
     def decode(self, message: Tree, noise: Tensor, size: int) -> Tensor:
-        """The vector [size] that the receiver reads out of the message."""
+        """Return the vector [size] that the receiver decodes from the message."""
 
     @abstractmethod
     def layout(self, size: int) -> Tree:
-        """A `Field` for each tensor of the message, as a tree of the same shape."""
+        """Return a `Field` for each tensor of the message, as a tree of the same structure."""
 
 
 class Dense(NamedTuple):
-    """values: [P]."""
+    """An uncompressed message.
+
+    values: The vector, [P].
+    """
 
     values: Tensor
 
 
 @dataclass(frozen=True)
 class Identity(Compressor):
-    """Send the vector as it is."""
+    """No compression."""
 
     @property
     def lossless(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Dense, Tree]:

@@ -1,8 +1,8 @@
-"""Elementwise functions of long vectors on a CPU: block by block.
+"""Blockwise evaluation of elementwise functions of long vectors on a CPU.
 
-A formula of ten operations on a long vector writes ten long vectors to fresh memory, and a page
-of fresh memory costs more than copying it. On blocks that fit a core's cache the same operations
-give the same bits, and only the result is long.
+A formula of ten operations on a long vector writes ten long vectors to newly allocated memory,
+whose page faults cost more than a copy. On blocks that fit a core's cache the same operations give
+the same bits, and only the result is a long vector.
 """
 
 from collections.abc import Callable
@@ -13,29 +13,29 @@ from torch import Tensor
 
 from fedlocal.utils.threads import in_threads
 
-# Scalars. Torch starts no threads for that few: they would wait for each other at every operation.
+# In scalars. For blocks this small torch starts no threads, which would synchronise per operation.
 BLOCK = 1 << 15
 LONG = 1 << 17
 
 
 def is_long(v: Tensor) -> bool:
-    """Whether v [P] is worth a way of its own: beyond the cache of a core, and not on a GPU."""
+    """Return whether v [P] is on a CPU and exceeds the cache of a core."""
     return v.device.type == "cpu" and v.shape[0] > LONG
 
 
-def in_blocks(each: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """`each(*tensors)`, [P], for an elementwise function of vectors [P] and scalars [1].
+def apply_in_blocks(each: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Compute `each(*tensors)`, [P], for an elementwise function of vectors [P] and scalars [1].
 
-    The first of the tensors is a vector.
+    The first tensor must be a vector.
 
-    >>> in_blocks(torch.mul, torch.tensor([1.0, 2.0]), torch.tensor([3.0]))
+    >>> apply_in_blocks(torch.mul, torch.tensor([1.0, 2.0]), torch.tensor([3.0]))
     tensor([3., 6.])
     """
     return _InBlocks.apply(each, *tensors) if is_long(tensors[0]) else each(*tensors)  # type: ignore[return-value]
 
 
 class _InBlocks(torch.autograd.Function):
-    """Leaves `torch.vmap`: a batch of vectors is only more blocks."""
+    """Autograd function that handles `torch.vmap` itself: a batch of vectors is more blocks."""
 
     @staticmethod
     def forward(each: Callable[..., Tensor], *tensors: Tensor) -> Tensor:  # type: ignore[override]
@@ -49,7 +49,7 @@ class _InBlocks(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing here has a gradient."""
+        """Do nothing: there is no gradient."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, each: Callable[..., Tensor], *tensors: Tensor):  # type: ignore[override]
@@ -59,7 +59,7 @@ class _InBlocks(torch.autograd.Function):
 
 
 def _blocks(*tensors: Tensor) -> list[tuple[Tensor, ...]]:
-    """The blocks of vectors [P], each beside the scalars [1]."""
+    """Return the blocks of vectors [P], each with the scalars [1]."""
     count = -(-tensors[0].shape[0] // BLOCK)
     parts = ([t] * count if t.shape[0] == 1 else t.split(BLOCK) for t in tensors)
     return list(zip(*parts, strict=True))

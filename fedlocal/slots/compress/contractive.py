@@ -1,4 +1,4 @@
-"""Compressors that take away a share of what they are given: what gossip's beliefs rely on."""
+"""Contractive compressors, with E|v - C(v)|^2 <= (1 - delta) |v|^2, as gossip requires."""
 
 from dataclasses import dataclass, replace
 
@@ -15,17 +15,17 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class Contractive(Compressor):
-    """A compressor scaled by 1 / (1 + omega), which changes only the unbiased ones.
+    """A compressor scaled by 1 / (1 + omega), which changes only unbiased ones.
 
-    Unscaled, one with omega >= 1 may add more to v - C(v) than there was in v, and whoever sends
-    such differences again and again runs away: random-k sends P / k times the coordinate.
+    With omega >= 1 an unscaled compressor may make v - C(v) larger than v, as random-k does, which
+    sends P / k times a coordinate. Repeatedly sent differences then diverge.
     """
 
     compressor: Compressor
 
     @property
     def lossless(self) -> bool:
-        """As the compressor inside."""
+        """Whether the inner compressor is lossless."""
         return self.compressor.lossless
 
     def bind(self, spec: ParamSpec) -> "Contractive":
@@ -52,7 +52,7 @@ class Contractive(Compressor):
 
 
 def contraction(compressor: Compressor, size: int) -> float:
-    """Delta with E|v - C(v)|^2 <= (1 - delta) |v|^2 for all v [size], C being `Contractive`.
+    """Return delta with E|v - C(v)|^2 <= (1 - delta) |v|^2 for all v [size], C `Contractive`.
 
     >>> from fedlocal.slots.compress import TopK
     >>> contraction(TopK(0.25), 8)
@@ -67,7 +67,7 @@ def contraction(compressor: Compressor, size: int) -> float:
         case Contractive(inside):
             return contraction(inside, size)
         case PerLayer(inside, sizes):
-            # Before `bind` the layers are not known; then it is as if there were one.
+            # Before `bind` the layers are unknown, and the vector counts as one layer.
             return min(contraction(inside, n) for n in sizes or (size,))
         case Sparsifier():
             return compressor.kept(size) / size
@@ -80,7 +80,9 @@ def contraction(compressor: Compressor, size: int) -> float:
     raise ValueError(f"how much {compressor} loses at most is not known; give gossip_step a number")
 
 
-def remembers(compressor: Compressor) -> bool:
-    """Whether there is error feedback in it."""
+def has_error_feedback(compressor: Compressor) -> bool:
+    """Return whether the compressor contains error feedback."""
     inside = getattr(compressor, "compressor", None)
-    return isinstance(compressor, ErrorFeedback) or (inside is not None and remembers(inside))
+    return isinstance(compressor, ErrorFeedback) or (
+        inside is not None and has_error_feedback(inside)
+    )

@@ -1,4 +1,4 @@
-"""The k largest of a long vector on a CPU, without sorting the rest."""
+"""Selection of the k largest of a long vector on a CPU, without sorting the rest."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,9 @@ Key = Callable[[Tensor], Tensor]
 
 
 def largest(key: Key, v: Tensor, k: int) -> Tensor:
-    """Positions of the k largest of key(v) [P], elementwise, the largest first, [k].
+    """Return the positions of the k largest of key(v), [P], in descending order, [k].
 
-    Of equals the one in front is first, for one vector and for many; NaN is larger than all.
+    `key` is elementwise. Ties are in order of position; NaN is larger than all numbers.
 
     >>> largest(torch.abs, torch.tensor([1.0, -3.0, 0.0, 3.0]), 3)
     tensor([1, 3, 0])
@@ -26,7 +26,7 @@ def largest(key: Key, v: Tensor, k: int) -> Tensor:
 
 
 class _Largest(torch.autograd.Function):
-    """Leaves `torch.vmap`: how many candidates there are depends on the values."""
+    """Autograd function that handles `torch.vmap` itself: the number of candidates varies."""
 
     @staticmethod
     def forward(key: Key, v: Tensor, k: int) -> Tensor:  # type: ignore[override]
@@ -34,40 +34,40 @@ class _Largest(torch.autograd.Function):
         out = v.new_empty((len(rows), k), dtype=torch.int64)
 
         def work(row: int) -> None:
-            out[row] = torch.from_numpy(_of_row(key, rows[row], k))
+            out[row] = torch.from_numpy(_select(key, rows[row], k))
 
         in_threads(work, range(len(rows)), v.numel())
         return out.reshape(*v.shape[:-1], k)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Positions have no gradient."""
+        """Do nothing: positions have no gradient."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, key: Key, v: Tensor, k: int):  # type: ignore[override]
         return _Largest.apply(key, v.movedim(in_dims[1], 0), k), 0
 
 
-def _of_row(key: Key, row: Tensor, k: int) -> NDArray[np.int64]:
+def _select(key: Key, row: Tensor, k: int) -> NDArray[np.int64]:
     size = row.shape[0]
-    # Groups enough for k, small enough that few hold two of the largest.
+    # Enough groups for k, and so small that few contain two of the largest.
     group = max(1, min(16, size // (2 * k)))
     width = size // group
     maxima = _maxima(key, row[: group * width].view(group, width))
-    # At least k scalars reach the k-th largest maximum, and few more; they are in these groups.
+    # At least k scalars reach the k-th largest group maximum, all of them in these groups.
     bound = np.partition(maxima, width - k)[width - k]
-    # Not >=: NaN stays in.
+    # Not >=, which would drop NaN.
     columns = np.flatnonzero(~(maxima < bound))
     members = (np.arange(group)[:, None] * width + columns).reshape(-1)
     where = np.concatenate([members, np.arange(group * width, size)])
     values = key(row[torch.from_numpy(where)]).numpy()
-    # Backwards and back again: a stable sort that descends.
+    # Reversed twice: a stable sort in descending order.
     where = where[~(values < bound)][::-1]
     values = values[~(values < bound)][::-1]
     return where[np.argsort(values, kind="stable")[::-1][:k]]
 
 
 def _maxima(key: Key, table: Tensor) -> NDArray[Any]:
-    """The largest key of each column, [width]."""
+    """Return the largest key of each column, [width]."""
     parts = table.split(max(1, BLOCK // len(table)), dim=1)
     return np.concatenate([key(part).amax(0).numpy() for part in parts])

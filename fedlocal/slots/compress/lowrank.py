@@ -13,7 +13,11 @@ from fedlocal.vectors.trees import Tree
 
 
 class Factors(NamedTuple):
-    """A matrix M [n, m] as left right^T. left: P, [n r]. right: M^T P, [m r]; both row by row."""
+    """The factors of a matrix M [n, m] as left right^T, both flattened row by row.
+
+    left: P, [n r].
+    right: M^T P, [m r].
+    """
 
     left: Tensor
     right: Tensor
@@ -21,18 +25,18 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True)
 class PowerSGD(Compressor):
-    """Send the rank-r matrix that one step of power iteration finds, for every layer.
+    """Low-rank compression of every layer by one step of power iteration.
 
-    A layer is the matrix [n, m] with n its first dimension; layers of one dimension travel in
-    full. P = orth(M Q) and M^T P are sent, P P^T M arrives, and Q begins the next message as
-    M^T P ended this one, so that the iteration goes on from message to message. It is biased:
-    use it in `ErrorFeedback`. `shapes` is filled in by `bind`, once the model is known.
+    A layer is a matrix [n, m] with n its first dimension; layers of one dimension are sent in
+    full. The message is P = orth(M Q) and M^T P, which decode to P P^T M. Q of the next message is
+    orth(M^T P), so the iteration continues from message to message. The compressor is biased: use
+    it in `ErrorFeedback`. `bind` sets `shapes`.
 
     Differences from the paper: there all workers share one Q, average M Q and then M^T P, and so
-    compress their mean; here, in a star, every client compresses its own vector and keeps its own
-    Q, in one message instead of two. Q starts from cosines instead of random numbers. Columns
-    that depend on those before them up to rounding are replaced by such cosines too: P spans no
-    rounding noise, and a rank that was lost comes back.
+    compress their mean. Here every client compresses its own vector with its own Q, in one message
+    instead of two. Q starts from cosines instead of random numbers. Columns that are linearly
+    dependent up to rounding are replaced by cosines as well, so that P contains no rounding noise
+    and a lost rank is recovered.
 
     Reference: Vogels, Karimireddy, Jaggi. PowerSGD. 2019. https://arxiv.org/abs/1905.13727
     """
@@ -41,7 +45,7 @@ class PowerSGD(Compressor):
     shapes: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse matrices without a column."""
+        """Raise ValueError unless rank is a whole number >= 1."""
         if self.rank != int(self.rank) or self.rank < 1:
             raise ValueError(f"rank must be a whole number >= 1, got {self.rank}; 2 is usual")
 
@@ -68,7 +72,7 @@ class PowerSGD(Compressor):
         return torch.cat([_product(part, self._columns(shape)) for part, shape in parts])
 
     def layout(self, size: int) -> Tree:
-        return tuple(self._fields(shape) for shape in self._checked(size))
+        return tuple(self._fields(shape) for shape in self._check_size(size))
 
     def _fields(self, shape: tuple[int, ...]) -> Tree:
         if len(shape) < 2:
@@ -81,11 +85,11 @@ class PowerSGD(Compressor):
         return min(self.rank, shape[0], prod(shape[1:])) if len(shape) > 1 else 0
 
     def _layers(self, v: Tensor) -> list[tuple[Tensor, tuple[int, ...]]]:
-        shapes = self._checked(v.shape[0])
+        shapes = self._check_size(v.shape[0])
         parts = torch.split(v, [prod(shape) for shape in shapes])
         return list(zip(parts, shapes, strict=True))
 
-    def _checked(self, size: int) -> tuple[tuple[int, ...], ...]:
+    def _check_size(self, size: int) -> tuple[tuple[int, ...], ...]:
         known = sum(prod(shape) for shape in self.shapes)
         if size != known:
             raise ValueError(
@@ -96,13 +100,13 @@ class PowerSGD(Compressor):
 
 
 def _factor(matrix: Tensor, query: Tensor) -> tuple[Factors, Tensor]:
-    # To the unit scale and back: float32 has no square of 1e20 or 1e-23.
+    # Scale to unit size: float32 cannot hold the square of 1e20 or 1e-23.
     largest = torch.maximum(matrix.amax(), -matrix.amin()).abs()
     scale = torch.where(largest > 0, largest, 1.0)
     unit = matrix / scale
     left = _orthonormal(unit @ query)
     right = unit.T @ left
-    # Orthonormal, it spans what M^T P spans and so finds the same P in the next message.
+    # The orthonormal basis spans the same space as M^T P, so the next P is the same.
     return Factors(left.reshape(-1), scale * right.reshape(-1)), _orthonormal(right)
 
 
@@ -114,7 +118,7 @@ def _product(message: Factors | Dense, columns: int) -> Tensor:
 
 
 def _orthonormal(columns: Tensor) -> Tensor:
-    """An orthonormal basis of what the columns [n, r] span, n >= r, and of cosines beyond that."""
+    """Return an orthonormal basis of the columns [n, r], n >= r, completed by cosines."""
     sizes = torch.linalg.qr(columns, mode="r").R.diagonal().abs()
     dependent = sizes <= torch.finfo(columns.dtype).eps ** 0.75 * sizes.amax()
     waves = _cosines(columns.shape[0], columns.shape[1], columns)
@@ -123,7 +127,7 @@ def _orthonormal(columns: Tensor) -> Tensor:
 
 
 def _cosines(rows: int, columns: int, like: Tensor) -> Tensor:
-    """The first `columns` waves of the discrete cosine transform of `rows` points, orthogonal."""
+    """Return the first `columns` orthogonal waves of the cosine transform of `rows` points."""
     points = torch.arange(rows, dtype=like.dtype, device=like.device) + 0.5
     waves = torch.arange(columns, dtype=like.dtype, device=like.device)
     return torch.cos(pi / rows * points.unsqueeze(1) * waves)

@@ -1,4 +1,4 @@
-"""Quantisers: send every coordinate with few bits.
+"""Quantisers: every coordinate in few bits.
 
 The signs and levels of a message are small unsigned integers; `fedlocal.rounds.wire` packs them to
 the bits that `layout` declares.
@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
-from fedlocal.slots.compress.blocks import in_blocks
+from fedlocal.slots.compress.blocks import apply_in_blocks
 from fedlocal.vectors.trees import Tree
 
 
 class Quantised(NamedTuple):
-    """scale: [1]. codes: [P], of the `smallest` integers; the meaning is the compressor's."""
+    """Message of a quantiser.
+
+    scale: Scale of the values, [1].
+    codes: Integers of the smallest dtype that holds them, [P].
+    """
 
     scale: Tensor
     codes: Tensor
@@ -25,7 +29,7 @@ class Quantised(NamedTuple):
 
 @dataclass(frozen=True)
 class QSGD(Compressor):
-    """Round |v_i| / |v|_2 at random to one of `levels` + 1 values; unbiased.
+    """Random rounding of |v_i| / |v|_2 to one of `levels` + 1 values; unbiased.
 
     omega = min(P / s^2, sqrt(P) / s) for s = levels.
 
@@ -40,7 +44,7 @@ class QSGD(Compressor):
     levels: int = 16
 
     def __post_init__(self) -> None:
-        """Refuse a quantiser without a level."""
+        """Raise ValueError unless levels is a whole number >= 1."""
         if self.levels != int(self.levels) or self.levels < 1:
             raise ValueError(
                 f"levels must be a whole number >= 1, got {self.levels}; 16 takes 6 bits a scalar"
@@ -54,41 +58,41 @@ class QSGD(Compressor):
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
         norm = _norm(v).unsqueeze(0)
-        return Quantised(norm, in_blocks(self._codes, v, noise, norm)), state
+        return Quantised(norm, apply_in_blocks(self._codes, v, noise, norm)), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        return in_blocks(self._values, message.codes, message.scale)
+        return apply_in_blocks(self._values, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 1 + self.levels.bit_length()))  # type: ignore[arg-type]
 
     def _codes(self, v: Tensor, noise: Tensor, norm: Tensor) -> Tensor:
-        # At most s, also after rounding (see _norm): a level beyond s would not fit its bits.
+        # At most s, also after rounding (see _norm); a larger level would not fit its bits.
         exact = self.levels * (v.abs() / _nonzero(norm))
         level = torch.floor(exact)
         code = level.to(self._integer) + (noise < exact - level)
-        return (2 * code + (v < 0)).to(smallest(1 + self.levels.bit_length()))
+        return (2 * code + (v < 0)).to(integer_dtype(1 + self.levels.bit_length()))
 
     def _values(self, codes: Tensor, scale: Tensor) -> Tensor:
         codes = codes.to(self._integer)
-        return scale / self.levels * signed((codes >> 1).to(scale.dtype), codes)
+        return scale / self.levels * apply_signs((codes >> 1).to(scale.dtype), codes)
 
     @property
     def _integer(self) -> torch.dtype:
-        # The narrower is several times as fast, where codes of 2 levels + 1 fit.
+        # int32 is several times as fast; codes reach 2 levels + 1.
         return torch.int32 if self.levels < 2**30 else torch.int64
 
 
 @dataclass(frozen=True)
 class TernGrad(Compressor):
-    """Round v_i / max|v| at random to -1, 0 or 1; unbiased. Two bits a scalar.
+    """Random rounding of v_i / max|v| to -1, 0 or 1; unbiased. Two bits per scalar.
 
     Attributes:
-        clip: Clip at so many standard deviations first, as the paper does with 2.5 (which makes
-            it biased, and omega the bound for the clipped vector); None does not clip.
+        clip: Clipping bound in standard deviations, 2.5 in the paper; None does not clip. Clipping
+            is biased, and omega then holds for the clipped vector.
 
     Differences from the paper: the deviation is taken about zero. About the mean it is 0 for a
-    vector of equal scalars, or of one: all would be clipped away, in every round.
+    vector of equal scalars, which would be clipped to zero in every round.
 
     Reference: Wen et al. TernGrad. 2017. https://arxiv.org/abs/1705.07878
 
@@ -102,7 +106,7 @@ class TernGrad(Compressor):
     batched_fields: ClassVar[tuple[str, ...]] = ("clip",)
 
     def __post_init__(self) -> None:
-        """Refuse a clip that leaves nothing."""
+        """Raise ValueError unless clip is positive or None."""
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be positive or null, got {self.clip}; the paper's is 2.5")
 
@@ -118,10 +122,10 @@ class TernGrad(Compressor):
         if self.clip is not None:
             scale = torch.minimum(scale, self.clip * (_norm(v) / sqrt(v.shape[0])))
         scale = scale.unsqueeze(0)
-        return Quantised(scale, in_blocks(_ternary, v, noise, scale)), state
+        return Quantised(scale, apply_in_blocks(_encode_ternary, v, noise, scale)), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        return in_blocks(_ternary_values, message.codes, message.scale)
+        return apply_in_blocks(_decode_ternary, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 2))  # type: ignore[arg-type]
@@ -129,11 +133,11 @@ class TernGrad(Compressor):
 
 @dataclass(frozen=True)
 class ScaledSign(Compressor):
-    """(|v|_1 / P) sign(v) with sign(0) = 1. One bit a scalar; contractive.
+    """Scaled signs, (|v|_1 / P) sign(v) with sign(0) = 1. One bit per scalar; contractive.
 
     Attributes:
-        toss: Draw the sign of a zero. A fixed one is harmless where error feedback takes it back;
-            without, scalars that never change would be sent the same way in every message.
+        toss: Whether the sign of a zero is random. Error feedback corrects a fixed sign; without
+            it, zeros would move in the same direction in every message.
 
     Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
     https://arxiv.org/abs/1901.09847
@@ -150,46 +154,49 @@ class ScaledSign(Compressor):
         return size if self.toss else 0
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Quantised, Tree]:
-        codes = in_blocks(_tossed, v, noise) if self.toss else in_blocks(_negative, v)
+        if self.toss:
+            codes = apply_in_blocks(_draw_signs, v, noise)
+        else:
+            codes = apply_in_blocks(_encode_signs, v)
         return Quantised(v.abs().mean().unsqueeze(0), codes), state
 
     def decode(self, message: Quantised, noise: Tensor, size: int) -> Tensor:
-        return in_blocks(_plus_minus, message.codes, message.scale)
+        return apply_in_blocks(_decode_signs, message.codes, message.scale)
 
     def layout(self, size: int) -> Quantised:
         return Quantised(Field(1), Field(size, 1))  # type: ignore[arg-type]
 
 
-def _ternary(v: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
-    # The scale is the largest |v_i|, or where v is clipped.
+def _encode_ternary(v: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
+    # The scale is the largest |v_i|, or the clipping bound.
     kept = noise < torch.minimum(v.abs(), scale) / _nonzero(scale)
-    return kept.to(smallest(2)) * ((v < 0).to(smallest(2)) + 1)
+    return kept.to(integer_dtype(2)) * ((v < 0).to(integer_dtype(2)) + 1)
 
 
-def _ternary_values(codes: Tensor, scale: Tensor) -> Tensor:
+def _decode_ternary(codes: Tensor, scale: Tensor) -> Tensor:
     codes = codes.int()
     return scale * ((codes & 1) - (codes >> 1)).to(scale.dtype)
 
 
-def _negative(v: Tensor) -> Tensor:
-    return (v < 0).to(smallest(1))
+def _encode_signs(v: Tensor) -> Tensor:
+    return (v < 0).to(integer_dtype(1))
 
 
-def _tossed(v: Tensor, noise: Tensor) -> Tensor:
-    return ((v < 0) | ((v == 0) & (noise < 0.5))).to(smallest(1))
+def _draw_signs(v: Tensor, noise: Tensor) -> Tensor:
+    return ((v < 0) | ((v == 0) & (noise < 0.5))).to(integer_dtype(1))
 
 
-def _plus_minus(codes: Tensor, scale: Tensor) -> Tensor:
+def _decode_signs(codes: Tensor, scale: Tensor) -> Tensor:
     return scale * (1 - 2 * codes.to(scale.dtype))
 
 
 def _largest(v: Tensor) -> Tensor:
-    # max |v_i| without a vector |v|; the outer abs is for -0.
+    # max |v_i| without allocating |v|; the outer abs turns -0 into 0.
     return torch.maximum(v.amax(), -v.amin()).abs()
 
 
 def _norm(v: Tensor) -> Tensor:
-    # |v|_2 whose squares neither overflow nor vanish: float32 has no square of 1e20 or 1e-23.
+    # |v|_2 without overflow or underflow: float32 cannot hold the square of 1e20 or 1e-23.
     # Never below the largest |v_i|: the sum holds the square of 1.
     largest = _largest(v)
     return largest * torch.linalg.vector_norm(v / _nonzero(largest))
@@ -200,10 +207,10 @@ def _nonzero(scale: Tensor) -> Tensor:
     return torch.where(scale > 0, scale, 1.0)
 
 
-def smallest(bits: int) -> torch.dtype:
-    """The smallest integer type for so many bits: a message of a long vector is long.
+def integer_dtype(bits: int) -> torch.dtype:
+    """Return the smallest integer dtype that holds `bits` bits.
 
-    >>> smallest(2), smallest(9)
+    >>> integer_dtype(2), integer_dtype(9)
     (torch.uint8, torch.int16)
     """
     if bits <= 8:
@@ -211,6 +218,6 @@ def smallest(bits: int) -> torch.dtype:
     return torch.int16 if bits < 16 else torch.int32 if bits < 32 else torch.int64
 
 
-def signed(magnitude: Tensor, codes: Tensor) -> Tensor:
-    """The magnitudes, negative where the lowest bit of the code is set, [P]."""
+def apply_signs(magnitude: Tensor, codes: Tensor) -> Tensor:
+    """Negate the magnitudes whose code has its lowest bit set, [P]."""
     return magnitude * (1 - 2 * (codes & 1)).to(magnitude.dtype)

@@ -1,4 +1,4 @@
-"""Error reset: a second message, now and then, of what the others left out."""
+"""Error reset: a periodic second message with the accumulated compression error."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -7,16 +7,18 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field, OptionalField
-from fedlocal.slots.compress.contractive import remembers
+from fedlocal.slots.compress.contractive import has_error_feedback
 from fedlocal.slots.terms import Guarantee
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree, select, tree_map
 
 
 class ResetState(NamedTuple):
-    """What one client owes to the others.
+    """State of `ErrorReset`.
 
-    error: e_i, [P]. exchanges: Since the last reset, []. step, reset: The compressors' states.
+    error: e_i, the change that has not been sent, [P].
+    exchanges: Number of exchanges since the last reset, [].
+    step, reset: States of the two compressors.
     """
 
     error: Tensor
@@ -26,7 +28,11 @@ class ResetState(NamedTuple):
 
 
 class ResetMessage(NamedTuple):
-    """step: C_2 of the change. reset: C_1 of the error, every so often."""
+    """Message of `ErrorReset`.
+
+    step: C_2 of the change.
+    reset: C_1 of the error, at every `period`-th exchange.
+    """
 
     step: Tree
     reset: OptionalField
@@ -34,20 +40,20 @@ class ResetMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class ErrorReset(Compressor):
-    """Send C_2(v), and at every `period`-th exchange also C_1 of all that was never sent."""
+    """Error reset: send C_2(v), and at every `period`-th exchange also C_1 of the error."""
 
     step: Compressor
     reset: Compressor
     period: int
 
     def __post_init__(self) -> None:
-        """Refuse a memory beside the error, and resets that never come."""
+        """Raise ValueError for a period below 1, or a compressor with error feedback."""
         if self.period != int(self.period) or self.period < 1:
             raise ValueError(
                 f"reset_period must be a whole number of exchanges >= 1, got {self.period}"
             )
         for each in (self.step, self.reset):
-            if remembers(each):
+            if has_error_feedback(each):
                 raise ValueError(
                     f"CSER keeps the error itself, got {each}; give it the compressor without"
                     " error feedback (uplink.error_feedback=false)"
@@ -55,12 +61,12 @@ class ErrorReset(Compressor):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """A belief that lags behind remembers the error, too."""
+        """A fresh belief: a belief across rounds would contain the error already."""
         return frozenset({Guarantee.FRESH_BELIEF})
 
     @property
     def lossless(self) -> bool:
-        """Where nothing is left out to begin with."""
+        """Whether C_2 is lossless, so that there is no error."""
         return self.step.lossless
 
     def bind(self, spec: ParamSpec) -> "ErrorReset":

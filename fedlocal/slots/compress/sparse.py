@@ -1,4 +1,4 @@
-"""Sparsifiers: send few coordinates."""
+"""Sparsifiers: a few coordinates of a vector."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -16,12 +16,12 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class Sparsifier(Compressor):
-    """Keeps `kept(P)` = ceil(ratio P) of P coordinates, at least one."""
+    """A compressor that keeps `kept(P)` = ceil(ratio P) of P coordinates, at least one."""
 
     ratio: float = 0.01
 
     def __post_init__(self) -> None:
-        """Refuse a ratio that keeps nothing or more than everything."""
+        """Raise ValueError unless 0 < ratio <= 1."""
         check_number("ratio", self.ratio)
         if not 0 < self.ratio <= 1:
             raise ValueError(
@@ -30,17 +30,21 @@ class Sparsifier(Compressor):
 
     @property
     def lossless(self) -> bool:
-        """Only when everything is kept."""
+        """Whether all coordinates are kept."""
         return self.ratio == 1
 
     def kept(self, size: int) -> int:
-        """Number of coordinates sent out of `size`."""
+        """Return the number of coordinates sent out of `size`."""
         # The small allowance keeps 0.07 * 100 = 7.000000000000001 from becoming 8.
         return max(1, ceil(self.ratio * size * (1 - 1e-12)))
 
 
 class Sparse(NamedTuple):
-    """values: [k]. indices: [k], int64, in 0..P-1."""
+    """Message of `TopK`.
+
+    values: Kept coordinates, [k].
+    indices: Their positions in 0..P-1, int64 [k].
+    """
 
     values: Tensor
     indices: Tensor
@@ -48,7 +52,7 @@ class Sparse(NamedTuple):
 
 @dataclass(frozen=True)
 class TopK(Sparsifier):
-    """The coordinates of largest magnitude. Contractive with delta = k / P.
+    """The k coordinates of largest magnitude. Contractive with delta = k / P.
 
     >>> v = torch.tensor([0.1, -3.0, 0.5, 2.0])
     >>> message, _ = TopK(0.5).encode(v, (), noise=v)
@@ -58,8 +62,8 @@ class TopK(Sparsifier):
 
     def encode(self, v: Tensor, state: Tree, noise: Tensor) -> tuple[Sparse, Tree]:
         k = self.kept(v.shape[0])
-        # Few of many torch puts in order, the largest first, and so does `largest`, much faster.
-        # It differs where magnitudes are equal: torch's order of those is nobody's promise.
+        # For few of many, torch returns descending order; `largest` does too, and is much faster.
+        # They differ only in the order of ties, which torch does not specify.
         few = is_long(v) and 64 * k <= v.shape[0]
         indices = largest(torch.abs, v, k) if few else torch.topk(v.abs(), k, sorted=False).indices
         return Sparse(v.gather(0, indices), indices), state
@@ -75,18 +79,21 @@ class TopK(Sparsifier):
 
 
 class Values(NamedTuple):
-    """values: [k], of coordinates that both ends derive from the shared noise."""
+    """Message of `RandomK`.
+
+    values: Coordinates at positions that both ends derive from the noise, [k].
+    """
 
     values: Tensor
 
 
 @dataclass(frozen=True)
 class RandomK(Sparsifier):
-    """Coordinates drawn uniformly without replacement; both ends know which, so none is sent.
+    """k random coordinates; both ends derive the positions from the noise, so none is sent.
 
     Attributes:
-        unbiased: Scale by P / k so that the mean is the vector (omega = P / k - 1). Unscaled it
-            is contractive with delta = k / P, which is what error feedback uses either way.
+        unbiased: Whether values are scaled by P / k (omega = P / k - 1). Unscaled, the compressor
+            is contractive with delta = k / P; error feedback uses that form in either case.
 
     >>> v, noise = torch.tensor([1.0, 2.0, 3.0, 4.0]), torch.tensor([0.3, 0.1, 0.9, 0.7])
     >>> message, _ = RandomK(0.5).encode(v, (), noise)
@@ -114,7 +121,7 @@ class RandomK(Sparsifier):
         return Values(Field(self.kept(size)))  # type: ignore[arg-type]
 
     def _indices(self, noise: Tensor, size: int) -> Tensor:
-        # Stable, so that ties in the noise fall the same way for one client and for many.
+        # A stable sort breaks ties in the noise equally for one client and for many.
         if noise.device.type == "cpu":
             return largest(torch.neg, noise, self.kept(size))
         return torch.argsort(noise, stable=True)[: self.kept(size)]

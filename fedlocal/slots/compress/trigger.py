@@ -1,4 +1,4 @@
-"""Event-triggered messages: a client that has hardly moved says so in a byte, and sends nothing."""
+"""Event-triggered messages: a client that has moved little sends one flag."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
@@ -7,17 +7,18 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field, OptionalField
-from fedlocal.slots.compress.contractive import remembers
+from fedlocal.slots.compress.contractive import has_error_feedback
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree, select, tree_map
 
 
 class TriggerState(NamedTuple):
-    """What decides, and what the compressor keeps.
+    """State of `Triggered`.
 
-    steps: t, local steps taken so far, []. lr: eta_t, mean step size of the last round, [].
-    inner: The compressor's state; it changes only with a message.
+    steps: t, local steps so far, [].
+    lr: eta_t, mean step size of the last round, [].
+    inner: State of the compressor; it changes only with a message.
     """
 
     steps: Tensor
@@ -27,11 +28,11 @@ class TriggerState(NamedTuple):
 
 @dataclass(frozen=True)
 class Triggered(Compressor):
-    """Send C(v) if |v|^2 > c_t eta_t^2, where c_t = threshold t^exponent; else one flag.
+    """Event trigger: send C(v) if |v|^2 > c_t eta_t^2, c_t = threshold t^exponent, else a flag.
 
-    For the uplink: only clients take steps, and what was not sent must come again, because the
-    receiver's belief or a residual outside (`ErrorFeedback(Triggered(...))`) remembers it.
-    Threshold 0 sends whenever there is anything to send; infinity never does.
+    It is for the uplink, since only clients take steps. An unsent change must be sent later: the
+    receiver's belief or an outer residual (`ErrorFeedback(Triggered(...))`) must keep it.
+    Threshold 0 sends every nonzero change; infinity sends none.
 
     Reference: Singh et al. SPARQ-SGD. 2019. https://arxiv.org/abs/1910.14280
     """
@@ -42,7 +43,7 @@ class Triggered(Compressor):
     batched_fields: ClassVar[tuple[str, ...]] = ("threshold", "exponent")
 
     def __post_init__(self) -> None:
-        """Refuse thresholds that the analysis excludes, and what would be lost in silence."""
+        """Raise ValueError for values outside their range, or inner error feedback."""
         check_number("threshold", self.threshold)
         check_number("exponent", self.exponent)
         if not self.threshold >= 0:
@@ -51,9 +52,9 @@ class Triggered(Compressor):
             raise ValueError(
                 f"exponent of the threshold must be in [0, 1), got {self.exponent}; 0 is constant"
             )
-        if remembers(self.compressor):
+        if has_error_feedback(self.compressor):
             raise ValueError(
-                "error feedback inside a trigger would forget what is not sent, got"
+                "error feedback inside a trigger would lose unsent changes, got"
                 f" {self.compressor}; use ErrorFeedback(Triggered(...))"
             )
 
@@ -71,12 +72,12 @@ class Triggered(Compressor):
         return self.compressor.noise_size(size)
 
     def variance(self, size: int) -> float:
-        # Of what is sent: what is around scales that. Silence loses everything, and waits.
+        # The variance of sent messages, by which outer compressors scale.
         return self.compressor.variance(size)
 
     def encode(self, v: Tensor, state: TriggerState, noise: Tensor) -> tuple[OptionalField, Tree]:
         bound = self.threshold * state.steps**self.exponent * state.lr**2
-        # A bound of infinity times 0 is no number, which is not passed either.
+        # inf * 0 is NaN, for which the comparison is false as well.
         sends = v @ v > bound
         body, inner = self.compressor.encode(v, state.inner, noise)
         message = select(sends, body, tree_map(torch.zeros_like, body))

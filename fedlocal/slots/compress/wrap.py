@@ -1,4 +1,4 @@
-"""Compressors made of compressors: error feedback, one per layer, one after another."""
+"""Compressors of compressors: error feedback, per layer, and two in sequence."""
 
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,7 +14,11 @@ from fedlocal.vectors.trees import Tree
 
 
 class FeedbackState(NamedTuple):
-    """residual: e_i, [P], in model units: what has not been sent yet. inner: the compressor's."""
+    """State of `ErrorFeedback`.
+
+    residual: e_i, the unsent change in model units, [P].
+    inner: State of the compressor.
+    """
 
     residual: Tensor
     inner: Tree
@@ -22,10 +26,10 @@ class FeedbackState(NamedTuple):
 
 @dataclass(frozen=True)
 class ErrorFeedback(Compressor):
-    """Add what earlier messages lost before compressing: a = v + e, e <- a - C(a).
+    """Error feedback around a compressor: a = v + e, send C(a), e <- a - C(a).
 
-    An unbiased compressor is used scaled by 1 / (1 + omega): unscaled it may enlarge the residual
-    without bound, scaled it is contractive with delta = 1 / (1 + omega) (Basu et al. 2019,
+    An unbiased compressor is scaled by 1 / (1 + omega). Unscaled, the residual may grow without
+    bound; scaled, the compressor is contractive with delta = 1 / (1 + omega) (Basu et al. 2019,
     https://arxiv.org/abs/1906.02367, lemma 2's remedy).
 
     Reference: Karimireddy et al. Error Feedback Fixes SignSGD. 2019.
@@ -43,12 +47,12 @@ class ErrorFeedback(Compressor):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """A belief that lags behind remembers what was not sent; a residual would add it twice."""
+        """A fresh belief: with a belief across rounds the residual would count twice."""
         return frozenset({Guarantee.FRESH_BELIEF})
 
     @property
     def lossless(self) -> bool:
-        """As the compressor inside."""
+        """Whether the inner compressor is lossless."""
         return self.compressor.lossless
 
     def bind(self, spec: ParamSpec) -> "ErrorFeedback":
@@ -79,9 +83,9 @@ class ErrorFeedback(Compressor):
 
 @dataclass(frozen=True)
 class PerLayer(Compressor):
-    """Compress every parameter tensor by itself, so that each has its own scale or top-k.
+    """A compressor applied to every parameter tensor separately, with its own scale or top-k.
 
-    `sizes` is filled in by `bind`, once the model is known.
+    `bind` sets `sizes`, the number of scalars of each tensor.
     """
 
     compressor: Compressor
@@ -89,17 +93,17 @@ class PerLayer(Compressor):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """As the compressor inside."""
+        """The requirements of the inner compressor."""
         return self.compressor.requires
 
     @property
     def lossless(self) -> bool:
-        """As the compressor inside."""
+        """Whether the inner compressor is lossless."""
         return self.compressor.lossless
 
     def bind(self, spec: ParamSpec) -> "PerLayer":
         bound = replace(self, compressor=self.compressor.bind(spec), sizes=spec.sizes)
-        # A compressor that does not fit a layer by itself says so now.
+        # Raises here if the compressor cannot take a single layer.
         bound.layout(spec.size)
         return bound
 
@@ -135,7 +139,11 @@ class PerLayer(Compressor):
 
 
 class SparseCodes(NamedTuple):
-    """codes: the quantiser's message for the kept values. indices: [k], int64."""
+    """Message of `QuantisedTopK`.
+
+    codes: The quantiser's message for the kept values.
+    indices: Positions of the kept values, int64 [k].
+    """
 
     codes: Tree
     indices: Tensor
@@ -143,9 +151,9 @@ class SparseCodes(NamedTuple):
 
 @dataclass(frozen=True)
 class QuantisedTopK(Compressor):
-    """Keep the k largest coordinates, then quantise those: QTop_k of Qsparse-local-SGD.
+    """Top-k sparsification, then quantisation of the kept values: QTop_k of Qsparse-local-SGD.
 
-    With an unbiased quantiser the values are scaled by 1 / (1 + omega_k), which makes the whole
+    With an unbiased quantiser the values are scaled by 1 / (1 + omega_k), which makes the result
     contractive with delta = k / (P (1 + omega_k)).
 
     Reference: Basu et al. Qsparse-local-SGD. 2019. https://arxiv.org/abs/1906.02367
@@ -156,7 +164,7 @@ class QuantisedTopK(Compressor):
 
     @property
     def lossless(self) -> bool:
-        """When both are."""
+        """Whether both parts are lossless."""
         return self.sparsifier.lossless and self.quantiser.lossless
 
     def noise_size(self, size: int) -> int:
@@ -179,7 +187,7 @@ class QuantisedTopK(Compressor):
 
 
 def error_feedback(compressor: Compressor) -> Compressor:
-    """Wrap in error feedback, once: feedback of feedback would be the same thing twice.
+    """Wrap a compressor in error feedback, unless it has it already.
 
     >>> error_feedback(TopK(0.1))
     ErrorFeedback(compressor=TopK(ratio=0.1))
@@ -191,7 +199,7 @@ def error_feedback(compressor: Compressor) -> Compressor:
 def link(
     compressor: Compressor, error_feedback: bool = False, per_layer: bool = False
 ) -> Compressor:
-    """One direction of the wire as `conf/uplink` and `conf/downlink` describe it."""
+    """Return the compressor of a link as `conf/uplink` and `conf/downlink` describe it."""
     if per_layer:
         compressor = PerLayer(compressor)
     return ErrorFeedback(compressor) if error_feedback else compressor

@@ -1,4 +1,4 @@
-"""Changes of the direction of a local step."""
+"""Corrections of the direction of a local step."""
 
 from fedlocal.slots.correction.base import Correction, NoCorrection
 from fedlocal.slots.correction.proximal import Proximal

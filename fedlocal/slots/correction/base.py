@@ -1,4 +1,4 @@
-"""The slot that changes the direction of a local step."""
+"""The slot of the correction of a local step's direction."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,11 +12,11 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class Correction(Piece):
-    """Changes the local direction. May have a server half: a control vector up and down.
+    """A correction of the local direction, optionally with a control vector of the server.
 
-    reads_all_data: Whether `begin` is given the gradient over all of the client's examples.
-    surveys: Whether a round begins with an exchange of its own, in which the members send the
-        gradient over all of their examples at the anchor, for `surveyed`.
+    reads_all_data: Whether `begin` receives the gradient over all of the client's examples.
+    surveys: Whether a round starts with a gradient exchange, in which the cohort uploads full-batch
+        gradients at the anchor for `surveyed`.
     """
 
     reads_all_data: ClassVar[bool] = False
@@ -24,63 +24,63 @@ class Correction(Piece):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """All start from one anchor and end together. One that needs less says so."""
+        """An averaging server and a barrier; a correction that needs less overrides this."""
         return frozenset({Guarantee.AVERAGING_SERVER, Guarantee.BARRIER})
 
     def init(self, x: Tensor) -> Tree:
-        """State of a client that has not taken part yet."""
+        """Return the state of a client before its first round; x [P] gives shape and dtype."""
         return ()
 
     def control(self, x: Tensor) -> Tree:
-        """The first broadcast of the server half."""
+        """Return the first broadcast of the server half."""
         return ()
 
     def begin(self, state: Tree, start: Tensor, control: Tree, full_gradient: Tree) -> Tree:
-        """State for the round.
+        """Return the client's state for the round.
 
         Args:
-            state: As `end` returned it.
-            start: The model that the round starts from, after the pull, [P].
-            control: The server half's broadcast.
-            full_gradient: At the start, over all of the client's examples, [P]; () unless
+            state: State that `end` returned.
+            start: Model that the round starts from, after the pull, [P].
+            control: Broadcast of the server half.
+            full_gradient: Gradient at `start` over all of the client's examples, [P]; () unless
                 `reads_all_data`.
         """
         return state
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:
-        """The direction to step along at x, given the mini-batch gradient there."""
+        """Return the direction of the step at x, [P], given the mini-batch gradient there."""
         return grad
 
     def end(
         self, state: Tree, start: Tensor, belief: Tensor, step_sum: Tensor, control: Tree
     ) -> tuple[Tree, Tree]:
-        """State to keep and report to send.
+        """Return the state to keep and the report to upload.
 
         Args:
-            state: As `begin` returned it.
-            start: The model that the round began with, [P].
-            belief: What the server now believes this client's model to be, [P]. Not the exact
-                model: behind a lossy compressor the server never saw that.
-            step_sum: How far a constant direction of 1 carried the client in the round, []: for
-                SGD the sum of its step sizes, with momentum `InnerOptimiser.effective`'s.
-            control: The server half's broadcast.
+            state: State that `begin` returned.
+            start: Model that the round started from, [P].
+            belief: The server's belief of this client's model, [P]; behind a lossy uplink it
+                differs from the exact model.
+            step_sum: Distance that a constant direction of 1 moves the client in the round, []:
+                for SGD the sum of step sizes, with momentum that of `InnerOptimiser.effective`.
+            control: Broadcast of the server half.
         """
         return state, ()
 
     def surveyed(self, control: Tree, gradients: Tensor, weights: Tensor) -> Tree:
-        """The broadcast of the round from its members' gradients [S, P] and weights [S]."""
+        """Return the round's broadcast from the cohort's gradients [S, P] and weights [S]."""
         return control
 
     def combine(self, control: Tree, reports: Tree, received: Tensor, info: Round) -> Tree:
-        """The next broadcast from the cohort's reports, each [S, ...], and messages [S, P]."""
+        """Return the next broadcast from the cohort's reports [S, ...] and messages [S, P]."""
         return control
 
 
 @dataclass(frozen=True)
 class NoCorrection(Correction):
-    """Step along the mini-batch gradient as it is."""
+    """No correction: step along the mini-batch gradient."""
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Nothing: at home in every method."""
+        """Nothing."""
         return frozenset()

@@ -1,4 +1,4 @@
-"""Corrections that several strategies share. Others live in their strategy's file."""
+"""The proximal correction, which several strategies share; others are in their strategy's file."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,14 +23,14 @@ class Proximal(Correction):
     batched_fields: ClassVar[tuple[str, ...]] = ("mu",)
 
     def __post_init__(self) -> None:
-        """Refuse a term that pushes away."""
+        """Raise ValueError if mu is negative."""
         check_number("mu", self.mu)
         if not self.mu >= 0:
             raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Nothing: a client may start from anything."""
+        """Nothing: the term is relative to each client's own start."""
         return frozenset()
 
     def correct(self, grad: Tensor, x: Tensor, state: Tree, view: View) -> Tensor:

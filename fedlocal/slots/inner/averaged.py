@@ -1,4 +1,4 @@
-"""An average of all local iterates as a run's result, instead of the last one."""
+"""A weighted average of all local iterates as a run's result, instead of the last iterate."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
@@ -16,10 +16,12 @@ from fedlocal.vectors.trees import Tree
 
 
 class IterateState(NamedTuple):
-    """What a client keeps between steps.
+    """State of `WeightedIterate`.
 
-    inner: The optimiser's buffers. mean: sum of w_t x_t over sum of w_t, [P]; x_0 before the first
-    step. weight: S_t, the sum of w_t, []. taken: t, steps so far, [].
+    inner: Buffers of the inner optimiser.
+    mean: sum_t w_t x_t / sum_t w_t, [P]; x_0 before the first step.
+    weight: S_t, the sum of w_t, [].
+    taken: t, number of steps so far, [].
     """
 
     inner: Tree
@@ -30,11 +32,11 @@ class IterateState(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightedIterate(InnerOptimiser):
-    """Another optimiser's steps; evaluated is the mean of its x_t, weighted by (shift + t)^2.
+    """An optimiser whose result is the mean of its iterates x_t, weighted by (shift + t)^2.
 
-    x_t is the model before local step t, counted from 0. The clients' means are averaged in the
-    end, which in a deployment costs every client one upload more. What a synchronisation does to
-    buffers concerns the optimiser inside and never these sums.
+    x_t is the model before local step t, counted from 0. The clients' means are averaged at the
+    end, which in a deployment costs one more upload per client. The treatment of buffers at a
+    synchronisation applies to the inner optimiser and not to these sums.
 
     Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019 (theorem 2.2).
     https://arxiv.org/abs/1805.09767
@@ -46,7 +48,7 @@ class WeightedIterate(InnerOptimiser):
     batched_fields: ClassVar[tuple[str, ...]] = ("shift",)
 
     def __post_init__(self) -> None:
-        """Refuse weights that do not grow."""
+        """Raise ValueError unless shift is finite and >= 0."""
         check_number("average_shift", self.shift)
         if not 0 <= self.shift < float("inf"):
             raise ValueError(
@@ -56,13 +58,13 @@ class WeightedIterate(InnerOptimiser):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Every client's mean is over the same steps, and counts alike."""
-        alike = {Guarantee.FULL_PARTICIPATION, Guarantee.EQUAL_STEPS, Guarantee.EQUAL_WEIGHTS}
-        return self.inner.requires | alike
+        """The inner optimiser's requirements, equal steps and equal weights of all clients."""
+        equal = {Guarantee.FULL_PARTICIPATION, Guarantee.EQUAL_STEPS, Guarantee.EQUAL_WEIGHTS}
+        return self.inner.requires | equal
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """As the optimiser inside."""
+        """The guarantees that the inner optimiser breaks."""
         return self.inner.breaks
 
     def bind(self, spec: ParamSpec) -> "WeightedIterate":
@@ -89,7 +91,7 @@ class WeightedIterate(InnerOptimiser):
         after, inner = self.inner.step(x, direction, state.inner, lr)
         added = (self.shift + state.taken) ** 2
         weight = state.weight + added
-        # Weight 0 is that of step 0 with shift 0: then there is no mean yet.
+        # The weight is 0 only at step 0 with shift 0, when there is no mean yet.
         share = torch.where(weight > 0, added / torch.where(weight > 0, weight, 1.0), 1.0)
         mean = state.mean + share * (x - state.mean)
         return after, IterateState(inner, mean, weight, state.taken + 1)

@@ -1,4 +1,4 @@
-"""The slot of the local step, and the schedule of its size."""
+"""The slot of the local optimiser, and the schedule of its step size."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ class Rate(Piece):
 
     @abstractmethod
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
-        """Step sizes of one round, [steps]; `first_step` local steps went before it."""
+        """Return the step sizes of a round, [steps]; `first_step` local steps precede it."""
 
 
 @dataclass(frozen=True)
 class ConstantRate(Rate):
-    """The same step size throughout."""
+    """A constant step size."""
 
     lr: float
     batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
+        """Raise ValueError unless lr is positive and finite."""
         check_lr(self.lr)
 
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
@@ -41,56 +41,56 @@ class ConstantRate(Rate):
 
 @dataclass(frozen=True)
 class InnerOptimiser(Piece):
-    """One local step. The server half (`control`, `report`, `combine`) serves shared buffers.
+    """An optimiser of local steps; its server half (`control`, `report`, `combine`) shares buffers.
 
-    averages: Whether `output` is a model of the client's own, and not the one it stands at.
+    averages: Whether `output` differs from the client's current model.
     """
 
     averages: ClassVar[bool] = False
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """One whose steps are linear in their directions, or that keeps no buffers, says so."""
+        """Linear steps and the buffers' guarantees; optimisers that keep some override this."""
         return frozenset({Guarantee.LINEAR_STEPS, Guarantee.EQUAL_BUFFERS, Guarantee.FRESH_BUFFERS})
 
     @abstractmethod
     def init(self, x: Tensor) -> Tree:
-        """Buffers of a client that has not taken part yet; x [P] gives shape and dtype."""
+        """Return the buffers of a client before its first round; x [P] gives shape and dtype."""
 
     def control(self, x: Tensor) -> Tree:
-        """The first broadcast of the server half."""
+        """Return the first broadcast of the server half."""
         return ()
 
     def begin(self, state: Tree, control: Tree) -> Tree:
-        """Buffers at the start of a round."""
+        """Return the buffers at the start of a round."""
         return state
 
     @abstractmethod
     def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
-        """Step sizes of one round, [steps]."""
+        """Return the step sizes of a round, [steps]."""
 
     @abstractmethod
     def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
-        """One step from x [P] along `direction` [P]; `lr` is a scalar tensor."""
+        """Take one step from x [P] along `direction` [P]; `lr` is a scalar tensor."""
 
     def effective(self, rates: Tensor) -> Tensor:
-        """How far each step goes along a constant direction of 1 from empty buffers, [H].
+        """Return the length of each step along a constant direction of 1 from empty buffers, [H].
 
         Args:
-            rates: Step sizes of a round from its first step on, [H].
+            rates: Step sizes of a round, [H].
         """
         return rates
 
     def output(self, state: Tree, x: Tensor) -> Tensor:
-        """The model to evaluate, [P], of a client that stands at x: an average of iterates, say."""
+        """Return the model to evaluate, [P]; by default x, the client's current model."""
         return x
 
     def report(self, state: Tree) -> Tree:
-        """What travels up after the round."""
+        """Return the report that is uploaded after the round."""
         return ()
 
     def combine(self, control: Tree, reports: Tree, info: Round) -> Tree:
-        """The next broadcast from the cohort's reports, each [S, ...]."""
+        """Return the next broadcast from the cohort's reports, each [S, ...]."""
         return control
 
 
@@ -102,7 +102,7 @@ def check_lr(lr: float) -> None:
 
 
 def as_rate(lr: float | Rate) -> Rate:
-    """A number is a constant rate."""
+    """Return a schedule unchanged, and a number as a constant schedule."""
     return lr if isinstance(lr, Rate) else _constant(lr)
 
 

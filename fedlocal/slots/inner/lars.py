@@ -1,4 +1,4 @@
-"""LARS: a step size for every layer, in proportion to the layer's own size."""
+"""LARS: layer-wise adaptive step sizes, in proportion to the norm of each layer."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -13,17 +13,17 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class LARS(Buffered):
-    """Momentum SGD whose gradient is scaled in every layer by trust |w| / (|g| + decay |w| + eps).
+    """Momentum SGD with a gradient scaled per layer by trust |w| / (|g| + weight_decay |w| + eps).
 
-    d = g + weight_decay w, scaled by the layer's ratio; v <- momentum v + d; x <- x - lr v. Where
+    d = g + weight_decay w, scaled by the layer's ratio; v <- momentum v + d; x <- x - lr v. If
     |w| or |g| is 0 the ratio is 1. The paper has lr inside v, which is the same until lr changes.
 
     Reference: You, Gitman, Ginsburg. Large Batch Training of Convolutional Networks. 2017.
     https://arxiv.org/abs/1708.03888
 
     Attributes:
-        trust: The paper's eta.
-        sizes: Scalars of each layer; filled in by `bind`, once the model is known.
+        trust: Trust coefficient, the paper's eta.
+        sizes: Number of scalars of each layer; set by `bind`.
     """
 
     trust: float = 0.001
@@ -34,7 +34,7 @@ class LARS(Buffered):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr", "trust", "momentum", "weight_decay", "eps")
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge or divide by nothing."""
+        """Raise ValueError for a value outside its range."""
         super().__post_init__()
         check_momentum("momentum", self.momentum)
         check_weight_decay(self.weight_decay)
@@ -54,12 +54,12 @@ class LARS(Buffered):
         self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
     ) -> tuple[Tensor, Tree]:
         layers = zip(*(torch.split(v, list(self.sizes)) for v in (x, direction)), strict=True)
-        scaled = torch.cat([self._scaled(w, g) for w, g in layers])
+        scaled = torch.cat([self._scale(w, g) for w, g in layers])
         velocity = self.momentum * state.velocity + scaled
         return x - lr * velocity, MomentumState(velocity)
 
-    def _scaled(self, w: Tensor, g: Tensor) -> Tensor:
+    def _scale(self, w: Tensor, g: Tensor) -> Tensor:
         weight, grad = torch.linalg.vector_norm(w), torch.linalg.vector_norm(g)
         ratio = self.trust * weight / (grad + self.weight_decay * weight + self.eps)
-        # Masked, not branched: there is one pair of norms per client under vmap.
+        # A mask and not a branch, since under vmap there is one pair of norms per client.
         return torch.where(weight * grad > 0, ratio, 1.0) * (g + self.weight_decay * w)

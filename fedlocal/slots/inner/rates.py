@@ -1,6 +1,6 @@
 """Learning-rate schedules.
 
-`by_round` keeps a round's first step size for the whole of it, which some methods ask for.
+`by_round` keeps a round's first step size throughout the round, which some methods require.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from fedlocal.utils.checks import check_number
 
 @dataclass(frozen=True)
 class StepRate(Rate):
-    """A constant that is multiplied by `drops[t]` from round t (counted from 0) on.
+    """A step schedule: `lr` is multiplied by `drops[t]` from round t (counted from 0) on.
 
     >>> StepRate(0.1, {10: 0.5}).at(round_index=10, first_step=0, steps=2)
     array([0.05, 0.05])
@@ -27,7 +27,7 @@ class StepRate(Rate):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
+        """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
 
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
@@ -36,20 +36,20 @@ class StepRate(Rate):
 
 
 def step_rate(lr: float, at: Sequence[int], factor: float = 0.1) -> StepRate:
-    """A constant that is multiplied by `factor` from every round of `at` (counted from 0) on."""
+    """Return a step schedule: `lr` is multiplied by `factor` at each round of `at`, from 0."""
     return StepRate(lr, dict.fromkeys(at, factor))
 
 
 @dataclass(frozen=True)
 class ExponentialRate(Rate):
-    """A constant that is multiplied by `factor` after every round."""
+    """An exponential schedule: `lr` is multiplied by `factor` after every round."""
 
     lr: float
     factor: float = 0.99
     batched_fields: ClassVar[tuple[str, ...]] = ("lr", "factor")
 
     def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
+        """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
         check_number("factor", self.factor)
         if not 0 < self.factor <= 1:
@@ -61,10 +61,10 @@ class ExponentialRate(Rate):
 
 @dataclass(frozen=True)
 class CosineRate(Rate):
-    """Half a cosine from `lr` down to `last` over so many rounds, step by step.
+    """A cosine schedule from `lr` to `last` over `rounds` rounds, updated at every step.
 
-    Time is in rounds, so that it ends with the run whatever the periods are. What comes later keeps
-    the last step size.
+    Time is in rounds, so that the schedule ends with the run for all periods. Later rounds keep the
+    last step size.
 
     >>> CosineRate(0.1, rounds=2).at(round_index=1, first_step=3, steps=2).round(4)
     array([0.05  , 0.0146])
@@ -77,7 +77,7 @@ class CosineRate(Rate):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr", "last")
 
     def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
+        """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
         check_number("rounds", self.rounds)
         check_number("last", self.last)
@@ -89,16 +89,16 @@ class CosineRate(Rate):
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         step = 1 if self.by_round else 1 / steps
         passed = round_index + step * _inside(steps, self.by_round)
-        # Never at the end itself, where the step size may be zero.
+        # Stops before the end, where the step size may be zero.
         share = np.minimum(passed, self.rounds - step) / self.rounds
         return self.last + (self.lr - self.last) * (1 + np.cos(np.pi * share)) / 2
 
 
 @dataclass(frozen=True)
 class InverseTimeRate(Rate):
-    """eta_t = lr shift / (shift + t) in local step t: `lr` first, half of it at t = shift.
+    """An inverse-time schedule, eta_t = lr shift / (shift + t) in local step t.
 
-    That is eta_t = a / (b + t) with b = shift and a = lr shift.
+    It starts at `lr` and is half of it at t = shift.
     """
 
     lr: float
@@ -107,7 +107,7 @@ class InverseTimeRate(Rate):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr", "shift")
 
     def __post_init__(self) -> None:
-        """Refuse a step size that cannot train."""
+        """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
         check_number("shift", self.shift)
         if not self.shift > 0:
@@ -119,9 +119,9 @@ class InverseTimeRate(Rate):
 
 
 def stich_rate(strong_convexity: float, shift: float, by_round: bool = False) -> InverseTimeRate:
-    """eta_t = 4 / (mu (a + t)), for local SGD on mu-strongly convex losses.
+    """Return eta_t = 4 / (mu (a + t)), for local SGD on mu-strongly convex losses.
 
-    The theorem asks for a shift a > max(16 kappa, H).
+    The theorem requires a shift a > max(16 kappa, H).
 
     Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767
@@ -135,7 +135,7 @@ def stich_rate(strong_convexity: float, shift: float, by_round: bool = False) ->
 
 @dataclass(frozen=True)
 class WarmupRate(Rate):
-    """Another schedule times a factor that grows to 1 in `steps` local steps, in equal parts.
+    """Linear warm-up: another schedule times a factor that grows to 1 in `steps` local steps.
 
     The factor of local step t is first + (1 - first) (t + 1) / steps, and 1 later.
 
@@ -150,7 +150,7 @@ class WarmupRate(Rate):
     batched_fields: ClassVar[tuple[str, ...]] = ("first",)
 
     def __post_init__(self) -> None:
-        """Refuse what does not warm up."""
+        """Raise ValueError for a value outside its range."""
         check_number("steps", self.steps)
         check_number("first", self.first)
         if self.steps < 1:
@@ -167,5 +167,5 @@ class WarmupRate(Rate):
 
 
 def _inside(steps: int, by_round: bool) -> NDArray[np.float64]:
-    """How many steps of its round went before each step, [steps]."""
+    """Return the number of steps that precede each step within its round, [steps]."""
     return np.zeros(steps) if by_round else np.arange(steps, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Inner optimisers: what one local step does with the corrected direction.
+"""Inner optimisers: SGD, momentum SGD and AdamW along the corrected direction.
 
 Momentum is PyTorch's: v <- momentum v + g, x <- x - lr v; Nesterov steps along g + momentum v.
 """
@@ -18,8 +18,8 @@ from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree, tree_map, weighted_mean
 
 Buffers = Literal["keep", "reset", "average"]
-# What a piece can no longer rely on, by what becomes of buffers at a synchronisation.
-CARRIED = {
+# The guarantees that do not hold, by the treatment of buffers at a synchronisation.
+BROKEN_BY_BUFFERS = {
     "keep": frozenset({Guarantee.EQUAL_BUFFERS, Guarantee.FRESH_BUFFERS}),
     "average": frozenset({Guarantee.FRESH_BUFFERS}),
     "reset": frozenset[Guarantee](),
@@ -28,12 +28,12 @@ CARRIED = {
 
 @dataclass(frozen=True)
 class Buffered(InnerOptimiser):
-    """An inner optimiser with buffers, and what becomes of them at a synchronisation.
+    """An inner optimiser with buffers, and their treatment at a synchronisation.
 
     Attributes:
         lr: Step size, or a schedule.
-        buffers: "keep" leaves them on the client, "reset" begins every round afresh, "average"
-            sends them with the model, so that both links carry as many vectors more.
+        buffers: "keep" leaves them on the client, "reset" sets them to zero at every round's start,
+            "average" sends and averages them with the model, one more vector per buffer and link.
     """
 
     lr: float | Rate
@@ -41,21 +41,21 @@ class Buffered(InnerOptimiser):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr",)
 
     def __post_init__(self) -> None:
-        """Refuse values that no optimiser knows."""
+        """Raise ValueError for an invalid step size or an unknown treatment of buffers."""
         as_rate(self.lr)
         if self.buffers not in ("keep", "reset", "average"):
             raise ValueError(f"buffers must be keep, reset or average, got {self.buffers!r}")
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Buffers are averaged where models are."""
+        """An averaging server if buffers are averaged, else nothing."""
         average = self.buffers == "average"
         return frozenset({Guarantee.AVERAGING_SERVER}) if average else frozenset()
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """One whose steps are linear in their directions says so by leaving that out."""
-        return CARRIED[self.buffers] | {Guarantee.LINEAR_STEPS}
+        """Linear steps, and those of the buffers' treatment; linear optimisers override this."""
+        return BROKEN_BY_BUFFERS[self.buffers] | {Guarantee.LINEAR_STEPS}
 
     def rates(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         return as_rate(self.lr).at(round_index, first_step, steps)
@@ -77,29 +77,32 @@ class Buffered(InnerOptimiser):
 
 @dataclass(frozen=True)
 class SGD(Buffered):
-    """Stochastic gradient descent without a memory."""
+    """Stochastic gradient descent without momentum."""
 
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse a decay that grows."""
+        """Raise ValueError if weight_decay is negative."""
         super().__post_init__()
         check_weight_decay(self.weight_decay)
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Nothing: a step is its size times its direction."""
+        """Nothing: there are no buffers, and steps are linear."""
         return frozenset()
 
     def init(self, x: Tensor) -> Tree:
         return ()
 
     def step(self, x: Tensor, direction: Tensor, state: Tree, lr: Tensor) -> tuple[Tensor, Tree]:
-        return _descend(x, _decayed(direction, x, self.weight_decay), lr), state
+        return _descend(x, _add_weight_decay(direction, x, self.weight_decay), lr), state
 
 
 class MomentumState(NamedTuple):
-    """velocity: v, [P]."""
+    """State of `Momentum`.
+
+    velocity: v, [P].
+    """
 
     velocity: Tensor
 
@@ -112,14 +115,14 @@ class Momentum(SGD):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError for a value outside its range."""
         super().__post_init__()
         check_momentum("momentum", self.momentum)
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """What its buffers carry into the next round; its steps are linear."""
-        return CARRIED[self.buffers]
+        """The guarantees of the buffers' treatment; steps are linear."""
+        return BROKEN_BY_BUFFERS[self.buffers]
 
     def effective(self, rates: Tensor) -> Tensor:
         # The velocity of a constant direction of 1 after h steps is 1 + b + ... + b^(h - 1).
@@ -133,7 +136,7 @@ class Momentum(SGD):
     def step(
         self, x: Tensor, direction: Tensor, state: MomentumState, lr: Tensor
     ) -> tuple[Tensor, MomentumState]:
-        grad = _decayed(direction, x, self.weight_decay)
+        grad = _add_weight_decay(direction, x, self.weight_decay)
         velocity = torch.add(grad, state.velocity, alpha=self.momentum)
         along = torch.add(grad, velocity, alpha=self.momentum) if self.nesterov else velocity
         return _descend(x, along, lr), MomentumState(velocity)
@@ -146,10 +149,10 @@ def sgd(
     nesterov: bool = False,
     weight_decay: float = 0.0,
 ) -> Buffered:
-    """The piece that takes these steps: without momentum, the one without a buffer.
+    """Return SGD with these options: `SGD` without momentum, else `Momentum`.
 
-    `Momentum(momentum=0)` takes the same steps (a law holds it to that) for a third more time a
-    round and one more vector per client.
+    `Momentum(momentum=0)` takes the same steps, but a third more time per round and one more vector
+    per client.
     """
     check_momentum("momentum", momentum)
     check_nesterov("momentum of local steps", momentum, nesterov)
@@ -159,7 +162,11 @@ def sgd(
 
 
 class AdamState(NamedTuple):
-    """mean, square: running first and second moment, [P]. taken: steps so far, []."""
+    """State of `AdamW`.
+
+    mean, square: Running first and second moment, [P].
+    taken: Number of steps so far, [].
+    """
 
     mean: Tensor
     square: Tensor
@@ -180,7 +187,7 @@ class AdamW(Buffered):
     batched_fields: ClassVar[tuple[str, ...]] = ("lr", "eps", "weight_decay")
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError for a value outside its range."""
         super().__post_init__()
         check_number("eps", self.eps)
         check_number("weight_decay", self.weight_decay)
@@ -195,19 +202,19 @@ class AdamW(Buffered):
         mean = first * state.mean + (1 - first) * direction
         square = second * state.square + (1 - second) * direction * direction
         taken = state.taken + 1
-        unbiased = mean / _bias(first, taken)
-        scale = torch.sqrt(square / _bias(second, taken)) + self.eps
+        unbiased = mean / _bias_correction(first, taken)
+        scale = torch.sqrt(square / _bias_correction(second, taken)) + self.eps
         x = x * (1 - lr * self.weight_decay) - lr * unbiased / scale
         return x, AdamState(mean, square, taken)
 
 
-def _bias(beta: float, taken: Tensor) -> Tensor:
-    # 1 - beta^t, of which float32 would lose four digits at the first step.
+def _bias_correction(beta: float, taken: Tensor) -> Tensor:
+    # 1 - beta^t by expm1: the difference would lose four digits in float32 at the first step.
     return -torch.expm1(taken * log(beta)) if beta else torch.ones_like(taken)
 
 
 def check_without(method: str, reason: str, **options: float) -> None:
-    """Raise ValueError if an option is given that the method has no place for, with the reason."""
+    """Raise ValueError, with the reason, if an option is set that the method does not take."""
     for name, value in options.items():
         if value:
             raise ValueError(f"{method} takes no {name}, got {value}: {reason}")
@@ -238,11 +245,11 @@ def check_weight_decay(value: float) -> None:
         raise ValueError(f"weight_decay must be >= 0, got {value}")
 
 
-def _decayed(direction: Tensor, x: Tensor, weight_decay: float) -> Tensor:
-    # Adding nothing would still read and write every client's whole vector.
+def _add_weight_decay(direction: Tensor, x: Tensor, weight_decay: float) -> Tensor:
+    # Adding zero would still read and write every client's whole vector.
     return torch.add(direction, x, alpha=weight_decay) if weight_decay else direction
 
 
 def _descend(x: Tensor, along: Tensor, lr: Tensor) -> Tensor:
-    # x - lr * along in one pass: a step is bound by memory.
+    # x - lr * along in one pass, since a step is memory-bound.
     return torch.addcmul(x, along, lr, value=-1)

@@ -1,4 +1,4 @@
-"""Mixings that several strategies share. One that serves a single strategy lives in its file."""
+"""Mixings that several strategies share; others are in their strategy's file."""
 
 from fedlocal.slots.mixing.base import Legs, Mixing, WeightedMean, Weights
 from fedlocal.slots.mixing.cooperative import Cooperative

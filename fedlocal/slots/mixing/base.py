@@ -1,4 +1,4 @@
-"""The slot in which models meet."""
+"""The slot of the mixing: the combination of the clients' models."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Weights = Literal["uniform", "examples"]
 
 
 class Legs(NamedTuple):
-    """How many messages of each kind a round had, each [K]: a yes or no, or a model [P]."""
+    """Numbers of messages of each kind in a round, each [K]: flags (words) and models [P]."""
 
     words_up: NDArray[np.int64]
     models_up: NDArray[np.int64]
@@ -27,94 +27,93 @@ class Legs(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixing(Piece):
-    """How models meet. Server half: messages -> move. Client half: memory and pull.
+    """A rule that combines models. Server half: messages -> move. Client half: memory and pull.
 
-    The anchor is [A, P]: one row that all clients share, or one row a client.
+    The anchor is [A, P]: one row that all clients share, or one row per client.
 
-    polls: Whether it decides in the middle of a round which models are sent. Then more is
-        exchanged than `legs` counts, and clients can be in this process only.
+    polls: Whether the server decides within a round which models are sent. The simulation then
+        exchanges more than `legs` counts, and clients must be in this process.
     """
 
     polls: ClassVar[bool] = False
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """One that is at ease with whoever arrives says so by leaving this out."""
+        """A barrier; a mixing that permits asynchronous arrivals overrides this."""
         return frozenset({Guarantee.BARRIER})
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """One that takes the mean of models that all started from the anchor says so."""
+        """The plain mean and the averaging server; a mixing that averages overrides this."""
         return frozenset({Guarantee.PLAIN_MEAN, Guarantee.AVERAGING_SERVER})
 
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:
-        """Weights [S] that sum to 1, from the cohort's example counts and local steps, [S]."""
+        """Return weights [S] that sum to 1, from the cohort's example counts and steps, [S]."""
         return torch.full_like(counts, 1 / len(counts))
 
     def describe(self, num_clients: int) -> str:
-        """A line that a user should read before a run with so many clients; "" for none."""
+        """Return a line of information before a run with `num_clients` clients; "" for none."""
         return ""
 
     def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
-        """Who sends to whom, [K, K], row to column; None where clients talk to a server."""
+        """Return the links from row to column, [K, K]; None if there is a server."""
         return None
 
     def legs(self, before: Tree, after: Tree) -> Legs | None:
-        """What a round's messages are where `polls`; else None: what the links encode.
+        """Return the message counts of a round if `polls`; else None, and the links are counted.
 
         Args:
             before: State of the server half before `mix`.
-            after: State after it.
+            after: State of the server half after `mix`.
         """
         return None
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
-        """The first anchor [A, P] from the initial model x [P]."""
+        """Return the first anchor [A, P] from the initial model x [P]."""
         return x.unsqueeze(0)
 
     def init(self, x: Tensor, num_clients: int) -> Tree:
-        """State of the server half."""
+        """Return the first state of the server half."""
         return ()
 
     def memory(self, x: Tensor) -> Tree:
-        """What a client remembers of its own model between rounds."""
+        """Return a client's first memory of its own model, which it keeps between rounds."""
         return ()
 
     def begin(self, memory: Tree, incoming: Tensor) -> tuple[Tensor, Tensor]:
-        """The round's start [P] and the server's belief of this client's model [P]."""
+        """Return the round's start [P] and the server's belief of this client's model [P]."""
         return incoming, incoming
 
     def consensus(self, state: Tree, anchor: Tensor) -> Tensor | None:
-        """The model to evaluate, [P]; None for the shared anchor or the mean of clients' models.
+        """Return the model to evaluate, [P]; None for the anchor or the mean of clients' models.
 
         Args:
-            state: Of the server half, after the last synchronisation.
-            anchor: [A, P].
+            state: State of the server half after the last synchronisation.
+            anchor: Anchor, [A, P].
         """
         return None
 
     def told(self, start: Tensor, x: Tensor) -> Tensor:
-        """The model that the message tells of, [P]: the one after the local steps, x."""
+        """Return the model that the upload encodes, [P]; by default x, after the local steps."""
         return x
 
     def end(self, memory: Tree, x: Tensor, belief: Tensor) -> Tree:
-        """The next memory, from the client's model and the updated belief."""
+        """Return the next memory from the client's model and the updated belief."""
         return memory
 
     @abstractmethod
     def mix(
         self, state: Tree, anchor: Tensor, received: Tensor, clients: Tensor, info: Round
     ) -> tuple[Tensor, Tree]:
-        """How far the anchor should move, [A, P], and the next state.
+        """Return the move of the anchor, [A, P], and the next state.
 
         Args:
-            state: Of the server half.
-            anchor: [A, P].
-            received: The decoded messages, [S, P]: what to add to the beliefs. Where beliefs
-                begin at the anchor a mean of these is the move; adding and subtracting the anchor
-                would only lose digits.
+            state: State of the server half.
+            anchor: Anchor, [A, P].
+            received: Decoded messages, [S, P], the changes of the beliefs. If beliefs start at the
+                anchor, a mean of these is the move; adding the anchor would only lose digits.
             clients: Ids of the cohort, [S].
-            info: What the cohort did.
+            info: Information about the round.
         """
 
 
@@ -125,13 +124,13 @@ class WeightedMean(Mixing):
     weights: Weights = "uniform"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown weighing."""
+        """Raise ValueError unless weights is uniform or examples."""
         if self.weights not in ("uniform", "examples"):
             raise ValueError(f"weights must be uniform or examples, got {self.weights!r}")
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Nothing else: this is the mean that others rely on."""
+        """Equal weights if weighted by examples, else nothing."""
         return frozenset() if self.weights == "uniform" else frozenset({Guarantee.EQUAL_WEIGHTS})
 
     def weigh(self, counts: Tensor, steps: Tensor) -> Tensor:

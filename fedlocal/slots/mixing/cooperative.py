@@ -1,4 +1,4 @@
-"""Cooperative SGD: clients that combine models with a mixing matrix, and perhaps some more nodes.
+"""Cooperative SGD: mixing of models by a matrix, with optional auxiliary nodes.
 
     Wang, Joshi. Cooperative SGD: A Unified Framework for the Design and Analysis of
     Local-Update SGD Algorithms. 2018. https://arxiv.org/abs/1808.07576
@@ -26,24 +26,27 @@ CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]
 
 
 class Auxiliary(NamedTuple):
-    """models: The auxiliary variables z^1 ... z^v, [v, P]. No data move them."""
+    """State of `Cooperative`.
+
+    models: Auxiliary variables z^1 ... z^v, which take no gradient steps, [v, P].
+    """
 
     models: Tensor
 
 
 @dataclass(frozen=True)
 class Cooperative(OwnModels):
-    """X <- (X - lr G) W^T over the K clients' models and v auxiliary ones.
+    """Mixing by a matrix: X <- (X - lr G) W^T over the K clients' models and v auxiliary ones.
 
-    Each client has its own anchor row, the model that it starts the next round from. A message is
-    the change of a row that neighbours do not know: as bytes it stands for the whole model, which
-    it does not behind a lossy uplink (`CompressedGossip` is for those).
+    Each client has its own anchor row, the model from which it starts the next round. Neighbours do
+    not hold that row, so a message counts as a whole model. That is invalid behind a lossy uplink,
+    for which there is `CompressedGossip`.
 
     Attributes:
-        graph: Of K + v nodes; the last v are the auxiliary variables.
-        auxiliary: v.
+        graph: Graph of K + v nodes; the last v are the auxiliary variables.
+        auxiliary: v, the number of auxiliary variables.
         order: "adapt_then_combine" mixes the models after the local steps. "combine_then_adapt",
-            the original order of D-PSGD, mixes those before and adds the local steps unmixed.
+            the order of D-PSGD, mixes those before and adds the local steps unmixed.
     """
 
     graph: Graph
@@ -51,7 +54,7 @@ class Cooperative(OwnModels):
     order: CombineOrder = "adapt_then_combine"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown order."""
+        """Raise ValueError for an unknown order or a negative number of auxiliary variables."""
         if self.order not in get_args(CombineOrder):
             raise ValueError(
                 f"order must be {' or '.join(get_args(CombineOrder))}, got {self.order!r}"
@@ -62,7 +65,7 @@ class Cooperative(OwnModels):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Models travel whole: neighbours do not know what a change is a change of."""
+        """A lossless uplink as well: a delta is useful only to nodes that hold the previous row."""
         return super().requires | {Guarantee.LOSSLESS_UPLINK}
 
     def describe(self, num_clients: int) -> str:
@@ -72,7 +75,7 @@ class Cooperative(OwnModels):
         )
 
     def links(self, round_index: int, num_clients: int) -> NDArray[np.bool_] | None:
-        # Auxiliary variables live on a server, which then does all of the mixing.
+        # Auxiliary variables are held by a server, which then does all of the mixing.
         return None if self.auxiliary else self.graph.links(round_index, num_clients)
 
     def anchor(self, x: Tensor, num_clients: int) -> Tensor:
@@ -81,11 +84,11 @@ class Cooperative(OwnModels):
     def init(self, x: Tensor, num_clients: int) -> Auxiliary:
         nodes = num_clients + self.auxiliary
         check_graph(self.graph, nodes, columns=not self.auxiliary)
-        _check_equal_say(self.graph.cycle(nodes), num_clients)
+        _check_equal_influence(self.graph.cycle(nodes), num_clients)
         return Auxiliary(x.repeat(self.auxiliary, 1))
 
     def consensus(self, state: Auxiliary, anchor: Tensor) -> Tensor:
-        # The paper's u, which a doubly stochastic W leaves where it is: auxiliary variables count.
+        # The paper's u, the mean with the auxiliary variables, which a doubly stochastic W keeps.
         return torch.cat([anchor, state.models]).mean(0)
 
     def mix(
@@ -94,7 +97,7 @@ class Cooperative(OwnModels):
         models = torch.cat([anchor, state.models])
         steps = torch.zeros_like(models).index_add(0, clients, received)
         matrix = self.graph.matrix(info.round_index, len(models))
-        # The move and not W X, which would lose the digits that models have in common.
+        # The move and not W X, which would lose digits to cancellation.
         pull = torch.tensor(matrix - np.eye(len(models)), dtype=models.dtype, device=models.device)
         if self.order == "adapt_then_combine":
             move = pull @ (models + steps) + steps
@@ -103,17 +106,17 @@ class Cooperative(OwnModels):
         return move[: len(anchor)], Auxiliary(state.models + move[len(anchor) :])
 
 
-def _check_equal_say(matrices: Matrix, num_clients: int) -> None:
-    """Refuse matrices [T, n, n] that bring models together nearer to some clients than to others.
+def _check_equal_influence(matrices: Matrix, num_clients: int) -> None:
+    """Raise ValueError unless all clients have equal weight in the limit of matrices [T, n, n].
 
-    Mixing keeps say @ X, where say @ W = say. Without auxiliary variables the columns tell.
+    Mixing preserves influence @ X, where influence @ W = influence.
     """
     nodes = matrices.shape[1]
     system = np.vstack([matrices.mean(0).T - np.eye(nodes), np.ones(nodes)])
-    say = np.linalg.lstsq(system, np.eye(nodes + 1)[nodes], rcond=None)[0]
-    kept = np.abs(say @ matrices - say).max() < ROUNDING
-    if not kept or np.ptp(say[:num_clients]) > ROUNDING:
+    influence = np.linalg.lstsq(system, np.eye(nodes + 1)[nodes], rcond=None)[0]
+    kept = np.abs(influence @ matrices - influence).max() < ROUNDING
+    if not kept or np.ptp(influence[:num_clients]) > ROUNDING:
         raise ValueError(
-            f"W gives the clients unequal say, {np.round(say[:num_clients], 4).tolist()} of the"
-            " model that all tend to; make its columns sum to 1"
+            "W gives the clients unequal weights in the consensus model,"
+            f" {np.round(influence[:num_clients], 4).tolist()}; make its columns sum to 1"
         )

@@ -1,8 +1,8 @@
-"""Gossip behind a compressor: neighbours hold beliefs of each other's models, and mix those.
+"""Gossip with compressed messages: neighbours hold beliefs of each other's models and mix those.
 
-A node sends the compressed difference between its model and what its neighbours believe that to be;
-both sides add the message to the belief. So what a message leaves out is in the next difference,
-and no residual is needed: the belief is the memory.
+A node sends the compressed difference between its model and its neighbours' belief of it, and both
+sides add the message to the belief. The error of a message is part of the next difference, so no
+residual is needed.
 
     Koloskova, Stich, Jaggi. Decentralized Stochastic Optimization and Gossip Algorithms with
     Compressed Communication. ICML 2019. https://arxiv.org/abs/1902.00340
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots.compress import Contractive, remembers
+from fedlocal.slots.compress import Contractive, has_error_feedback
 from fedlocal.slots.compress.base import Compressor
 from fedlocal.slots.mixing.gossip_step import GossipStep, SafeStep
 from fedlocal.slots.mixing.graph import check_graph, describe
@@ -31,28 +31,35 @@ Order = Literal["compress_first", "mix_first"]
 
 
 class OwnAndBelief(NamedTuple):
-    """own: x_i after its last local steps, [P]. belief: x-hat_i, what neighbours believe, [P]."""
+    """A client's memory between rounds.
+
+    own: x_i after its last local steps, [P].
+    belief: x-hat_i, the neighbours' belief of x_i, [P].
+    """
 
     own: Tensor
     belief: Tensor
 
 
 class Beliefs(NamedTuple):
-    """beliefs: x-hat_i of every node, [K, P]."""
+    """State of `CompressedGossip`.
+
+    beliefs: x-hat_i of every node, [K, P].
+    """
 
     beliefs: Tensor
 
 
 @dataclass(frozen=True)
 class CompressedGossip(OwnModels):
-    """x_i <- x_i + gamma sum_j w_ij (x-hat_j - x-hat_i), one row a node, beliefs starting at 0.
+    """Gossip on beliefs that start at 0: x_i <- x_i + gamma sum_j w_ij (x-hat_j - x-hat_i).
 
     Attributes:
-        graph: Who mixes with whom, the same in every round.
-        step: gamma, or the rule that gives it.
-        order: compress_first: messages tell of the models after the local steps, and are mixed
-            into them at once. mix_first: they tell of the models before the local steps, so that
-            they may travel meanwhile, and gradients are taken where the mixing led to.
+        graph: Communication graph, the same in every round.
+        step: gamma, or a rule for it.
+        order: "compress_first" encodes the models after the local steps, and mixes them at once.
+            "mix_first" encodes the models before the local steps, so that communication may
+            overlap with them, and takes gradients at the mixed models.
     """
 
     graph: Graph
@@ -61,15 +68,15 @@ class CompressedGossip(OwnModels):
     batched_fields: ClassVar[tuple[str, ...]] = ("step",)
 
     def __post_init__(self) -> None:
-        """Refuse what does not gossip."""
+        """Raise ValueError for an unknown order or a step outside (0, 1]."""
         if self.order not in get_args(Order):
             raise ValueError(f"order must be compress_first or mix_first, got {self.order!r}")
         if isinstance(self.step, str) or not (
             isinstance(self.step, SafeStep) or 0 < self.step <= 1
         ):
             raise ValueError(
-                f"gossip_step must be in (0, 1], or theory, got {self.step}; 1 mixes fully, the"
-                " more a compressor leaves out the smaller it must be"
+                f"gossip_step must be in (0, 1], or theory, got {self.step}; 1 mixes fully, and"
+                " stronger compression needs a smaller step"
             )
 
     def bind(self, spec: ParamSpec) -> "CompressedGossip":
@@ -93,9 +100,9 @@ class CompressedGossip(OwnModels):
         check_graph(self.graph, num_clients, symmetric=True, nonnegative=True)
         if self.graph.rounds(num_clients) > 1:
             raise ValueError(
-                f"graph={self.graph} changes from round to round, and a node that hears only"
-                " some of a neighbour's messages no longer shares its belief; use a graph that"
-                " stays, such as ring or torus"
+                f"graph={self.graph} changes from round to round, and a node that misses a"
+                " neighbour's message has a wrong belief; use a constant graph, such as ring or"
+                " torus"
             )
         return Beliefs(torch.zeros_like(x).repeat(num_clients, 1))
 
@@ -119,27 +126,27 @@ class CompressedGossip(OwnModels):
 
     def _step(self, num_clients: int) -> float:
         if isinstance(self.step, SafeStep):
-            return self.step.on(self.graph, num_clients)
+            return self.step.gamma_on(self.graph, num_clients)
         return self.step
 
 
 def gossip_step_of(
     step: GossipStep, rule: type[SafeStep], compressor: Compressor
 ) -> float | SafeStep:
-    """Gamma as given, or the rule of a theorem for this compressor."""
+    """Return gamma, or the theorem's rule for this compressor if step is "theory"."""
     return rule(compressor) if step == "theory" else step
 
 
 def gossip_link(compressor: Compressor) -> Contractive:
-    """The compressor as gossip uses it.
+    """Return the compressor in the contractive form that gossip uses.
 
     Raises:
-        ValueError: It has error feedback, which would add what was left out a second time.
+        ValueError: The compressor has error feedback, which would add an error twice.
     """
-    if remembers(compressor):
+    if has_error_feedback(compressor):
         raise ValueError(
-            f"gossip needs a compressor without error feedback, got {compressor}: the belief"
-            " remembers what was not sent, and a residual would add it twice. Use the compressor"
-            " inside, or error_feedback=false"
+            f"gossip needs a compressor without error feedback, got {compressor}: the next"
+            " difference contains the error, and a residual would add it twice. Use the inner"
+            " compressor, or error_feedback=false"
         )
     return Contractive(compressor)

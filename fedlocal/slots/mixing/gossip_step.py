@@ -1,7 +1,7 @@
-"""How far gossip may step towards the neighbours when their messages are compressed.
+"""The gossip step size under compression.
 
-With exact messages a step of 1 mixes fully. Behind a compressor beliefs lag behind models, and a
-step that is too large makes them run apart; the theorems say what is always small enough.
+With exact messages a step of 1 mixes fully. With compressed messages beliefs lag behind models, and
+a step that is too large diverges. The theorems give steps that always converge.
 """
 
 from abc import ABC, abstractmethod
@@ -21,29 +21,29 @@ GossipStep = float | Literal["theory"]
 
 @dataclass(frozen=True)
 class SafeStep(ABC):
-    """The step of a theorem, from the graph and from what the compressor loses at most.
+    """A theorem's gossip step, from the graph and the compressor's delta.
 
-    The theorems are about the worst vector that there is. In practice steps a thousand times as
-    large are stable and mix far better, which is why the papers' experiments tune it.
+    The theorems hold for the worst case. In practice steps a thousand times as large are stable and
+    mix far better, so the papers' experiments tune it.
 
     Attributes:
-        compressor: Whose delta counts.
-        size: P, the number of scalars; filled in by `bind`, once the model is known.
+        compressor: Compressor of the messages.
+        size: P, the number of scalars; set by `bind`.
     """
 
     compressor: Compressor
     size: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a compressor of which nothing is known."""
+        """Raise ValueError if the compressor's delta is unknown."""
         contraction(self.compressor, max(1, self.size))
 
     def bind(self, spec: ParamSpec) -> Self:
-        """The same rule for this model."""
+        """Return the rule for a model with these layers."""
         return replace(self, compressor=self.compressor.bind(spec), size=spec.size)
 
-    def on(self, graph: Graph, num_clients: int) -> float:
-        """Gamma among so many clients."""
+    def gamma_on(self, graph: Graph, num_clients: int) -> float:
+        """Return gamma for `num_clients` clients on `graph`."""
         matrix = graph.matrix(0, num_clients)
         spread = float(np.linalg.norm(np.eye(num_clients) - matrix, 2))
         gap = spectral_gap(graph, num_clients)
@@ -52,12 +52,12 @@ class SafeStep(ABC):
     @staticmethod
     @abstractmethod
     def of(gap: float, spread: float, delta: float) -> float:
-        """Gamma from rho = 1 - |lambda_2|, beta = |I - W|_2 and the compressor's delta."""
+        """Return gamma from rho = 1 - |lambda_2|, beta = |I - W|_2 and the compressor's delta."""
 
 
 @dataclass(frozen=True)
 class ChocoStep(SafeStep):
-    """Koloskova et al. 2019, theorem 2 (https://arxiv.org/abs/1902.00340)."""
+    """The step of Koloskova et al. 2019, theorem 2 (https://arxiv.org/abs/1902.00340)."""
 
     @staticmethod
     def of(gap: float, spread: float, delta: float) -> float:
@@ -67,7 +67,7 @@ class ChocoStep(SafeStep):
 
 @dataclass(frozen=True)
 class SparqStep(SafeStep):
-    """Singh et al. 2019, theorem 1 (https://arxiv.org/abs/1910.14280)."""
+    """The step of Singh et al. 2019, theorem 1 (https://arxiv.org/abs/1910.14280)."""
 
     @staticmethod
     def of(gap: float, spread: float, delta: float) -> float:

@@ -1,4 +1,4 @@
-"""What mixings have in common in which clients keep models of their own."""
+"""The base class of mixings whose clients keep their own models."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from fedlocal.slots.terms import Guarantee
 
 @dataclass(frozen=True)
 class OwnModels(Mixing):
-    """Clients go on from models of their own, which both ends follow from message to message."""
+    """A mixing whose clients keep their own models, tracked by both ends from the messages."""
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Nobody may miss a message, in either direction."""
+        """Full participation and a lossless downlink: no message may be missed or inexact."""
         both_ends = {Guarantee.FULL_PARTICIPATION, Guarantee.LOSSLESS_DOWNLINK}
         return super().requires | both_ends
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """What messages leave out is remembered already."""
+        """A fresh belief as well: beliefs persist across rounds."""
         return super().breaks | {Guarantee.FRESH_BELIEF}

@@ -1,4 +1,4 @@
-"""The slot of the server's step."""
+"""The slot of the server's optimiser."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class OuterOptimiser(Piece):
-    """Turns the pseudo-gradient (before - after) into the move of the anchor."""
+    """An optimiser that maps the pseudo-gradient (before - after) to the anchor's move."""
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """A pseudo-gradient is what an averaging server sees."""
+        """An averaging server, which computes the pseudo-gradient."""
         return frozenset({Guarantee.AVERAGING_SERVER})
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """The anchor does not go to the mean. One that brings it there says so."""
+        """The plain mean; an optimiser that moves the anchor to the mean overrides this."""
         return frozenset({Guarantee.PLAIN_MEAN})
 
     def init(self, anchor: Tensor) -> Tree:
-        """State before the first round; anchor [A, P]."""
+        """Return the state before the first round; anchor [A, P]."""
         return ()
 
     @abstractmethod
     def step(self, pseudo_grad: Tensor, state: Tree, info: Round) -> tuple[Tensor, Tree]:
-        """The move to add to the anchor, [A, P], and the next state."""
+        """Return the move to add to the anchor, [A, P], and the next state."""

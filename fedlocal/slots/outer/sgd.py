@@ -1,4 +1,4 @@
-"""Outer optimisers that several strategies share. Others live in their strategy's file."""
+"""Outer optimisers that several strategies share; others are in their strategy's file."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,10 @@ from fedlocal.utils.checks import check_number
 
 
 class OuterState(NamedTuple):
-    """velocity: [A, P]."""
+    """State of `OuterSGD`.
+
+    velocity: Sum of decayed pseudo-gradients, [A, P].
+    """
 
     velocity: Tensor
 
@@ -22,7 +25,8 @@ class OuterState(NamedTuple):
 class OuterSGD(OuterOptimiser):
     """SGD on the anchor along the pseudo-gradient; with the defaults it takes the mean.
 
-    v <- momentum v + d, the anchor moves by -lr v; Nesterov steps along d + momentum v.
+    v <- momentum v + d, the anchor moves by -lr v; with `nesterov` it moves by
+    -lr (d + momentum v).
     """
 
     lr: float = 1.0
@@ -30,7 +34,7 @@ class OuterSGD(OuterOptimiser):
     nesterov: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError for a momentum outside [0, 1) or a step size <= 0."""
         check_momentum("outer momentum", self.momentum)
         check_nesterov("outer momentum", self.momentum, self.nesterov)
         check_number("outer lr", self.lr)
@@ -39,17 +43,17 @@ class OuterSGD(OuterOptimiser):
 
     @property
     def plain(self) -> bool:
-        """Whether the anchor lands on the mean."""
+        """Whether the anchor moves exactly to the mean."""
         return self.lr == 1 and self.momentum == 0
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """Nothing where it changes nothing."""
+        """Nothing if it takes the plain mean, else an averaging server."""
         return frozenset() if self.plain else super().requires
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Only lr 1 without momentum puts the anchor on the mean."""
+        """The plain mean, unless lr is 1 and momentum is 0."""
         return frozenset() if self.plain else super().breaks
 
     def init(self, anchor: Tensor) -> OuterState:
@@ -64,14 +68,17 @@ class OuterSGD(OuterOptimiser):
 
 
 class SlowState(NamedTuple):
-    """slow: u_t, in gradient units so that a change of lr does not rescale it, [A, P]."""
+    """State of `SlowMomentum`.
+
+    slow: u_t, in gradient units so that a change of lr does not rescale it, [A, P].
+    """
 
     slow: Tensor
 
 
 @dataclass(frozen=True)
 class SlowMomentum(OuterOptimiser):
-    """u <- beta u + (before - after) / gamma, the anchor moves by -alpha gamma u.
+    """Slow momentum: u <- beta u + (before - after) / gamma, anchor <- anchor - alpha gamma u.
 
     Reference: Wang, Tantia, Ballas, Rabbat. SlowMo. 2020. https://arxiv.org/abs/1910.00643
     """
@@ -80,7 +87,7 @@ class SlowMomentum(OuterOptimiser):
     slow_momentum: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse values that diverge."""
+        """Raise ValueError for a momentum outside [0, 1) or a step size <= 0."""
         check_momentum("slow_momentum", self.slow_momentum)
         check_number("slow_lr", self.slow_lr)
         if not self.slow_lr > 0:

@@ -1,4 +1,4 @@
-"""Periods: how many local steps the clients take between two synchronisations."""
+"""Periods: the number of local steps between two synchronisations."""
 
 from fedlocal.slots.period.adacomm import AdaComm
 from fedlocal.slots.period.base import Period

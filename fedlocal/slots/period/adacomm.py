@@ -1,4 +1,4 @@
-"""A period that follows the loss."""
+"""A period that adapts to the training loss."""
 
 from dataclasses import dataclass
 from math import ceil, isclose, isfinite, sqrt
@@ -13,24 +13,26 @@ from fedlocal.utils.checks import check_number
 
 
 class Block(NamedTuple):
-    """What AdaComm knows; before the first loss, nothing but the period.
+    """State of `AdaComm`; before the first loss only the period is set.
 
-    period: tau_l. began: The round or second in which the block began. loss, lr: F and eta in the
-    first round. chosen_at: eta when tau_l was chosen.
+    period: tau_l.
+    start: Round or second in which the block started.
+    loss, lr: F and eta of the first round.
+    lr_at_choice: eta when tau_l was chosen.
     """
 
     period: int
-    began: float = 0.0
+    start: float = 0.0
     loss: float = 0.0
     lr: float = 0.0
-    chosen_at: float = 0.0
+    lr_at_choice: float = 0.0
 
 
 @dataclass(frozen=True)
 class AdaComm(Period):
-    """Shorter periods as the loss falls: tau_l = ceil(sqrt((eta_0 / eta_l)^p F_l / F_0) tau_0).
+    """AdaComm's period: tau_l = ceil(sqrt((eta_0 / eta_l)^p F_l / F_0) tau_0) in block l.
 
-    Where that is not below tau_{l-1}, tau_l = ceil(gamma tau_{l-1}), unless the step size has
+    If that is not below tau_{l-1}, tau_l = ceil(gamma tau_{l-1}), unless the step size has
     changed, which may lengthen the period. The first round measures F_0; blocks count from its end.
 
     Reference: Wang, Joshi. Adaptive Communication Strategies to Achieve the Best Error-Runtime
@@ -38,11 +40,11 @@ class AdaComm(Period):
 
     Attributes:
         initial_period: tau_0.
-        gamma: Factor of the refinement.
-        exponent: p, 1 or 3; 0 leaves the step size out.
-        block: Length of a block; it ends with the first round after it that has a loss.
-        unit: Of `block`: rounds, or simulated seconds.
-        loss: local_loss is there in every round, train_loss where the run evaluates.
+        gamma: Factor of the shrinkage, in (0, 1).
+        exponent: p, 1 or 3; 0 ignores the step size.
+        block: Minimum length of a block; it ends with the next round that has a loss.
+        unit: Unit of `block`, rounds or simulated seconds.
+        loss: local_loss, known in every round, or train_loss, known when the run evaluates.
     """
 
     initial_period: int
@@ -53,7 +55,7 @@ class AdaComm(Period):
     loss: Literal["local_loss", "train_loss"] = "local_loss"
 
     def __post_init__(self) -> None:
-        """Refuse rules that the paper does not have."""
+        """Raise ValueError for a value outside its range."""
         check_period("initial_period", self.initial_period)
         check_number("gamma", self.gamma)
         check_number("block", self.block)
@@ -91,22 +93,22 @@ class AdaComm(Period):
             return state
         if not state.loss:
             return self._first(state, now, loss, lr)
-        if now - state.began < self.block:
+        if now - state.start < self.block:
             return state
-        return state._replace(period=self._next(state, loss, lr), began=now, chosen_at=lr)
+        return state._replace(period=self._next(state, loss, lr), start=now, lr_at_choice=lr)
 
     def _first(self, state: Block, now: float, loss: float, lr: float) -> Block:
         if not loss > 0:
             raise ValueError(
-                f"AdaComm compares losses with the first, which must be positive, got {loss};"
-                " use a loss that is, or another period"
+                f"AdaComm divides losses by the first, which must be positive, got {loss};"
+                " use a positive loss, or another period"
             )
         return Block(state.period, now, loss, lr, lr)
 
     def _next(self, state: Block, loss: float, lr: float) -> int:
         ratio = (state.lr / lr) ** self.exponent * max(loss, 0.0) / state.loss
         period = ceil(sqrt(ratio) * self.initial_period)
-        same_lr = self.exponent == 0 or isclose(lr, state.chosen_at)
+        same_lr = self.exponent == 0 or isclose(lr, state.lr_at_choice)
         if period >= state.period and same_lr:
             period = ceil(self.gamma * state.period)
         return max(1, period)

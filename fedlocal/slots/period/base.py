@@ -1,4 +1,4 @@
-"""The slot that says when clients synchronise."""
+"""The slot of the period: the number of local steps per round."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,44 +14,44 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class Period(Piece):
-    """How many local steps the clients take in a round."""
+    """A rule for the number of local steps in a round."""
 
     @property
     def reads_clock(self) -> bool:
-        """Whether that depends on the simulated seconds."""
+        """Whether the number of steps depends on simulated seconds."""
         return False
 
     @property
     def seconds_limit(self) -> float:
-        """Simulated seconds after which clients stop computing; infinite for no limit."""
+        """Simulated seconds of computation after which clients stop; infinite for no limit."""
         return inf
 
     @property
     def column(self) -> str | None:
-        """Column of the rows that `observe` waits for; None where it needs none."""
+        """Metrics column that `observe` needs; None if it needs none."""
         return None
 
     def init(self) -> Tree:
-        """State before the first round."""
+        """Return the state before the first round."""
         return ()
 
     @abstractmethod
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Local steps of each cohort member, [S]; `epoch` [S] is its examples / its batch."""
+        """Return the local steps of each client, [S]; `epoch` [S] is its mini-batches per epoch."""
 
     def observe(self, state: Tree, metrics: dict[str, float | None]) -> Tree:
-        """Learn from the finished round's row of metrics."""
+        """Return the state updated with the metrics of the finished round."""
         return state
 
 
 @dataclass(frozen=True)
 class ConstantPeriod(Period):
-    """H local steps in every round."""
+    """A constant period of H local steps."""
 
     period: int
 
     def __post_init__(self) -> None:
-        """Refuse a round without a step."""
+        """Raise ValueError unless period is a whole number >= 1."""
         check_period("period (H)", self.period)
 
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -14,14 +14,14 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True)
 class SwitchPeriod(Period):
-    """`before` local steps until round `at` (counted from 0), then `after`."""
+    """A period that switches from `before` to `after` at round `at` (counted from 0)."""
 
     before: int
     after: int
     at: int
 
     def __post_init__(self) -> None:
-        """Refuse a round without a step."""
+        """Raise ValueError for a value outside its range."""
         check_period("period before the switch", self.before)
         check_period("period (H)", self.after)
         check_number("the switch round", self.at)
@@ -34,19 +34,19 @@ class SwitchPeriod(Period):
 
 @dataclass(frozen=True)
 class Epochs(Period):
-    """A number of passes over each client's own data, so that large clients take more steps."""
+    """A number of epochs over each client's own data; large clients take more steps."""
 
     epochs: float
 
     def __post_init__(self) -> None:
-        """Refuse a round without a step."""
+        """Raise ValueError for a value outside its range."""
         check_number("epochs", self.epochs)
         if not 0 < self.epochs < float("inf"):
             raise ValueError(f"epochs must be positive, got {self.epochs}; for example epochs=1")
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Clients of different sizes take different numbers of steps."""
+        """Equal steps: clients of different sizes take different numbers of steps."""
         return frozenset({Guarantee.EQUAL_STEPS})
 
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -56,7 +56,7 @@ class Epochs(Period):
 
 @dataclass(frozen=True)
 class StepPeriod(Period):
-    """The first of `periods`, and the next one from every round of `at` (counted from 0) on.
+    """A period that advances to the next of `periods` at each round of `at` (counted from 0).
 
     >>> StepPeriod(periods=(20, 10, 40), at=(5, 8)).steps((), 7, np.ones(2))
     array([10, 10])
@@ -66,8 +66,8 @@ class StepPeriod(Period):
     at: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse a round without a step, and changes that do not follow each other."""
-        # A configuration has lists, which have no hash.
+        """Raise ValueError unless all periods are >= 1 and the rounds increase."""
+        # Lists of a configuration are not hashable.
         object.__setattr__(self, "periods", tuple(self.periods))
         object.__setattr__(self, "at", tuple(self.at))
         for period in self.periods:
@@ -85,7 +85,7 @@ class StepPeriod(Period):
 
 @dataclass(frozen=True)
 class GapSet(Period):
-    """Gaps of one's choice between synchronisations, one a round; the last one goes on.
+    """Explicit numbers of local steps, one per round; the last one is repeated.
 
     Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019 (the set I_T).
     https://arxiv.org/abs/1805.09767
@@ -94,8 +94,8 @@ class GapSet(Period):
     gaps: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        """Refuse no gap at all, and a round without a step."""
-        # A configuration has lists, which have no hash.
+        """Raise ValueError unless there is a gap and all gaps are >= 1."""
+        # Lists of a configuration are not hashable.
         object.__setattr__(self, "gaps", tuple(self.gaps))
         if not self.gaps:
             raise ValueError("gaps must hold at least one number of local steps, got none")
@@ -104,7 +104,7 @@ class GapSet(Period):
 
     @classmethod
     def at_steps(cls, steps: Sequence[int]) -> "GapSet":
-        """Synchronise after these local steps, counted from 1.
+        """Return the gaps for synchronisation after these local steps, counted from 1.
 
         >>> GapSet.at_steps([1, 4, 10])
         GapSet(gaps=(1, 3, 6))
@@ -117,20 +117,20 @@ class GapSet(Period):
 
 @dataclass(frozen=True)
 class FixedTime(Period):
-    """Every member computes for so many simulated seconds, however many steps that is.
+    """A fixed compute time per round: each client takes as many steps as it can.
 
-    Who does not finish one step does not answer.
+    A client that does not finish one step uploads nothing.
 
     Attributes:
-        seconds: Of computing; messages come on top.
-        most: Local steps that are enough, however fast a client is.
+        seconds: Simulated seconds of computation, without communication.
+        most: Maximum number of local steps.
     """
 
     seconds: float
     most: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse a round without a step."""
+        """Raise ValueError for a value outside its range."""
         check_number("seconds", self.seconds)
         check_number("most", self.most)
         if not (self.seconds > 0 and self.most >= 1):
@@ -149,12 +149,12 @@ class FixedTime(Period):
 
     @property
     def requires(self) -> frozenset[Guarantee]:
-        """A time limit ends a round for all."""
+        """A barrier: the time limit ends a round for all clients."""
         return frozenset({Guarantee.BARRIER})
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
-        """Slow clients take fewer steps, or none."""
+        """Equal steps and full participation: slow clients take fewer steps, or none."""
         return frozenset({Guarantee.EQUAL_STEPS, Guarantee.FULL_PARTICIPATION})
 
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -162,7 +162,7 @@ class FixedTime(Period):
 
 
 def period_of(period: int | Period, epochs: float | None = None) -> Period:
-    """The period a strategy was asked for: a number is constant, `epochs` goes before it."""
+    """Return the period of a strategy: `epochs` if given, else `period`; a number is constant."""
     if epochs is not None:
         return Epochs(epochs)
     return period if isinstance(period, Period) else ConstantPeriod(period)
