@@ -114,7 +114,9 @@ def mutants_of(file: str) -> Iterator[Mutant]:
 
 def sample(size: int) -> list[Mutant]:
     """The mutants with the smallest hashes. The ordinal tells equal ones of a function apart."""
-    listed = subprocess.run(["git", "ls-files", *CORE.split()], cwd=HERE, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", *CORE.split()], cwd=HERE, capture_output=True, text=True
+    )
     found, seen = [], dict[str, int]()
     for file in listed.stdout.split():
         for mutant in mutants_of(file) if file.endswith(".py") else ():
@@ -163,7 +165,9 @@ def probed(mutants: list[Mutant], folder: Path) -> None:
     for file, inserts in points.items():
         text = (HERE / file).read_bytes()
         # Where one ends and the next begins, the end comes first.
-        for place, insert in sorted(inserts, key=lambda one: (one[0], one[1] != b")"), reverse=True):
+        for place, insert in sorted(
+            inserts, key=lambda one: (one[0], one[1] != b")"), reverse=True
+        ):
             text = text[:place] + insert + text[place:]
         (folder / file).write_bytes(text)
     began = perf_counter()
@@ -247,7 +251,9 @@ def main() -> None:
             f"{mutant.file}:{mutant.line}", mutant.function, f"`{mutant.old}`", f"`{mutant.new}`",
             f"{len(items)} of {len(reaching[number])}", found or "**survived**",
         )  # fmt: skip
-        line = "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        line = (
+            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        )
         print(line, flush=True)
         return line
 

@@ -148,17 +148,17 @@ def two_parabolas(gap: float) -> Problem:
 
 def curve(strategy, dissimilarity: float) -> list[float]:
     problem = two_parabolas(dissimilarity)
-    return [float(simulate(problem, strategy, rounds).params) for rounds in range(1, 8)]
+    return [float(simulate(problem, strategy, rounds).params) for rounds in (1, 3, 7)]
 
 
 def test_scaffold_does_not_see_how_unlike_the_clients_are():
     # One step first, so that the variates begin as gradients, as in the paper's analysis.
     control = scaffold(0.05, SwitchPeriod(before=1, after=10, at=1))
-    base = curve(control, 0.0)
+    base, plain = curve(control, 0.0), curve(local_sgd(0.05, 10), 0.0)
     assert base[0] > 2 and abs(base[-1]) < 0.05
     for dissimilarity in (1.0, 10.0, 100.0):
         assert distance(curve(control, dissimilarity), base) < 1e-11
-        shift = distance(curve(local_sgd(0.05, 10), dissimilarity), curve(local_sgd(0.05, 10), 0.0))
+        shift = distance(curve(local_sgd(0.05, 10), dissimilarity), plain)
         assert shift > 0.05 * dissimilarity
 
 
