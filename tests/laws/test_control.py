@@ -269,8 +269,7 @@ def test_lemma_1_unequal_steps_leave_fednova_at_the_mean(num_clients, seed, weig
     assert distance(start["average"], p @ centres) > 10 * distance(start["nova"], p @ centres)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize("mu", [0.0, 1.0])
+@pytest.mark.parametrize(("momentum", "mu"), [(0.5, 0.0), (0.0, 1.0)])
 def test_lemma_1_fednova_arrives_at_the_mean_whatever_the_local_solver(momentum, mu):
     problem, options = points((2, 4, 8), seed=1), {"batch_size": 2}
     centres = np.stack([targets[0] for targets in problem.targets])
