@@ -74,8 +74,9 @@ def test_training_moves_the_model(reference):
     assert float((end.server.anchor[0] - sim.start).abs().max()) > 1e-4
 
 
-@pytest.mark.parametrize("clients_per_batch", [1, 2, 3])
-def test_grouping_changes_nothing(name, reference, clients_per_batch):
+def test_grouping_changes_nothing(name, reference):
+    # Groups of two leave one client over; other sizes take their turn.
+    clients_per_batch = (2, 1, 2, 3)[NAMES.index(name) % 4]
     groups = final(simulation(name, Vmapped(clients_per_batch)))
     assert largest_difference(groups, reference[1]) < 1e-12
 

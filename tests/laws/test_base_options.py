@@ -6,6 +6,7 @@ as that one does; and with them the methods that correct drifts still arrive at 
 
 import inspect
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -63,6 +64,7 @@ def test_conf_lists_what_the_function_takes(name):
         assert option in given or f"local_{option}" in given
 
 
+@cache
 def end_of(strategy, l2=0.0):
     options = {"rounds": 4, "batch_size": 6, "seed": 3, "device": "cpu", "dtype": torch.float64}
     return fedlocal.simulate(small_model(), ragged_clients(), strategy, l2=l2, **options).params

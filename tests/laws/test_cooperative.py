@@ -23,6 +23,7 @@ from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.sgp import sgp
 from tests.gaps import DIFFERENT, EXACT
+from tests.gaps import client_gap as gap
 from tests.laws.domain import ROUNDS, crowds, law, periods, rates, runtimes, seeds
 from tests.problems import (
     RUNTIMES,
@@ -37,15 +38,6 @@ momenta = st.just(0.0) | st.floats(0.1, 0.9)
 orders = st.sampled_from(["adapt_then_combine", "combine_then_adapt"])
 DOUBLY = ["complete", "ring", "star", "exponential", "one_peer_exponential", "erdos_renyi:0.6:1"]
 graphs = st.sampled_from(DOUBLY)
-
-
-def gap(problem, one, other, **options) -> float:
-    """How far apart any client ends under two strategies that see the same mini-batches."""
-    options = {"batch_size": 2, **options}
-    ends = [simulate(problem, each, ROUNDS, **options).client_params for each in (one, other)]
-    # A run that does not move, or blows up, would satisfy any law.
-    assert 1e-6 < distance(ends[0], np.tile(problem.start, (len(ends[0]), 1))) < 1e3
-    return distance(*ends)
 
 
 def elastic_matrix(num_clients, alpha):
