@@ -2,7 +2,9 @@
 
 Every Python of that environment loads it (a .pth file), so that processes which a test starts count
 as well; pytest loads it as a plugin. Writes lines "probe, test" and "CPU seconds, test" to the
-files that $MUTANT_HITS and $MUTANT_SECONDS name. PYTEST_DONT_REWRITE: pytest finds it imported already.
+files that $MUTANT_HITS and $MUTANT_SECONDS name.
+
+PYTEST_DONT_REWRITE, since pytest finds it imported already.
 """
 
 import builtins
