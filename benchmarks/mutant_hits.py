@@ -1,10 +1,10 @@
-"""What `mutants.py` puts into a checkout's environment: which tests reach a probe, and what each
-takes.
+"""What `mutants.py` puts into a checkout's environment: which tests reach a probe, at what cost.
 
-Loaded by every Python of that environment (a .pth file), so that processes which a test starts
-count as well, and as a pytest plugin. Writes lines "probe, test" and "CPU seconds, test" to the
-files that $MUTANT_HITS and $MUTANT_SECONDS name. PYTEST_DONT_REWRITE: pytest finds it imported
-already.
+Every Python of that environment loads it (a .pth file), so that processes which a test starts count
+as well; pytest loads it as a plugin. Writes lines "probe, test" and "CPU seconds, test" to the
+files that $MUTANT_HITS and $MUTANT_SECONDS name.
+
+PYTEST_DONT_REWRITE, since pytest finds it imported already.
 """
 
 import builtins

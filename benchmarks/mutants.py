@@ -3,16 +3,17 @@
     uv run python benchmarks/mutants.py COPY [--tests TESTS] [--sample 100] [--jobs 1]
 
 A mutant is one operator, comparison, sign or number changed within a function of the core. The
-sample are those with the smallest sha256 of "function|old|new|ordinal", so that it stays nearly
-the same while lines move. COPY is a folder that is made: this checkout's tracked files, its own
+sample are those with the smallest sha256 of "function|old|new|ordinal", so that it stays the same
+while lines and files move. COPY is a folder that is made: this checkout's tracked files, its own
 environment, and TESTS in place of tests/ where given.
 
 First the whole suite runs in COPY once, with a probe at every mutated expression, and says which
-tests evaluate it and how long each takes (COPY/hits, COPY/seconds; kept for the next call). Then
-each mutant is held against those tests alone: one item of each test function, the quickest first,
-then the others, until 40 items or 20 seconds (as measured without the mutant) are reached; at least
-one item. So a survivor costs no more than that, and means: these items do not notice. A run of more
-than a minute and ten times as long as measured counts as noticed: the mutant does not end.
+tests evaluate it and what each takes (COPY/0/hits, COPY/0/seconds; kept for the next call). Then
+each mutant is held against those tests alone, until one fails: one item of each test function, the
+quickest first, then the others, until 40 items or 20 seconds are reached; at least one item. So a
+survivor costs no more than that, and means: these items do not notice. A mutant that takes a minute
+and ten times what was measured does not end, and counts as noticed. Seconds are those of a CPU, so
+that they mean the same on a busy machine.
 """
 
 import argparse
@@ -27,12 +28,16 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from resource import RLIM_INFINITY, RLIMIT_CPU, setrlimit
 from time import perf_counter
 from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent.parent
-CORE = "fedlocal/rounds fedlocal/runtime fedlocal/slots fedlocal/objective fedlocal/vectors strategies partitions"
+ROOMS = ("rounds", "runtime", "slots", "objective", "vectors")
+CORE = (*(f"fedlocal/{room}" for room in ROOMS), "strategies", "partitions")
 MOST_ITEMS, MOST_SECONDS = 40, 20.0
+# CPU seconds that pytest may take to begin.
+START = 60
 OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
@@ -54,7 +59,7 @@ class Mutant(NamedTuple):
     new: str
 
     def name(self, ordinal: int) -> str:
-        return f"{self.file}:{self.function}|{self.old}|{self.new}|{ordinal}"
+        return f"{self.function}|{self.old}|{self.new}|{ordinal}"
 
 
 def changed(node: ast.AST) -> ast.expr | None:
@@ -112,27 +117,31 @@ def mutants_of(file: str) -> Iterator[Mutant]:
                 yield Mutant(file, function.name, node.lineno, start, end, *words)  # type: ignore[attr-defined]
 
 
+def tracked(*folders: str) -> list[str]:
+    """Files of this checkout in the index."""
+    command = ["git", "ls-files", *folders]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
 def sample(size: int) -> list[Mutant]:
     """The mutants with the smallest hashes. The ordinal tells equal ones of a function apart."""
-    listed = subprocess.run(
-        ["git", "ls-files", *CORE.split()], cwd=HERE, capture_output=True, text=True
-    )
+    files = [file for file in tracked(*CORE) if file.endswith(".py")]
     found, seen = [], dict[str, int]()
-    for file in listed.stdout.split():
-        for mutant in mutants_of(file) if file.endswith(".py") else ():
+    for file in files:
+        for mutant in mutants_of(file):
             same = mutant.name(0)
             seen[same] = seen.get(same, -1) + 1
             name = mutant.name(seen[same])
             found.append((hashlib.sha256(name.encode()).hexdigest(), mutant))
-    print(f"{len(found)} mutants of {len(listed.stdout.split())} files")
+    print(f"{size} of {len(found)} mutants of {len(files)} files")
     return [mutant for _, mutant in sorted(found)[:size]]
 
 
 def make(folder: Path, tests: Path | None) -> None:
     """Copies the checkout and gives it an environment of its own."""
-    listed = subprocess.run(["git", "ls-files"], cwd=HERE, capture_output=True, text=True).stdout
-    for file in listed.split("\n"):
-        if file and not (tests and file.startswith("tests/")):
+    for file in tracked():
+        if not (tests and file.startswith("tests/")):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(HERE / file, folder / file)
     if tests:
@@ -147,15 +156,18 @@ def make(folder: Path, tests: Path | None) -> None:
     (packages / "mutant_hits.pth").write_text("import mutant_hits\n")
 
 
-def pytest(folder: Path, *arguments: str, limit: float | None = None, **variables: str):
+def pytest(
+    folder: Path, *arguments: str, limit: int = RLIM_INFINITY, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs pytest; `limit` are the CPU seconds after which it is killed."""
     command = [".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | variables
     return subprocess.run(
-        command, cwd=folder, env=environment, timeout=limit, capture_output=True, text=True
-    )
+        command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
+        preexec_fn=lambda: setrlimit(RLIMIT_CPU, (limit, limit)), capture_output=True, text=True,
+    )  # fmt: skip
 
 
-def probed(mutants: list[Mutant], folder: Path) -> None:
+def find_tests(mutants: list[Mutant], folder: Path) -> None:
     """Runs the suite with a probe at every mutant, then takes the probes out again."""
     points = dict[str, list[tuple[int, bytes]]]()
     for number, mutant in enumerate(mutants):
@@ -164,10 +176,9 @@ def probed(mutants: list[Mutant], folder: Path) -> None:
         )
     for file, inserts in points.items():
         text = (HERE / file).read_bytes()
-        # Where one ends and the next begins, the end comes first.
-        for place, insert in sorted(
-            inserts, key=lambda one: (one[0], one[1] != b")"), reverse=True
-        ):
+        # From the back. Where one expression ends and the next begins, the end comes first.
+        inserts.sort(key=lambda one: (one[0], one[1] != b")"), reverse=True)
+        for place, insert in inserts:
             text = text[:place] + insert + text[place:]
         (folder / file).write_bytes(text)
     began = perf_counter()
@@ -176,6 +187,20 @@ def probed(mutants: list[Mutant], folder: Path) -> None:
     (folder / "suite").write_text(f"{perf_counter() - began:.0f} s\n{done.stdout}")
     for file in points:
         shutil.copy2(HERE / file, folder / file)
+
+
+def found_tests(folder: Path, count: int) -> tuple[list[set[str]], dict[str, float]]:
+    """The items that reach each mutant, and what each item takes."""
+    seconds = dict[str, float]()
+    for line in (folder / "seconds").read_text().splitlines():
+        taken, _, item = line.partition("\t")
+        seconds[item] = float(taken)
+    reaching = [set[str]() for _ in range(count)]
+    for line in (folder / "hits").read_text().splitlines():
+        number, _, item = line.partition("\t")
+        if item in seconds:
+            reaching[int(number)].add(item)
+    return reaching, seconds
 
 
 def chosen(reaching: list[str], seconds: dict[str, float]) -> list[str]:
@@ -202,13 +227,16 @@ def noticed_by(mutant: Mutant, items: list[str], seconds: float, folder: Path) -
     text = (HERE / mutant.file).read_bytes()
     path.write_bytes(text[: mutant.start] + f"({mutant.new})".encode() + text[mutant.end :])
     try:
-        done = pytest(folder, "-n", "0", "-x", "-m", "", *items, limit=60 + 10 * seconds)
-    except subprocess.TimeoutExpired:
-        return "does not end"
+        limit = START + int(10 * seconds)
+        done = pytest(folder, "-n", "0", "-x", "-m", "", *items, limit=limit)
     finally:
         path.write_bytes(text)
     if done.returncode == 0:
         return None
+    if done.returncode < 0:
+        return "does not end"
+    if done.returncode > 2:
+        raise RuntimeError(done.stdout + done.stderr)
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     return failed[1] if failed else f"exit status {done.returncode}"
 
@@ -226,17 +254,9 @@ def main() -> None:
         if not (folder / ".venv").exists():
             make(folder, given.tests)
     if not (copies[0] / "suite").exists():
-        probed(mutants, copies[0])
+        find_tests(mutants, copies[0])
     print((copies[0] / "suite").read_text().splitlines()[0], "for the suite with probes")
-    seconds = dict[str, float]()
-    for line in (copies[0] / "seconds").read_text().splitlines():
-        taken, _, item = line.partition("\t")
-        seconds[item] = float(taken)
-    reaching = {number: set[str]() for number in range(len(mutants))}
-    for line in (copies[0] / "hits").read_text().splitlines():
-        number, _, item = line.partition("\t")
-        if item in seconds:
-            reaching[int(number)].add(item)
+    reaching, seconds = found_tests(copies[0], len(mutants))
     free = queue.Queue[Path]()
     for folder in copies:
         free.put(folder)
@@ -251,9 +271,8 @@ def main() -> None:
             f"{mutant.file}:{mutant.line}", mutant.function, f"`{mutant.old}`", f"`{mutant.new}`",
             f"{len(items)} of {len(reaching[number])}", found or "**survived**",
         )  # fmt: skip
-        line = (
-            "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        )
+        shown = (cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
+        line = f"| {' | '.join(shown)} |"
         print(line, flush=True)
         return line
 

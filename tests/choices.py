@@ -36,7 +36,7 @@ def in_one_item(test: Callable[..., None]) -> Callable[..., None]:
     return every
 
 
-def pairwise(test: Callable[..., None]) -> Callable[..., None]:
+def every_pair(test: Callable[..., None]) -> Callable[..., None]:
     """Keeps so many combinations that any two values of different marks meet in one of them.
 
     A wrong branch hangs on one choice or on two that meet, hardly ever on three.

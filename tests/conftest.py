@@ -14,6 +14,6 @@ from hypothesis import settings
 # The suite runs on several processes, and tiny tensors gain nothing.
 torch.set_num_threads(1)
 
-settings.register_profile("fixed", max_examples=32, derandomize=True, database=None, deadline=None)
-settings.register_profile("search", max_examples=320, deadline=None)
+settings.register_profile("fixed", max_examples=30, derandomize=True, database=None, deadline=None)
+settings.register_profile("search", max_examples=300, deadline=None)
 settings.load_profile("fixed")

@@ -203,7 +203,7 @@ class Client:
         return own if inbox.buffers == () else own._replace(buffers=inbox.buffers)
 
     def _step_own(self, own: OwnState, grad: StepGradient, lr: Tensor) -> OwnState:
-        """Take the same step for personal parameters, without a correction; keep the new buffers."""
+        """Take the same step for personal parameters, without a correction; keep new buffers."""
         if self.personal is None:
             return own._replace(buffers=grad.buffers)
         inner: InnerOptimiser = self.strategy.inner.bind(self.personal)

@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,14 +21,16 @@ CHOSEN = (
 
 
 @pytest.fixture
-def mine(here, monkeypatch) -> Path:
+def mine(here) -> Iterator[Path]:
     (text,) = re.findall(r"```python\n(# mine\.py\n.*?)```", (ROOT / "README.md").read_text(), re.S)
     (here / "mine.py").write_text(text)
-    return here / "mine.py"
+    yield here / "mine.py"
+    # Another test's file has the same name.
+    sys.modules.pop("mine", None)
 
 
-def test_the_readmes_model_and_partition(shell, here, mine):
-    outcome = shell(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
+def test_the_readmes_model_and_partition(cli, shell, here, mine):
+    outcome = cli(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
     assert (outcome.code, outcome.err) == (0, "")
     with safe_open(here / "run/model.safetensors", "numpy") as model:
         assert model.get_tensor("1.weight").shape == (7, 64)
@@ -35,6 +39,7 @@ def test_the_readmes_model_and_partition(shell, here, mine):
     with np.load(here / "run/partition.npz") as partition:
         counts = partition["class_counts"] if "class_counts" in partition else None
     assert counts is None or ((counts > 0).sum(1) == 2).all()
+    # In a process of its own, since this one has imported the file.
     mine.write_text(mine.read_text().replace("GELU", "Tanh"))
     again = shell(*CHOSEN, "+model.width=7", "hydra.run.dir=run")
     assert "holds a run of other code: code of mine.py; checkpoint.strict=false" in again.refused
@@ -82,23 +87,23 @@ def plain(labels, num_clients, seed):
 """
 
 
-def test_a_partition_of_plain_arrays(shell, here, mine):
+def test_a_partition_of_plain_arrays(cli, here, mine):
     mine.write_text(mine.read_text() + PLAIN)
     plain = "partition=own partition._target_=mine.plain K=3 rounds=1".split()
-    assert shell(*plain, "hydra.run.dir=run").code == 0
+    assert cli(*plain, "hydra.run.dir=run").code == 0
     with np.load(here / "run/partition.npz") as partition:
         assert partition["sizes"].tolist() == [479, 479, 479]
         assert partition["indices"][0] == 958
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_complex_buffers_and_tied_parameters_are_saved(shell, here, dtype):
-    (here / "mine.py").write_text((ROOT / "tests/usercode/mine.py").read_text())
+def test_complex_buffers_and_tied_parameters_are_saved(cli, here, mine, dtype):
+    mine.write_text((ROOT / "tests/usercode/mine.py").read_text())
     given = "K=2 H=2 rounds=1 partition=iid dataset=own dataset._target_=mine.data model=own"
     saved = {}
     for name in ("Rotary", "Tied"):
         chosen = [f"model._target_=mine.{name}", f"dtype={dtype}", f"hydra.run.dir={name}"]
-        outcome = shell(*given.split(), *chosen)
+        outcome = cli(*given.split(), *chosen)
         assert (outcome.code, outcome.err) == (0, "")
         saved |= load_file(here / name / "model.safetensors")
     expected = torch.polar(torch.ones(2), torch.tensor([0.3, 1.1]))

@@ -8,7 +8,7 @@ from tests.problems import RUNTIMES, least_squares
 ROUNDS = 5
 
 # A law runs two simulations or more, so it is drawn less often than other properties.
-law = settings(max_examples=settings.default.max_examples // 8)  # type: ignore[union-attr]
+law = settings(max_examples=settings.default.max_examples // 10)  # type: ignore[union-attr]
 
 # Few values of each: sizes are what compiles, and numbers are what varies.
 periods = st.sampled_from([1, 2, 5])

@@ -148,17 +148,17 @@ def two_parabolas(gap: float) -> Problem:
 
 def curve(strategy, dissimilarity: float) -> list[float]:
     problem = two_parabolas(dissimilarity)
-    return [float(simulate(problem, strategy, rounds).params) for rounds in range(1, 8)]
+    return [float(simulate(problem, strategy, rounds).params) for rounds in (1, 3, 7)]
 
 
 def test_scaffold_does_not_see_how_unlike_the_clients_are():
     # One step first, so that the variates begin as gradients, as in the paper's analysis.
     control = scaffold(0.05, SwitchPeriod(before=1, after=10, at=1))
-    base = curve(control, 0.0)
+    base, plain = curve(control, 0.0), curve(local_sgd(0.05, 10), 0.0)
     assert base[0] > 2 and abs(base[-1]) < 0.05
     for dissimilarity in (1.0, 10.0, 100.0):
         assert distance(curve(control, dissimilarity), base) < 1e-11
-        shift = distance(curve(local_sgd(0.05, 10), dissimilarity), curve(local_sgd(0.05, 10), 0.0))
+        shift = distance(curve(local_sgd(0.05, 10), dissimilarity), plain)
         assert shift > 0.05 * dissimilarity
 
 
@@ -269,8 +269,7 @@ def test_lemma_1_unequal_steps_leave_fednova_at_the_mean(num_clients, seed, weig
     assert distance(start["average"], p @ centres) > 10 * distance(start["nova"], p @ centres)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize("mu", [0.0, 1.0])
+@pytest.mark.parametrize(("momentum", "mu"), [(0.5, 0.0), (0.0, 1.0)])
 def test_lemma_1_fednova_arrives_at_the_mean_whatever_the_local_solver(momentum, mu):
     problem, options = points((2, 4, 8), seed=1), {"batch_size": 2}
     centres = np.stack([targets[0] for targets in problem.targets])

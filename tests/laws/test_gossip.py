@@ -24,7 +24,8 @@ from strategies.local_sgd import local_sgd
 from strategies.sparq_sgd import sparq_sgd
 from strategies.squarm_sgd import squarm_sgd
 from tests.compress.zoo import sent, uniforms
-from tests.gaps import DIFFERENT, EXACT
+from tests.gaps import DIFFERENT, EXACT, end
+from tests.gaps import client_gap as gap
 from tests.laws.domain import ROUNDS, crowds, law, momenta, periods, rates, seeds
 from tests.problems import (
     Problem,
@@ -49,19 +50,6 @@ compressors = st.sampled_from(COMPRESSORS)
 graphs = st.sampled_from(["ring", "complete", "star", "erdos_renyi:0.6:3"])
 orders = st.sampled_from(["mix_first", "compress_first"])
 steps = st.floats(0.05, 0.5)
-
-
-def end(problem: Problem, strategy, rounds=ROUNDS, **options):
-    result = simulate(problem, strategy, rounds, **{"batch_size": 2, **options})
-    # A run that does not move, or blows up, would satisfy any law.
-    assert 1e-6 < distance(result.params, problem.start) < 1e3
-    return result
-
-
-def gap(problem: Problem, one, other, **options) -> float:
-    """How far apart the clients' models end under two strategies on the same mini-batches."""
-    ends = [end(problem, strategy, **options).client_params for strategy in (one, other)]
-    return distance(*ends)
 
 
 def ring(num_clients: int) -> np.ndarray:

@@ -27,7 +27,7 @@ from strategies.fedprox import fedprox
 from strategies.local_sgd import local_sgd
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.slowmo import slowmo
-from tests.gaps import DIFFERENT, EXACT
+from tests.gaps import DIFFERENT, EXACT, end
 from tests.laws.domain import crowds, law, rates, seeds
 from tests.problems import (
     Problem,
@@ -53,11 +53,8 @@ laws = st.sampled_from(
 
 def gap(problem: Problem, one, other, rounds=4, ours=None, theirs=None, **options) -> float:
     """How far apart two runs end; `ours` and `theirs` are what they do not share."""
-    options = {"batch_size": 2, **options}
     runs = ((one, ours or {}), (other, theirs or {}))
-    ends = [simulate(problem, s, rounds, **options, **own).params for s, own in runs]
-    assert 1e-6 < distance(ends[0], problem.start) < 1e3
-    return distance(*ends)
+    return distance(*[end(problem, s, rounds, **options, **own).params for s, own in runs])
 
 
 # Deadlines.
@@ -128,16 +125,16 @@ def converged(strategy, taus, **options):
     clock = Clock("constant", tuple(1 / tau for tau in taus), **FREE)
     late = {"clock": clock, "deadline": Deadline(1.0)}
     centres = np.array([target[0] for target in problem.targets])
-    return simulate(problem, strategy, 800, **late, **options).params, centres
+    return simulate(problem, strategy, 300, **late, **options).params, centres
 
 
 def test_partial_work_pulls_local_sgd_towards_fast_clients_and_fednova_not():
     """FedNova's Lemma 1 on |x - e_i|^2 / 2, with the numbers of steps that speeds allow."""
     taus = np.array([2, 4, 8])
-    biased, centres = converged(local_sgd(1e-2, 100), taus)
-    reached = 1 - (1 - 1e-2) ** taus
+    biased, centres = converged(local_sgd(2e-2, 100), taus)
+    reached = 1 - (1 - 2e-2) ** taus
     assert distance(biased, reached @ centres / reached.sum()) < 1e-9
-    fair, _ = converged(fednova(1e-2, 100, weights="uniform"), taus)
+    fair, _ = converged(fednova(2e-2, 100, weights="uniform"), taus)
     assert distance(fair, centres.mean(0)) < 0.1 * distance(biased, centres.mean(0))
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from fedlocal.vectors.rng import Purpose, generator
 from strategies.ad_psgd import ad_psgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles.ad_psgd import ad_psgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 from tests.timing import CLOCKS, away
@@ -21,7 +21,7 @@ def on_a_ring(seed: int):
     return neighbour
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("clock", CLOCKS, ids=["constant", "exponential"])
 @pytest.mark.parametrize(("period", "seed"), [(1, 0), (3, 7)])

@@ -7,6 +7,7 @@ from fedlocal import Clock
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.slots.inner.rates import StepRate
 from strategies.adacomm import adacomm
+from tests.choices import every_pair
 from tests.oracles import adacomm as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -25,7 +26,7 @@ def periods(result):
     return [row["period"] for row in result.history]
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("drops", [{}, {6: 0.1}, {4: 4.0, 9: 0.05}], ids=["constant", "drop", "up"])
 @pytest.mark.parametrize(("exponent", "gamma", "block"), [(1, 0.5, 2), (3, 0.7, 1), (0, 0.5, 3)])

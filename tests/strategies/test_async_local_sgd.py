@@ -9,7 +9,7 @@ from fedlocal.slots.inner.sgd import Momentum
 from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.async_local_sgd import async_local_sgd
 from strategies.local_sgd import local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles.async_local_sgd import async_local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 from tests.timing import CLOCKS, away
@@ -19,7 +19,7 @@ K = len(PROBLEM.sizes)
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("clock", CLOCKS, ids=["constant", "exponential"])
 @pytest.mark.parametrize(("period", "momentum"), [(1, 0.0), (4, 0.0), (3, 0.9)])

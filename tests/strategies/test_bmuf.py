@@ -2,7 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.bmuf import bmuf
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import bmuf as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -10,7 +10,7 @@ PROBLEM = least_squares()
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("nesterov", [False, True])

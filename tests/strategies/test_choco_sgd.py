@@ -14,7 +14,7 @@ from fedlocal.slots.compress import (
 )
 from fedlocal.slots.inner.rates import StepRate
 from strategies.choco_sgd import choco_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import choco_sgd as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -44,7 +44,7 @@ def check(runtime, strategy, order, rates, period, matrix, gamma, compress, prob
     assert distance(result.client_states.mixing.belief, hat) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("period", [1, 4])
@@ -55,7 +55,7 @@ def test_follows_the_papers(runtime, order, period, compressor):
     check(runtime, strategy, order, [0.05] * ROUNDS, period, RING, 0.3, theirs)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("nesterov", [False, True])

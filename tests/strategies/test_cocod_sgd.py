@@ -2,7 +2,7 @@ import pytest
 
 from fedlocal.slots.compress import QSGD, TopK, error_feedback
 from strategies.cocod_sgd import cocod_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import cocod_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -10,7 +10,7 @@ PROBLEM = least_squares()
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, True), (0.5, False)])

@@ -7,7 +7,7 @@ from fedlocal.slots.compress import TopK
 from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.cooperative_sgd import cooperative_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import cooperative_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -32,7 +32,7 @@ def anchor_matrix(alpha):
     return matrix
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("order", ["adapt_then_combine", "combine_then_adapt"])

@@ -3,7 +3,7 @@ import pytest
 from fedlocal.slots.compress import ErrorFeedback, Identity, PerLayer, RandomK, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.cser import cser
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import cser as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -28,7 +28,7 @@ def check(runtime, strategy, rates, period, resets, reset, step, beta=0.0, probl
     assert distance(result.server_state.anchor[0], (x - e)[0]) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("resets", [1, 3])

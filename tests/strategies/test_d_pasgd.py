@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from strategies.d_pasgd import d_pasgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import d_pasgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -32,7 +32,7 @@ class Kite:
         return [("a", "b"), ("c", "a"), ("b", "c"), ("c", "d"), ("e", "d"), ("a", "a")]
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("name", [*GRAPHS, "kite"])

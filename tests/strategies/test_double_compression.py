@@ -3,7 +3,7 @@ import pytest
 from fedlocal.slots.compress import Identity, PerLayer, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.double_compression import double_compression
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import double_compression as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -30,7 +30,7 @@ def check(runtime, strategy, rates, period, up, down, problem=PROBLEM, **options
     assert distance(-result.server_state.downlink.residual, E[None]) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_follows_the_paper(runtime, period, up, down):
     check(runtime, strategy, [0.05] * ROUNDS, period, theirs_up, theirs_down)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("buffers", ["keep", "reset", "average"])

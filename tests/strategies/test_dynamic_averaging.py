@@ -9,7 +9,7 @@ from fedlocal.slots.strategy import Strategy
 from strategies.dynamic_averaging import dynamic_averaging
 from strategies.scaffold import scaffold
 from tests import ragged
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import dynamic_averaging as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -24,7 +24,7 @@ def expected(period, threshold, momentum=0.0, nesterov=False, lr=0.02):
     )
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("threshold", [0.0, 0.05, 0.4, 1e9])

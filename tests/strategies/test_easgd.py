@@ -4,7 +4,7 @@ import torch
 
 from fedlocal.rounds.clock import Clock
 from strategies.easgd import easgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import easgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 from tests.timing import CLOCKS, away
@@ -14,7 +14,7 @@ K = len(PROBLEM.sizes)
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("alpha", [2 / (K + 2), 0.05])

@@ -6,7 +6,7 @@ from fedlocal.slots.inner.rates import StepRate
 from fedlocal.vectors.flat import ParamSpec
 from strategies.ef_sign_sgd import ef_sign_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import ef_sign_sgd as oracle
 from tests.problems import RUNTIMES, distance, simulate, two_layers
 
@@ -23,7 +23,7 @@ def check(runtime, strategy, rates, period, sizes=SIZES, **options):
     assert distance(-result.client_states.uplink.residual, e) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

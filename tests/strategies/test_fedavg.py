@@ -4,7 +4,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.fedavg import fedavg
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import fedavg as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate
 
@@ -12,7 +12,7 @@ PROBLEM = least_squares()
 ROUNDS = 5
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 6])
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
@@ -33,7 +33,7 @@ def test_with_full_batches_an_epoch_is_a_step(epochs):
     assert distance(result.params, x) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
 @pytest.mark.parametrize("epochs", [1, 2.5])

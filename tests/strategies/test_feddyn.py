@@ -5,7 +5,7 @@ import pytest
 from fedlocal.slots.compress import ErrorFeedback, TopK
 from fedlocal.slots.mixing import WeightedMean
 from strategies.feddyn import feddyn
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import feddyn as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -13,7 +13,7 @@ PROBLEM = least_squares()
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 5])
 @pytest.mark.parametrize("alpha", [0.05, 1.0])

@@ -10,7 +10,7 @@ from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.inner.sgd import Momentum
 from strategies.fednova import NormalisedMean, fednova
 from strategies.slowmo import SlowMomentum
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import fednova as oracle
 from tests.problems import RUNTIMES, distance, repeated_rows, simulate
 
@@ -20,7 +20,7 @@ ROUNDS = 5
 TAU = [math.ceil(2 * n / 4) for n in PROBLEM.sizes]
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.fedopt import fedopt
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import fedopt as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -11,7 +11,7 @@ ROUNDS = 8
 OPTIMISERS = {"sgd": 0.5, "adam": 0.1, "yogi": 0.1, "adagrad": 0.1}
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("weights", ["examples", "uniform"])
@@ -38,7 +38,7 @@ def test_follows_the_paper(runtime, period, weights, optimiser):
     assert distance(result.params, x) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("v0", [0.0, 0.01])

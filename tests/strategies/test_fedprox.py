@@ -3,7 +3,7 @@ import math
 import pytest
 
 from strategies.fedprox import fedprox
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import fedprox as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate
 
@@ -11,7 +11,7 @@ PROBLEM = least_squares()
 ROUNDS = 5
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 6])
 @pytest.mark.parametrize("mu", [0.0, 0.1, 1.0])

@@ -2,7 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.local_sgd import local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
 
@@ -15,7 +15,7 @@ def expected(problem=PROBLEM, p=PROBLEM.uniform, rates=(0.05,) * ROUNDS, period=
     return oracle.local_sgd(problem.gradients, problem.start, p, rates, periods, **options)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 3, 10])
 @pytest.mark.parametrize("weights", ["uniform", "examples"])
@@ -28,7 +28,7 @@ def test_follows_the_paper(runtime, period, weights):
     assert distance(result.client_params, [x] * len(PROBLEM.sizes)) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("buffers", ["keep", "reset", "average"])
 @pytest.mark.parametrize("nesterov", [False, True])

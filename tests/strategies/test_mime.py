@@ -7,7 +7,7 @@ from fedlocal.data.clients import Clients
 from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.slots.compress import ErrorFeedback, TopK
 from strategies.mime import mime
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import mime as oracle
 from tests.problems import (
     RUNTIMES,
@@ -42,7 +42,7 @@ def data():
     return PROBLEM.features, PROBLEM.targets
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("lite", [False, True])
 @pytest.mark.parametrize(

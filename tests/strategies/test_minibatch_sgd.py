@@ -2,14 +2,14 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import minibatch_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
 PROBLEM = least_squares()
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("weights", ["uniform", "examples"])
 @pytest.mark.parametrize(

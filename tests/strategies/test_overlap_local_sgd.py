@@ -5,7 +5,7 @@ from fedlocal import Clock
 from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.slots.compress import QSGD, Identity, TopK, error_feedback
 from strategies.overlap_local_sgd import overlap_local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import overlap_local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -14,7 +14,7 @@ K = len(PROBLEM.sizes)
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("alpha", [0.6, 0.1])

@@ -1,7 +1,7 @@
 import pytest
 
 from strategies.post_local_sgd import post_local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import post_local_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -9,7 +9,7 @@ PROBLEM = least_squares()
 ROUNDS = 7
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("switch_round", [0, 3, ROUNDS])
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from fedlocal.slots.compress import ErrorFeedback, Identity, PowerSGD
 from fedlocal.slots.inner.rates import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.power_sgd import power_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.matrices import SHAPES, many_outputs
 from tests.oracles import power_sgd as oracle
 from tests.problems import RUNTIMES, distance, simulate
@@ -20,7 +20,7 @@ def follow(strategy, rates, period, rank, momentum, runtime="vmapped"):
     return result, x, e
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("rank", [1, 2, 3])

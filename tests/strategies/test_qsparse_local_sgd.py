@@ -3,7 +3,7 @@ import pytest
 from fedlocal.slots.compress import PerLayer, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.qsparse_local_sgd import qsparse_local_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import qsparse_local_sgd as oracle
 from tests.oracles.compressors import per_layer, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate, two_layers
@@ -22,7 +22,7 @@ def check(runtime, strategy, rates, period, compress, problem=PROBLEM, **options
     assert distance(-result.client_states.uplink.residual, memory) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -7,7 +7,7 @@ from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.inner.sgd import AdamW, Momentum
 from fedlocal.slots.mixing import WeightedMean
 from strategies.scaffold import scaffold
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import scaffold as oracle
 from tests.problems import RUNTIMES, distance, least_squares, repeated_rows, simulate
 
@@ -15,7 +15,7 @@ PROBLEM = least_squares()
 ROUNDS = 6
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("option", ["I", "II"])
 @pytest.mark.parametrize(("period", "server_lr"), [(1, 1.0), (4, 1.0), (4, 0.6)])
@@ -79,7 +79,7 @@ def test_an_unknown_option_is_refused():
         scaffold(0.1, 5, option="III")  # type: ignore[arg-type]
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("option", ["I", "II"])
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -5,7 +5,7 @@ from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.mixing import as_graph
 from strategies.sgp import sgp
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import sgp as oracle
 from tests.problems import (
     RUNTIMES,
@@ -42,7 +42,7 @@ def check(result, numerators, weights, x):
     assert distance(result.params, x.mean(0)) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 3])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
@@ -54,7 +54,7 @@ def test_one_peer_at_a_time(runtime, period, momentum):
     assert distance(result.server_state.mixing.weights, np.ones(K)) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 3])
 @pytest.mark.parametrize("momentum", [0.0, 0.8])

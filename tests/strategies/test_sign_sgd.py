@@ -9,7 +9,7 @@ from fedlocal.slots.compress import Identity, ScaledSign, TernGrad
 from fedlocal.slots.inner.rates import StepRate
 from strategies.sign_sgd import sign_sgd
 from strategies.vrl_sgd import DriftCorrection
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import sign_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -25,7 +25,7 @@ def check(runtime, strategy, rates, problem=PROBLEM, **options):
     return result
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("problem", [PROBLEM, EVEN], ids=["odd", "even"])

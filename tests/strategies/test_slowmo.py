@@ -2,7 +2,7 @@ import pytest
 
 from fedlocal.slots.inner.rates import StepRate
 from strategies.slowmo import slowmo
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import slowmo as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -17,7 +17,7 @@ def check(runtime, strategy, *arguments, **options):
     assert distance(result.client_params, [x] * 5) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.5), (0.6, 0.8)])
@@ -26,7 +26,7 @@ def test_follows_the_paper(runtime, period, alpha, beta):
     check(runtime, strategy, [0.02] * ROUNDS, period, alpha, beta)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("buffers", ["reset", "keep", "average"])

@@ -13,7 +13,7 @@ from fedlocal.slots.compress import (
 )
 from fedlocal.slots.inner.rates import StepRate
 from strategies.sparq_sgd import sparq_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import sparq_sgd as oracle
 from tests.oracles.compressors import identity, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate
@@ -51,7 +51,7 @@ def check(runtime, strategy, etas, period, compress, c):
     return result, np.array(sent)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("compressor", COMPRESSORS)

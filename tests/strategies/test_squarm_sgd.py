@@ -4,7 +4,7 @@ import pytest
 from fedlocal.slots.compress import ErrorFeedback, Identity, ScaledSign, TopK
 from fedlocal.slots.inner.rates import StepRate
 from strategies.squarm_sgd import squarm_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import squarm_sgd as oracle
 from tests.oracles.compressors import identity, scaled_sign, top_k
 from tests.problems import RUNTIMES, distance, least_squares, simulate
@@ -32,7 +32,7 @@ def check(runtime, strategy, etas, compress, beta, c=0.0, gamma=0.3):
     assert distance(result.server_state.mixing.beliefs, hat) < 1e-12
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
 @pytest.mark.parametrize("beta", [0.5, 0.9])

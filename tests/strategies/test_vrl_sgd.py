@@ -6,7 +6,7 @@ from fedlocal.slots.inner.lars import LARS
 from fedlocal.slots.inner.rates import StepRate
 from fedlocal.slots.inner.sgd import AdamW, Momentum
 from strategies.vrl_sgd import vrl_sgd
-from tests.choices import pairwise
+from tests.choices import every_pair
 from tests.oracles import vrl_sgd as oracle
 from tests.problems import RUNTIMES, distance, least_squares, simulate
 
@@ -45,7 +45,7 @@ def test_the_drift_uses_the_rate_of_its_own_round(warmup):
     check("vmapped", vrl_sgd(StepRate(0.05, {3: 0.1}), 4, warmup=warmup), rates, periods)
 
 
-@pairwise
+@every_pair
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("period", [1, 4])
 @pytest.mark.parametrize("nesterov", [False, True])
