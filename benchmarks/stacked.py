@@ -18,7 +18,7 @@ from time import perf_counter
 from benchmarks.problems import BATCH, LR, Cell
 from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
-from fedlocal.rounds.progress import outset, run, running
+from fedlocal.rounds.progress import initial_progress, run, running
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
@@ -79,10 +79,10 @@ def rounds(options: argparse.Namespace, way: str) -> None:
     ]
     if way != STACKED:
         for sim in sims:
-            run(sim, outset(sim))
+            run(sim, initial_progress(sim))
         return
     batched = [replace(sim, runtime=BatchedRuntime(sim.runtime, {}), batched=True) for sim in sims]
-    in_turns([running(sim, outset(sim)) for sim in batched], SweepBatcher().train)
+    in_turns([running(sim, initial_progress(sim)) for sim in batched], SweepBatcher().train)
 
 
 def command(options: argparse.Namespace, way: str, folder: str) -> list[str]:

@@ -27,7 +27,7 @@ from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.ledger import Ledger
 from fedlocal.rounds.population import InProcess
-from fedlocal.rounds.progress import Course, outset, run
+from fedlocal.rounds.progress import Progress, initial_progress, run
 from fedlocal.rounds.result import Result
 from fedlocal.rounds.runner import Runtime
 from fedlocal.rounds.state import (
@@ -137,11 +137,11 @@ def simulate(
         Observation(evaluate, diagnostics, goal),
     )
 
-    def after_round(course: Course) -> None:
+    def after_round(progress: Progress) -> None:
         if on_round is not None:
-            on_round(course.history[-1])
+            on_round(progress.history[-1])
 
-    return finish(sim, run(sim, outset(sim), after_round))
+    return finish(sim, run(sim, initial_progress(sim), after_round))
 
 
 def prepare(
@@ -203,21 +203,21 @@ def prepare(
     return sim
 
 
-def finish(sim: Simulation, course: Course) -> Result:
+def finish(sim: Simulation, progress: Progress) -> Result:
     """Return the result of a run after its last round."""
-    state, objective = course.state, sim.objective
+    state, objective = progress.state, sim.objective
     params, model = consensus(sim, state), objective.evaluated
     assign(model, params, objective.spec)
     if sim.averaged != ():
         assign(model, state.server.buffers, objective.layout.buffers)
     return Result(
-        history=course.history,
+        history=progress.history,
         model=model,
         params=params,
         client_params=client_models(sim, state),
         server_state=state.server,
         clients=state.clients,
-        ledger=Ledger(tuple(course.records)),
+        ledger=Ledger(tuple(progress.records)),
         layout=objective.layout,
         executor=sim.cohort.about,
     )

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -45,13 +44,13 @@ class StackedLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See Hydra."""
-        from fedlocal.cli.interrupt import held_signals
+        from fedlocal.cli.interrupt import defer_signals
         from fedlocal.cli.stacked import stacked
 
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         done: list[JobReturn] = []
-        with _no_progress_bars(), held_signals() as held:
+        with _no_progress_bars(), defer_signals() as held:
             jobs = [
                 self._job(initial_job_idx + index, overrides, held)
                 for index, overrides in enumerate(job_overrides)
@@ -75,9 +74,9 @@ class StackedLauncher(Launcher):
             # Exit codes of a sweep's jobs are in its folder.
             return attempt(cfg, [], held)
 
-        # Hydra's part is over when the job is prepared, and its callbacks want a job that is done.
+        # Without callbacks: Hydra would call them when the job is prepared, and not when it is done.
         job = run_job(
-            hydra_context=HydraContext(self.context.config_loader, Callbacks()),
+            hydra_context=HydraContext(self.context.config_loader, type(callbacks)()),
             task_function=prepare,
             config=config,
             job_dir_key="hydra.sweep.dir",

@@ -49,7 +49,7 @@ class MeanOfStarts(OwnModels):
     def begin(self, memory: OwnProgress, incoming: Tensor) -> tuple[Tensor, Tensor]:
         return incoming + memory.progress, incoming
 
-    def told(self, start: Tensor, x: Tensor) -> Tensor:
+    def transmitted_model(self, start: Tensor, x: Tensor) -> Tensor:
         return start
 
     def end(self, memory: OwnProgress, x: Tensor, belief: Tensor) -> OwnProgress:

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.slots import Guarantee, Legs, Period, Rate, Round
+from fedlocal.slots import Guarantee, MessageCounts, Period, Rate, Round
 from fedlocal.slots.inner.sgd import sgd
 from fedlocal.slots.mixing import OwnModels
 from fedlocal.slots.period import period_of
@@ -74,13 +74,13 @@ class AverageOnAlarm(OwnModels):
         # All clients hold the first model, as after an average.
         return DynamicState(x, x.new_zeros(num_clients), x.new_ones(()))
 
-    def legs(self, before: DynamicState, after: DynamicState) -> Legs:
+    def message_counts(self, before: DynamicState, after: DynamicState) -> MessageCounts:
         near = 1 - after.alarms.long().cpu().numpy()
         averaged, just_averaged = int(after.averaged), int(before.averaged)
-        return Legs(
-            words_up=near,
+        return MessageCounts(
+            flags_up=near,
             models_up=np.full_like(near, averaged),
-            words_down=1 - just_averaged + averaged * near,
+            flags_down=1 - just_averaged + averaged * near,
             models_down=np.full_like(near, just_averaged),
         )
 

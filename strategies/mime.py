@@ -99,12 +99,12 @@ class VarianceReducedFrozenMomentum(FrozenMomentum):
     """
 
     reads_all_data: ClassVar[bool] = False
-    surveys: ClassVar[bool] = True
+    needs_gradient_exchange: ClassVar[bool] = True
 
     def control(self, x: Tensor) -> ServerStatistics:
         return ServerStatistics(torch.zeros_like(x), torch.zeros_like(x))
 
-    def surveyed(
+    def combine_gradients(
         self, control: ServerStatistics, gradients: Tensor, weights: Tensor
     ) -> ServerStatistics:
         return control._replace(mean=weighted_mean(gradients, weights))

@@ -87,7 +87,7 @@ class LateAnchor(OwnModels):
     def begin(self, memory: OwnAndBelief, incoming: Tensor) -> tuple[Tensor, Tensor]:
         return (1 - self.alpha) * memory.own + self.alpha * incoming, memory.belief
 
-    def told(self, start: Tensor, x: Tensor) -> Tensor:
+    def transmitted_model(self, start: Tensor, x: Tensor) -> Tensor:
         return start
 
     def end(self, memory: OwnAndBelief, x: Tensor, belief: Tensor) -> OwnAndBelief:

@@ -13,7 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedlocal.slots import Correction, Guarantee, Mixing, View
+from fedlocal.slots import (
+    Component,
+    Correction,
+    Guarantee,
+    Legs,
+    MessageCounts,
+    Mixing,
+    Piece,
+    View,
+)
 from fedlocal.slots.compress import ErrorFeedback, TopK
 from fedlocal.slots.inner.sgd import Momentum
 from fedlocal.slots.period import ConstantPeriod
@@ -103,3 +112,11 @@ def test_shipped_pieces_fill_its_other_slots(runtime):
 def test_its_guarantees_are_checked_like_any_others():
     with pytest.raises(ValueError, match="every client takes part"):
         simulate(PROBLEM, MEDIAN, 1, participation=0.5)
+
+
+def test_former_names_of_methods_are_refused():
+    with pytest.raises(TypeError, match=r"Mine.told is named transmitted_model now; rename it"):
+        type("Mine", (Mixing,), {"told": lambda self, start, x: x})
+    with pytest.raises(TypeError, match="surveys is named needs_gradient_exchange now"):
+        type("Mine", (Correction,), {"surveys": True})
+    assert Piece is Component and Legs is MessageCounts

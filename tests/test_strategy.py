@@ -74,7 +74,7 @@ def test_period_must_be_a_whole_number_of_steps():
 
 
 def test_pieces_are_listed_by_slot():
-    slots = [slot for slot, _ in local_sgd(0.1, 5).pieces()]
+    slots = [slot for slot, _ in local_sgd(0.1, 5).components()]
     assert slots == [
         "inner",
         "period",

@@ -26,7 +26,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def held_signals() -> Iterator[list[int]]:
+def defer_signals() -> Iterator[list[int]]:
     """Record a signal in the list instead of acting on it; a second one ends the run at once.
 
     Threads other than the main one receive no signals, so nothing is deferred there.

@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
-from fedlocal.cli.interrupt import Interrupted, held_signals
-from fedlocal.cli.resume import resumed
+from fedlocal.cli.interrupt import Interrupted, defer_signals
+from fedlocal.cli.resume import resume_arguments
 from fedlocal.config.compose import Composed, about, check_length, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
@@ -53,7 +53,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         # Hydra's parser accepts a flag only before or after all overrides.
-        arguments = resumed(sys.argv[1:])
+        arguments = resume_arguments(sys.argv[1:])
         sys.argv[1:] = sorted(arguments, key=lambda given: given not in ("-m", "--multirun"))
         app()
     except (HydraException, OmegaConfBaseException, ConfigError, ValueError, OSError) as error:
@@ -92,14 +92,14 @@ def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
             " start it with flwr run, as docs/deployment.md says"
         )
     folder = Path(HydraConfig.get().runtime.output_dir)
-    told = about(_composed(cfg))
+    description = about(_composed(cfg))
     if held is not None:
-        job = batched(job, told["config"])
-    return _run(job, folder, told, _sweep(), held)
+        job = batched(job, description["config"])
+    return _run(job, folder, description, _sweep(), held)
 
 
 def _run(
-    job: "Job", folder: Path, told: dict[str, Any], sweep: str | None, held: list[int] | None
+    job: "Job", folder: Path, description: dict[str, Any], sweep: str | None, held: list[int] | None
 ) -> "Turns[float | None]":
     from fedlocal.cli.outcome import SUMMARY, last
     from fedlocal.cli.run import running_job
@@ -119,17 +119,17 @@ def _run(
     if job.engine is not None:
         if sweep is None:
             # Output of the job's own process is not shown.
-            print(headline(job, told["choices"]), flush=True)
-        history = job.engine.run_job(job, folder, told, sweep)
+            print(headline(job, description["choices"]), flush=True)
+        history = job.engine.run_job(job, folder, description, sweep)
     else:
-        with held_signals() if held is None else nullcontext(held) as signals:
-            history = yield from running_job(job, folder, told, sweep, signals)
+        with defer_signals() if held is None else nullcontext(held) as signals:
+            history = yield from running_job(job, folder, description, sweep, signals)
     if sweep is None:
         show_rounds(history)
         if how := job.simulation.cohort.about:
             print(how)
     before = " (finished before)" if finished else ""
-    print(f"{told['name']}  {status(history[-1])} -> {folder}{before}")
+    print(f"{description['name']}  {status(history[-1])} -> {folder}{before}")
     return last(history, job.simulation.goal.metric)
 
 

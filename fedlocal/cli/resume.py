@@ -17,7 +17,7 @@ LENGTH = {"rounds", "steps"}
 PLACES = ("hydra.sweep.dir=", "hydra.run.dir=", "hydra.mode=")
 
 
-def resumed(arguments: list[str]) -> list[str]:
+def resume_arguments(arguments: list[str]) -> list[str]:
     """Replace `resume=DIR` by the arguments that started the run or sweep.
 
     Further arguments are accepted where they do not change the run. Relative paths refer to the

@@ -13,13 +13,13 @@ from fedlocal.config.build import Job
 from fedlocal.config.compose import named
 from fedlocal.config.headline import headline
 from fedlocal.config.refusal import ConfigError
-from fedlocal.report.progress import Progress
+from fedlocal.report.progress import ProgressBar
 from fedlocal.report.runs import read_rows
 from fedlocal.report.tracking import CsvTracker, TrackerGroup
 from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.progress import Course, outset, over, running
+from fedlocal.rounds.progress import Progress, initial_progress, is_finished, running
 from fedlocal.rounds.training import Turns, completed
 from fedlocal.utils.atomic import write_atomically
 from partitions.storage import save_npz
@@ -63,8 +63,8 @@ def running_job(
         Interrupted: A signal arrived; the run has a checkpoint or is finished.
     """
     origin = origin_of(about["overrides"], about["config"])
-    course = left_in(folder, job, origin)
-    if course is None:
+    progress = resumable_progress(folder, job, origin)
+    if progress is None:
         return read_rows(folder)
     if sweep is None:
         print(headline(job, about["choices"]), flush=True)
@@ -72,11 +72,11 @@ def running_job(
     write_atomically(
         folder / "partition.npz", lambda path: save_npz(path, job.partition, job.labels)
     )
-    resumed, tracker = len(course.history), TrackerGroup(job.trackers)
+    resumed, tracker = len(progress.history), TrackerGroup(job.trackers)
     tracker.start(folder, named(about), about["name"], sweep, resumed)
     try:
-        course = yield from _run(job, tracker, folder, about["name"], course, held)
-        result = finish(job.simulation, course)
+        progress = yield from _run(job, tracker, folder, about["name"], progress, held)
+        result = finish(job.simulation, progress)
         summary = write_outcome(job, result, origin, about, folder)
     except BaseException:
         tracker.finish(None)
@@ -87,10 +87,10 @@ def running_job(
     if held:
         # The signal arrived after the last round; the sweep must still end.
         raise Interrupted("after its last round", folder, held[0])
-    return course.history
+    return progress.history
 
 
-def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
+def resumable_progress(folder: Path, job: Job, origin: Origin) -> Progress | None:
     """Return the progress of the run in this folder; None if it is finished.
 
     Raises:
@@ -99,11 +99,11 @@ def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
     finished = (folder / SUMMARY).exists()
     saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
     if not finished and saved is None:
-        return outset(job.simulation)
+        return initial_progress(job.simulation)
     check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
     rows = read_rows(folder) if finished else []
     # Judged by the rows: a kept checkpoint may be older than the last round.
-    if finished and over(job.simulation, rows):
+    if finished and is_finished(job.simulation, rows):
         return None
     if saved is None:
         raise ConfigError(
@@ -115,27 +115,27 @@ def left_in(folder: Path, job: Job, origin: Origin) -> Course | None:
             f"{folder} holds another run: settings and code are the same, but not the model that"
             " they make; a file that they name has changed"
         )
-    return saved.course
+    return saved.progress
 
 
 def _run(
-    job: Job, tracker: Sink, folder: Path, name: str, course: Course, held: Sequence[int]
-) -> Turns[Course]:
+    job: Job, tracker: Sink, folder: Path, name: str, progress: Progress, held: Sequence[int]
+) -> Turns[Progress]:
     sim, digest = job.simulation, run_digest(job.simulation)
-    with CsvTracker(folder / "metrics.csv") as table, Progress(name, sim.rounds) as progress:
+    with CsvTracker(folder / "metrics.csv") as table, ProgressBar(name, sim.rounds) as bar:
 
-        def after_round(course: Course) -> None:
-            done = course.state.round_index
+        def after_round(progress: Progress) -> None:
+            done = progress.state.round_index
             # Logged before it is saved: a kill in between logs a round twice rather than never.
-            _log((table, tracker, progress), course.history[-1])
+            _log((table, tracker, bar), progress.history[-1])
             if held or job.checkpoint.due(done):
-                save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, course))
+                save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, progress))
             if held:
                 raise Interrupted(f"after round {done} of {sim.rounds}", folder, held[0])
 
-        for row in course.history:
-            _log((table, progress), row)
-        return (yield from running(sim, course, after_round))
+        for row in progress.history:
+            _log((table, bar), row)
+        return (yield from running(sim, progress, after_round))
 
 
 def _log(sinks: Iterable[Sink], row: Row) -> None:

@@ -9,12 +9,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
-from fedlocal.config.locate import located
+from fedlocal.config.locate import locate
 from fedlocal.data.dataset import Dataset
 from fedlocal.objective import Loss
 from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, loss_for
 from fedlocal.rounds.clock import Clock
-from fedlocal.slots import Period, Piece, Rate
+from fedlocal.slots import Component, Period, Rate
 from fedlocal.slots.compress import Identity
 from fedlocal.slots.period import ConstantPeriod
 from fedlocal.slots.strategy import Strategy
@@ -50,7 +50,7 @@ def loss_of(cfg: DictConfig, dataset: Dataset) -> Loss:
     classes = dataset.num_classes is not None
     if cfg.get("loss") is None:
         return loss_for(classes)
-    target = located("loss", cfg.loss._target_)
+    target = locate("loss", cfg.loss._target_)
     make: Any = instantiate(cfg.loss, _convert_="all", _partial_=True)
     loss = loss_for(classes) if target is loss_for else make
     if isinstance(target, type):
@@ -102,10 +102,10 @@ def _check_read(cfg: DictConfig, slot: str) -> None:
         )
 
 
-def _schedules(cfg: DictConfig) -> dict[str, Piece]:
+def _schedules(cfg: DictConfig) -> dict[str, Component]:
     """Return the schedules of the groups period and rate, which replace the strategy's numbers."""
-    hints = get_type_hints(located("strategy", cfg.strategy._target_))
-    given: dict[str, Piece] = {}
+    hints = get_type_hints(locate("strategy", cfg.strategy._target_))
+    given: dict[str, Component] = {}
     for group, setting, kind in (("period", "period", Period), ("rate", "lr", Rate)):
         if cfg.get(group) is None:
             continue
@@ -137,7 +137,7 @@ def _check_steps(cfg: DictConfig, strategy: Strategy) -> None:
             )
 
 
-def _check_period(cfg: DictConfig, strategy: Strategy, given: Piece | None) -> None:
+def _check_period(cfg: DictConfig, strategy: Strategy, given: Component | None) -> None:
     """Raise ValueError for a period that the strategy does not use."""
     if given is None:
         return

@@ -79,17 +79,17 @@ def run_name(overrides: Sequence[str]) -> str:
     >>> run_name(["strategy=vrl_sgd", "tracking=wandb", "tracking.mode=offline"])
     'strategy=vrl_sgd'
     """
-    told = [
+    description = [
         one for one in overrides if one.lstrip("+~").partition("=")[0].split(".")[0] != "tracking"
     ]
-    return ",".join(told) or "fedlocal"
+    return ",".join(description) or "fedlocal"
 
 
 def named(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of `about`, with each group's chosen option as its key `name`.
 
-    >>> told = {"config": {"K": 2, "strategy": {"lr": 0.1}}, "choices": {"strategy": "fedavg"}}
-    >>> named(told)
+    >>> description = {"config": {"K": 2, "strategy": {"lr": 0.1}}, "choices": {"strategy": "fedavg"}}
+    >>> named(description)
     {'K': 2, 'strategy': {'name': 'fedavg', 'lr': 0.1}}
     """
     config: dict[str, Any] = dict(about["config"])

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from fedlocal.config.known import top_level
-from fedlocal.config.refusal import meant
+from fedlocal.config.refusal import suggestion
 
 # For each group: the number of arguments that a run passes before the keywords, and their names in
 # the options of fedlocal.
@@ -35,7 +35,7 @@ def check_top_level(cfg: DictConfig, *readers: DictConfig) -> None:
     read = {name for one in (cfg, *readers) for name in _references(one)}
     for key in map(str, cfg):
         if key not in (*keys, *groups) and key not in read:
-            near = meant(cfg, "", key, [*keys, *groups])
+            near = suggestion(cfg, "", key, [*keys, *groups])
             raise ValueError(f"nothing reads the key {key}{near}; leave it out")
         value = None if OmegaConf.is_interpolation(cfg, key) else cfg.get(key)
         if key in groups and isinstance(value, DictConfig) and "_target_" not in value.keys():

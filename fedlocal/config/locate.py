@@ -13,7 +13,7 @@ from fedlocal.utils.suggest import did_you_mean
 SHOWN = 8
 
 
-def located(place: str, path: str) -> Any:
+def locate(place: str, path: str) -> Any:
     """Return the callable of a dotted path.
 
     Args:
@@ -23,7 +23,7 @@ def located(place: str, path: str) -> Any:
     Raises:
         ValueError: No such module, nothing of that name in it, or a module that fails on import.
 
-    >>> located("model", "fractions.Fraction")
+    >>> locate("model", "fractions.Fraction")
     <class 'fractions.Fraction'>
     """
     given, (first, *names) = f"{place}._target_={path}", str(path).split(".")

@@ -60,7 +60,7 @@ def _unknown_key(error: ConfigAttributeError | ConfigKeyError) -> str:
     place = str(error.full_key).rpartition(".")[0]
     if str(error.full_key) in top_level()[1]:
         return f"no option of {error.key} is chosen, so it has no keys; choose one: {error.key}=..."
-    near = meant(root_of(parent, place), place, str(error.key), known)
+    near = suggestion(root_of(parent, place), place, str(error.key), known)
     return (
         f"there is no key {error.full_key}{near};"
         f" {place or 'the top level'} has {', '.join(known) or 'none'}"
@@ -75,7 +75,7 @@ def root_of(group: Any, place: str) -> Any:
     return OmegaConf.select(group, "." * (place.count(".") + 2))
 
 
-def meant(root: Any, place: str, key: str, known: Sequence[str]) -> str:
+def suggestion(root: Any, place: str, key: str, known: Sequence[str]) -> str:
     """Return the likely key, in brackets; "" if none is similar.
 
     Args:

@@ -14,8 +14,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
-from fedlocal.config.locate import located
-from fedlocal.config.refusal import meant, root_of
+from fedlocal.config.locate import locate
+from fedlocal.config.refusal import root_of, suggestion
 from fedlocal.objective.options import ModelOptions
 
 # Integers of the top level: minimum, and an example.
@@ -68,7 +68,7 @@ def _check_group(name: str, group: Any) -> None:
     hints: dict[str, Any] = dict.fromkeys(keys, Any)
     if "_target_" in group:
         check_hydras(name, group)
-        target = located(name, group["_target_"])
+        target = locate(name, group["_target_"])
         for key in keys:
             check_filled(name, key, target)
         hints = _parameters(target) | _seed(name, keys)
@@ -78,7 +78,7 @@ def _check_group(name: str, group: Any) -> None:
         _check_given(name, keys, target)
     for key in keys:
         if key not in hints and Parameter.VAR_KEYWORD not in hints.values():
-            near = meant(root_of(group, name), name, key, [*hints])
+            near = suggestion(root_of(group, name), name, key, [*hints])
             raise ValueError(
                 f"{name} has no setting {key}{near}; it takes {', '.join(hints) or 'none'}"
             )

@@ -3,7 +3,7 @@
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedlocal.flower.question import question, worker_folder
+from fedlocal.flower.node_request import node_request, worker_folder
 from fedlocal.flower.worker import call
 
 app = ClientApp()
@@ -31,7 +31,7 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _reply(kind: str, message: Message, context: Context) -> Message:
-    asked = question(kind, message, context)
+    asked = node_request(kind, message, context)
     content, kept = call(worker_folder(context), ANSWER, asked)
     context.state = RecordDict(dict(kept))
     return Message(content, reply_to=message)

@@ -13,16 +13,16 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.flower.disk import load_records, save_records
 from fedlocal.flower.node import LostError, Node, NodeState, StaleError, clients_of
-from fedlocal.flower.question import Question
+from fedlocal.flower.node_request import NodeRequest
 from fedlocal.flower.records import (
     BROKEN,
     DIFFERENT,
     LOST,
     STALE,
-    Letter,
-    read_letter,
-    read_pact,
+    TrainRequest,
+    read_run_spec,
     read_state,
+    read_train_request,
     write_answer,
     write_refusal,
     write_state,
@@ -34,43 +34,49 @@ from fedlocal.rounds.wire import Header
 from fedlocal.vectors.trees import take
 
 
-def answer(question: Question) -> tuple[RecordDict, RecordDict]:
+def answer(node_request: NodeRequest) -> tuple[RecordDict, RecordDict]:
     """Return the content of the reply, and the records to keep. A refusal changes nothing."""
     try:
-        overrides = read_pact(question.content).overrides
+        overrides = read_run_spec(node_request.content).overrides
         node, digest = _node(
-            overrides, question.partition, question.num_partitions, question.data, question.classes
+            overrides,
+            node_request.partition,
+            node_request.num_partitions,
+            node_request.data,
+            node_request.classes,
         )
     except (KeyError, ValueError, ConfigError) as error:
         return write_refusal(
             DIFFERENT, f"this machine cannot build the run: {error}"
-        ), question.kept
-    return answer_as(node, digest, question)
+        ), node_request.kept
+    return answer_as(node, digest, node_request)
 
 
-def answer_as(node: Node, digest: str, question: Question) -> tuple[RecordDict, RecordDict]:
+def answer_as(node: Node, digest: str, node_request: NodeRequest) -> tuple[RecordDict, RecordDict]:
     """Return the reply of a given node; see `answer`."""
-    kept = question.kept
-    if (refusal := _mismatch(digest, read_pact(question.content).digest)) is not None:
+    kept = node_request.kept
+    if (refusal := _mismatch(digest, read_run_spec(node_request.content).digest)) is not None:
         return refusal, kept
-    if question.kind == "query":
-        return _introduction(node, question), kept
+    if node_request.kind == "query":
+        return _introduction(node, node_request), kept
     try:
-        letter = read_letter(question.content, node.sim.messages)
-        file = Path(question.state) / f"{letter.run}.npz" if question.state else None
-        state = read_state(load_records(file) if file else kept, letter.run, node.init())
-        if question.kind == "evaluate":
-            return _vectors(node, letter, node.models(state, letter.mail)), kept
-        if letter.mail.order.survey:
-            return _vectors(node, letter, node.gradients(state, letter.mail)), kept
-        reply, after = _trained(node, state, letter)
+        train_request = read_train_request(node_request.content, node.sim.messages)
+        file = Path(node_request.state) / f"{train_request.run}.npz" if node_request.state else None
+        state = read_state(load_records(file) if file else kept, train_request.run, node.init())
+        if node_request.kind == "evaluate":
+            return _vectors(node, train_request, node.models(state, train_request.delivery)), kept
+        if train_request.delivery.order.survey:
+            return _vectors(
+                node, train_request, node.gradients(state, train_request.delivery)
+            ), kept
+        reply, after = _trained(node, state, train_request)
     except StaleError as error:
         return write_refusal(STALE, str(error)), kept
     except LostError as error:
         return write_refusal(LOST, str(error)), kept
     except (KeyError, ValueError) as error:
         return write_refusal(BROKEN, f"the message cannot be read: {error}"), kept
-    records = write_state(letter.run, after)
+    records = write_state(train_request.run, after)
     if file is None:
         return reply, records
     save_records(records, file)
@@ -117,20 +123,22 @@ def _mismatch(own: str, other: str) -> RecordDict | None:
     )
 
 
-def _introduction(node: Node, question: Question) -> RecordDict:
+def _introduction(node: Node, node_request: NodeRequest) -> RecordDict:
     counts = node.sim.clients.counts
     machine: dict[str, ConfigRecordValues] = {
-        "partition-id": question.partition,
-        "num-partitions": question.num_partitions,
-        "examples": int(counts[question.partition]) if question.data else 0,
+        "partition-id": node_request.partition,
+        "num-partitions": node_request.num_partitions,
+        "examples": int(counts[node_request.partition]) if node_request.data else 0,
     }
     return RecordDict({"machine": ConfigRecord(machine)})
 
 
-def _trained(node: Node, state: NodeState, letter: Letter) -> tuple[RecordDict, NodeState]:
+def _trained(
+    node: Node, state: NodeState, train_request: TrainRequest
+) -> tuple[RecordDict, NodeState]:
     began = perf_counter()
-    after, uploads = node.train(state, letter.mail)
-    order, dtype = letter.mail.order, node.sim.start.dtype
+    after, uploads = node.train(state, train_request.delivery)
+    order, dtype = train_request.delivery.order, node.sim.start.dtype
     payloads = []
     for row, (client, steps) in enumerate(zip(order.members, order.steps, strict=True)):
         examples = sum(len(chunk) for chunk in node.sim.clients.chunks[client])
@@ -139,8 +147,8 @@ def _trained(node: Node, state: NodeState, letter: Letter) -> tuple[RecordDict, 
     return write_answer(order.members, payloads, perf_counter() - began), after
 
 
-def _vectors(node: Node, letter: Letter, vectors: Tensor) -> RecordDict:
-    order = letter.mail.order
+def _vectors(node: Node, train_request: TrainRequest, vectors: Tensor) -> RecordDict:
+    order = train_request.delivery.order
     payloads = [
         pack_model(node.sim.messages.model, vector, int(client), order.round_index)
         for client, vector in zip(order.members, vectors, strict=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedlocal.rounds.client import ClientState, Inbox, Upload
 from fedlocal.rounds.payload import unpack_broadcast, unpack_model
 from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, training
-from fedlocal.rounds.state import Order, Simulation
+from fedlocal.rounds.state import RoundPlan, Simulation
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
 
@@ -38,7 +38,7 @@ class NodeState(NamedTuple):
     anchor_rounds: IntArray
 
 
-class Mail(NamedTuple):
+class Delivery(NamedTuple):
     """Content of a request to a node.
 
     order: Order of its own clients.
@@ -48,7 +48,7 @@ class Mail(NamedTuple):
     payloads: Their bytes, [R]. In a gradient exchange they are uncompressed models.
     """
 
-    order: Order
+    order: RoundPlan
     counted: IntArray
     rows: IntArray
     whole: bool
@@ -99,75 +99,78 @@ class Node:
             anchor_rounds=np.full(rows, FRESH),
         )
 
-    def train(self, state: NodeState, mail: Mail) -> tuple[NodeState, Upload | None]:
+    def train(self, state: NodeState, delivery: Delivery) -> tuple[NodeState, Upload | None]:
         """Receive the broadcast and run the members' round.
 
         Raises:
             ValueError: A payload is broken. StaleError, LostError: It builds on a missing anchor or
                 state.
         """
-        inbox = self._open(state, mail)
-        received = self._received(state, mail, inbox)
-        if len(mail.order.members) == 0:
+        inbox = self._open(state, delivery)
+        received = self._received(state, delivery, inbox)
+        if len(delivery.order.members) == 0:
             return received, None
-        before = self._before(state, mail)
-        own = inbox._replace(model=inbox.model[self._positions(mail, mail.order.members)])
-        after, uploads = training(self.sim, before, own, plan_of(self.sim, mail.order)).run()
-        return self._kept(received, mail, before, after), uploads
+        before = self._before(state, delivery)
+        own = inbox._replace(model=inbox.model[self._positions(delivery, delivery.order.members)])
+        after, uploads = training(self.sim, before, own, plan_of(self.sim, delivery.order)).run()
+        return self._kept(received, delivery, before, after), uploads
 
-    def gradients(self, state: NodeState, mail: Mail) -> Tensor:
+    def gradients(self, state: NodeState, delivery: Delivery) -> Tensor:
         """Compute each member's full gradient at the received model, [S, P].
 
         Raises:
             ValueError: A payload is broken.
         """
-        order, like = mail.order, self.sim.start
+        order, like = delivery.order, self.sim.start
         if len(order.members) == 0:
             return like.new_zeros(0, len(like))
         models = [
             unpack_model(self.sim.messages.model, data, int(row), order.round_index, like)
-            for data, row in zip(mail.payloads, mail.rows, strict=True)
+            for data, row in zip(delivery.payloads, delivery.rows, strict=True)
         ]
-        rows = torch.stack(models)[self._positions(mail, order.members)]
-        own = self._before(state, mail).own.parts
+        rows = torch.stack(models)[self._positions(delivery, order.members)]
+        own = self._before(state, delivery).own.parts
         return gradients_at(self.sim, order, rows, own)
 
-    def models(self, state: NodeState, mail: Mail) -> Tensor:
+    def models(self, state: NodeState, delivery: Delivery) -> Tensor:
         """Return the model that each member would start the next round from, [S, P]."""
-        rows = self._open(state, mail).model[self._positions(mail, mail.order.members)]
-        return outputs(self.sim, self._before(state, mail), rows)
+        rows = self._open(state, delivery).model[self._positions(delivery, delivery.order.members)]
+        return outputs(self.sim, self._before(state, delivery), rows)
 
-    def _open(self, state: NodeState, mail: Mail) -> Inbox:
+    def _open(self, state: NodeState, delivery: Delivery) -> Inbox:
         """Unpack the broadcast; its models are those of the request's rows, [R, P]."""
-        held = np.searchsorted(self.rows, mail.rows)
-        if not mail.whole and (state.anchor_rounds[held] != mail.order.round_index - 1).any():
+        held = np.searchsorted(self.rows, delivery.rows)
+        if (
+            not delivery.whole
+            and (state.anchor_rounds[held] != delivery.order.round_index - 1).any()
+        ):
             raise StaleError(
-                f"a change since round {mail.order.round_index - 1} came, and the anchor here is"
-                f" of round {state.anchor_rounds[held].min()}"
+                f"a change since round {delivery.order.round_index - 1} came, and the anchor"
+                f" here is of round {state.anchor_rounds[held].min()}"
             )
         inboxes = [
             unpack_broadcast(
-                self.sim, data, int(row), mail.order.round_index,
-                None if mail.whole else state.anchor[at],
+                self.sim, data, int(row), delivery.order.round_index,
+                None if delivery.whole else state.anchor[at],
             )
-            for data, row, at in zip(mail.payloads, mail.rows, held, strict=True)
+            for data, row, at in zip(delivery.payloads, delivery.rows, held, strict=True)
         ]  # fmt: skip
         return inboxes[0]._replace(model=torch.stack([inbox.model for inbox in inboxes]))
 
-    def _received(self, state: NodeState, mail: Mail, inbox: Inbox) -> NodeState:
-        held = np.searchsorted(self.rows, mail.rows)
+    def _received(self, state: NodeState, delivery: Delivery, inbox: Inbox) -> NodeState:
+        held = np.searchsorted(self.rows, delivery.rows)
         rounds = state.anchor_rounds.copy()
-        rounds[held] = mail.order.round_index
+        rounds[held] = delivery.order.round_index
         anchor = tree_map(lambda a: a.index_copy(0, self._ids(held), inbox.model), state.anchor)
         return state._replace(anchor=anchor, anchor_rounds=rounds)
 
-    def _before(self, state: NodeState, mail: Mail) -> ClientState:
+    def _before(self, state: NodeState, delivery: Delivery) -> ClientState:
         """Return the states from which the members continue, every tensor [S, ...]."""
-        count, place = len(self.clients), np.searchsorted(self.clients, mail.order.members)
+        count, place = len(self.clients), np.searchsorted(self.clients, delivery.order.members)
         older, newer = state.rounds[:, place]
-        rows = np.where(newer == mail.counted, count + place, place)
-        afresh = (newer != mail.counted) & (older != mail.counted)
-        lost = mail.order.members[afresh & (mail.counted != FRESH)]
+        rows = np.where(newer == delivery.counted, count + place, place)
+        afresh = (newer != delivery.counted) & (older != delivery.counted)
+        lost = delivery.order.members[afresh & (delivery.counted != FRESH)]
         if len(lost) and any(True for _ in leaves(state.states)):
             raise LostError(f"what clients {lost.tolist()} keep between rounds is gone here")
         # An initial state follows the kept ones.
@@ -175,19 +178,21 @@ class Node:
         return take(known, self._ids(np.where(afresh, 2 * count, rows)))
 
     def _kept(
-        self, state: NodeState, mail: Mail, before: ClientState, after: ClientState
+        self, state: NodeState, delivery: Delivery, before: ClientState, after: ClientState
     ) -> NodeState:
-        place = np.searchsorted(self.clients, mail.order.members)
+        place = np.searchsorted(self.clients, delivery.order.members)
         rounds = state.rounds.copy()
-        rounds[:, place] = mail.counted, np.full(len(place), mail.order.round_index)
+        rounds[:, place] = delivery.counted, np.full(len(place), delivery.order.round_index)
         both = self._ids(np.concatenate([place, len(self.clients) + place]))
         states = put(state.states, both, concatenate([before, after]))
         return state._replace(rounds=rounds, states=states)
 
-    def _positions(self, mail: Mail, clients: IntArray) -> Tensor:
+    def _positions(self, delivery: Delivery, clients: IntArray) -> Tensor:
         """Return the position of each client's anchor row in the request, [S]."""
         shared = self.sim.messages.shared
-        return self._ids(np.zeros_like(clients) if shared else np.searchsorted(mail.rows, clients))
+        return self._ids(
+            np.zeros_like(clients) if shared else np.searchsorted(delivery.rows, clients)
+        )
 
     def _ids(self, rows: IntArray) -> Tensor:
         return torch.from_numpy(rows).to(self.sim.start.device)

@@ -7,9 +7,9 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
-from fedlocal.flower.node import Mail, NodeState
+from fedlocal.flower.node import Delivery, NodeState
 from fedlocal.rounds.messages import MessageFormats
-from fedlocal.rounds.state import Order
+from fedlocal.rounds.state import RoundPlan
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves, tree_map
 
@@ -21,7 +21,7 @@ STYPE = "fedlocal.payload"
 STALE, LOST, DIFFERENT, BROKEN = "stale", "lost", "different", "broken"
 
 
-class Pact(NamedTuple):
+class RunSpec(NamedTuple):
     """Specification of a run. overrides: Overrides both ends build the run from.
 
     digest: Its digest.
@@ -31,21 +31,21 @@ class Pact(NamedTuple):
     digest: str
 
 
-class Letter(NamedTuple):
+class TrainRequest(NamedTuple):
     """Request to a node. run: Token of the run; states of other runs are never mixed with it."""
 
     run: str
-    pact: Pact
-    mail: Mail
+    run_spec: RunSpec
+    delivery: Delivery
 
 
-def write_pact(pact: Pact) -> ConfigRecord:
+def write_run_spec(run_spec: RunSpec) -> ConfigRecord:
     """Return the record of the run specification, part of every message to a node."""
-    return ConfigRecord({"version": VERSION, **pact._asdict()})
+    return ConfigRecord({"version": VERSION, **run_spec._asdict()})
 
 
-def read_pact(content: RecordDict) -> Pact:
-    """Read a record written by `write_pact`.
+def read_run_spec(content: RecordDict) -> RunSpec:
+    """Read a record written by `write_run_spec`.
 
     Raises:
         ValueError: Another version.
@@ -56,40 +56,43 @@ def read_pact(content: RecordDict) -> Pact:
             f"the message is of version {record['version']}, this machine reads {VERSION};"
             " install the same fedlocal on both ends"
         )
-    return Pact(str(record["overrides"]), str(record["digest"]))
+    return RunSpec(str(record["overrides"]), str(record["digest"]))
 
 
-def write_letter(letter: Letter) -> RecordDict:
+def write_train_request(train_request: TrainRequest) -> RecordDict:
     """Return the content of a message to a node."""
-    order, mail = letter.mail.order, letter.mail
+    order, delivery = train_request.delivery.order, train_request.delivery
     head = ConfigRecord(
         {
-            "run": letter.run,
+            "run": train_request.run,
             "round": order.round_index,
             "first-step": order.first_step,
-            "whole": mail.whole,
+            "whole": delivery.whole,
             "survey": order.survey,
             "invited": order.invited.tolist(),
             "members": order.members.tolist(),
             "steps": order.steps.tolist(),
-            "counted": mail.counted.tolist(),
-            "rows": mail.rows.tolist(),
+            "counted": delivery.counted.tolist(),
+            "rows": delivery.rows.tolist(),
         }
     )
-    arrays = {f"row-{row}": bytes_array(p) for row, p in zip(mail.rows, mail.payloads, strict=True)}
-    pact = write_pact(letter.pact)
-    return RecordDict({"pact": pact, "order": head, "broadcast": ArrayRecord(arrays)})
+    arrays = {
+        f"row-{row}": bytes_array(p)
+        for row, p in zip(delivery.rows, delivery.payloads, strict=True)
+    }
+    run_spec = write_run_spec(train_request.run_spec)
+    return RecordDict({"pact": run_spec, "order": head, "broadcast": ArrayRecord(arrays)})
 
 
-def read_letter(content: RecordDict, form: MessageFormats) -> Letter:
-    """Read content written by `write_letter`.
+def read_train_request(content: RecordDict, form: MessageFormats) -> TrainRequest:
+    """Read content written by `write_train_request`.
 
     Raises:
         ValueError: Arrays that the run does not send.
     """
     head, arrays = content.config_records["order"], content.array_records["broadcast"]
     ints = {key: np.array(head[key], dtype=np.int64) for key in ("invited", "members", "steps")}
-    order = Order(
+    order = RoundPlan(
         round_index=int(head["round"]),  # type: ignore[arg-type]
         first_step=int(head["first-step"]),  # type: ignore[arg-type]
         current=np.full(len(ints["invited"]), not head["whole"]),
@@ -103,8 +106,8 @@ def read_letter(content: RecordDict, form: MessageFormats) -> Letter:
     size = (form.model if order.survey else broadcast).nbytes
     payloads = tuple(array_bytes(arrays[f"row-{row}"], size) for row in rows)
     counted = np.array(head["counted"], dtype=np.int64)
-    mail = Mail(order, counted, rows, bool(head["whole"]), payloads)
-    return Letter(str(head["run"]), read_pact(content), mail)
+    delivery = Delivery(order, counted, rows, bool(head["whole"]), payloads)
+    return TrainRequest(str(head["run"]), read_run_spec(content), delivery)
 
 
 def write_answer(clients: IntArray, payloads: list[bytes], seconds: float) -> RecordDict:

@@ -13,8 +13,8 @@ from flwr.app import Array, RecordDict
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from fedlocal.flower.node import FRESH, Mail, clients_of
-from fedlocal.flower.records import Letter, Pact, array_bytes, write_letter
+from fedlocal.flower.node import FRESH, Delivery, clients_of
+from fedlocal.flower.records import RunSpec, TrainRequest, array_bytes, write_train_request
 from fedlocal.flower.replies import (
     Read,
     Request,
@@ -30,7 +30,7 @@ from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.payload import check_messages, pack_broadcast, pack_model, unpack_model
-from fedlocal.rounds.state import Answers, Order, RunState, Simulation, has_own_models
+from fedlocal.rounds.state import Answers, RoundPlan, RunState, Simulation, has_own_models
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import expand, stack
@@ -64,7 +64,7 @@ class FlowerNodes:
     """
 
     grid: Grid
-    pact: Pact
+    run_spec: RunSpec
     start: Remote
     timeout_seconds: float = 600.0
     patience_seconds: float = 3600.0
@@ -73,13 +73,15 @@ class FlowerNodes:
         """See `Population.init`."""
         return self.start
 
-    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Remote, Answers]:
+    def train(self, sim: Simulation, state: RunState, order: RoundPlan) -> tuple[Remote, Answers]:
         """See `Population.train`."""
         read, everyone = upload_reader(sim, order), sim.strategy.needs_everyone
         remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
         return counted(sim, remote, order, uploads, reached)
 
-    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+    def gradients(
+        self, sim: Simulation, state: RunState, order: RoundPlan
+    ) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`.
 
         A client that does not answer is not asked to train either.
@@ -104,7 +106,7 @@ class FlowerNodes:
             return unpack_model(sim.messages.model, data, client, state.round_index, sim.start)
 
         nothing = np.zeros_like(everyone)
-        order = Order(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
+        order = RoundPlan(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
         _, models, _ = self._gather("evaluate", sim, state, order, read, everyone=True)
         return torch.stack([models[int(c)] for c in everyone])
 
@@ -116,7 +118,13 @@ class FlowerNodes:
         return Own((), buffers if buffers == () else expand(buffers, len(sim.clients)))
 
     def _gather(
-        self, kind: str, sim: Simulation, state: RunState, order: Order, read: Read, everyone: bool
+        self,
+        kind: str,
+        sim: Simulation,
+        state: RunState,
+        order: RoundPlan,
+        read: Read,
+        everyone: bool,
     ) -> tuple[Remote, dict[int, Any], IntArray]:
         """Ask the nodes until each has answered or is given up.
 
@@ -130,8 +138,8 @@ class FlowerNodes:
         deadline = monotonic() + self.patience_seconds
         while pending:
             remote = self._roll_call(remote)
-            letters = self.letters(sim, state, remote, pending)
-            replies = self._ask(kind, order, remote, letters)
+            train_requests = self.train_requests(sim, state, remote, pending)
+            replies = self._ask(kind, order, remote, train_requests)
             settled = settle(sim, pending, replies, read, everyone)
             found |= settled.values
             reached = np.union1d(reached, settled.reached)
@@ -141,7 +149,7 @@ class FlowerNodes:
             sleep(1.0 if pending else 0.0)
         return remote, found, reached
 
-    def requests(self, sim: Simulation, remote: Remote, order: Order) -> dict[int, Request]:
+    def requests(self, sim: Simulation, remote: Remote, order: RoundPlan) -> dict[int, Request]:
         """Return the request to each partition's node; none for nodes without an invited client."""
         requests = {}
         for partition in range(len(remote.machines)):
@@ -170,13 +178,13 @@ class FlowerNodes:
         unknown = sorted(online - {machine.node for machine in machines})
         if not gone or not unknown:
             return remote
-        for machine in introduce(self.grid, unknown, self.pact, self.timeout_seconds):
+        for machine in introduce(self.grid, unknown, self.run_spec, self.timeout_seconds):
             if machine.partition in gone and machine.num_partitions == len(machines):
                 log.warning("partition %d is now on node %d", machine.partition, machine.node)
                 machines[machine.partition] = machine
         return remote._replace(machines=tuple(machines))
 
-    def letters(
+    def train_requests(
         self, sim: Simulation, state: RunState, remote: Remote, pending: dict[int, Request]
     ) -> dict[int, RecordDict]:
         """Return the contents of the messages that carry the requests."""
@@ -188,33 +196,35 @@ class FlowerNodes:
                 return pack_broadcast(sim, state, row, whole)
             return pack_model(sim.messages.model, state.server.anchor[row], row, state.round_index)
 
-        letters = {}
+        train_requests = {}
         for partition, request in pending.items():
             order = request.order
             rows = np.array([0]) if sim.messages.shared else order.invited
             counted = remote.counted[order.members]
-            mail = Mail(
+            delivery = Delivery(
                 order=order,
                 counted=np.full_like(counted, FRESH) if request.afresh else counted,
                 rows=rows,
                 whole=request.whole,
                 payloads=tuple(pack(int(row), request.whole, order.survey) for row in rows),
             )
-            letters[partition] = write_letter(Letter(remote.run, self.pact, mail))
-        return letters
+            train_requests[partition] = write_train_request(
+                TrainRequest(remote.run, self.run_spec, delivery)
+            )
+        return train_requests
 
     def _ask(
-        self, kind: str, order: Order, remote: Remote, letters: dict[int, RecordDict]
+        self, kind: str, order: RoundPlan, remote: Remote, train_requests: dict[int, RecordDict]
     ) -> dict[int, RecordDict]:
         """Return the replies that arrived, by partition."""
-        nodes = {remote.machines[p].node: p for p in letters}
-        contents = {node: letters[p] for node, p in nodes.items()}
+        nodes = {remote.machines[p].node: p for p in train_requests}
+        contents = {node: train_requests[p] for node, p in nodes.items()}
         replies = exchange(self.grid, kind, contents, str(order.round_index), self.timeout_seconds)
         return {nodes[node]: content for node, content in replies.items()}
 
 
 def counted(
-    sim: Simulation, remote: Remote, order: Order, uploads: dict[int, Upload], reached: IntArray
+    sim: Simulation, remote: Remote, order: RoundPlan, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
     """Record the members whose uploads arrived."""
     members = order.members[np.isin(order.members, list(uploads))]
@@ -252,7 +262,7 @@ def population(
             "the columns %s stay empty: personal parts of the model never leave their machines",
             ", ".join(empty_columns(sim, away=True)),
         )
-    pact = Pact(overrides, run_digest(sim))
-    machines = met or meet(grid, pact, patience_seconds)
+    run_spec = RunSpec(overrides, run_digest(sim))
+    machines = met or meet(grid, run_spec, patience_seconds)
     start = Remote(uuid4().hex, machines, np.full(len(sim.clients), FRESH))
-    return FlowerNodes(grid, pact, start, timeout_seconds, patience_seconds)
+    return FlowerNodes(grid, run_spec, start, timeout_seconds, patience_seconds)

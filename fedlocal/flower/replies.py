@@ -11,7 +11,7 @@ from torch import Tensor
 from fedlocal.flower.records import LOST, STALE, answer_array, array_bytes, read_refusal
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.payload import unpack_model, unpack_upload
-from fedlocal.rounds.state import Order, Simulation
+from fedlocal.rounds.state import RoundPlan, Simulation
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves
 
@@ -29,7 +29,7 @@ class Request(NamedTuple):
     attempts: Number of attempts so far.
     """
 
-    order: Order
+    order: RoundPlan
     whole: bool
     afresh: bool = False
     attempts: int = 0
@@ -39,7 +39,7 @@ class Request(NamedTuple):
 Read = Callable[[int, Array], Any]
 
 
-def upload_reader(sim: Simulation, order: Order) -> Read:
+def upload_reader(sim: Simulation, order: RoundPlan) -> Read:
     """Return the reader of the members' uploads."""
     form = sim.messages.upload
 
@@ -50,7 +50,7 @@ def upload_reader(sim: Simulation, order: Order) -> Read:
     return read
 
 
-def gradient_reader(sim: Simulation, order: Order) -> Read:
+def gradient_reader(sim: Simulation, order: RoundPlan) -> Read:
     """Return the reader of the members' gradients."""
     form = sim.messages.model
 
@@ -126,7 +126,7 @@ def _outcome(
     return Outcome(values, True, None if complete else again)
 
 
-def _read_all(order: Order, content: RecordDict, read: Read) -> dict[int, Any]:
+def _read_all(order: RoundPlan, content: RecordDict, read: Read) -> dict[int, Any]:
     values = {}
     for client in map(int, order.members):
         try:

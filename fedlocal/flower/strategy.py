@@ -25,7 +25,7 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.flower.remote_population import FlowerNodes, counted, population
 from fedlocal.flower.replies import Request, settle, upload_reader
 from fedlocal.rounds.barrier import Row, conclude, order_of
-from fedlocal.rounds.state import Order, RunState, Simulation, consensus, initial_state
+from fedlocal.rounds.state import RoundPlan, RunState, Simulation, consensus, initial_state
 from fedlocal.slots import Timing
 from fedlocal.slots.strategy import Strategy as FilledSlots
 from fedlocal.vectors.trees import Tree
@@ -57,7 +57,7 @@ class FedLocal(Strategy):
         self.patience_seconds = patience_seconds
         self.state: RunState | None = None
         self.history: list[Row] = []
-        self._asked: tuple[Order, dict[int, Request], dict[int, int]] | None = None
+        self._asked: tuple[RoundPlan, dict[int, Request], dict[int, int]] | None = None
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the initial model: its shared parameters, by name."""
@@ -80,8 +80,10 @@ class FedLocal(Strategy):
         pending = nodes.requests(sim, remote, order)
         where = {remote.machines[partition].node: partition for partition in pending}
         self._asked = order, pending, where
-        letters = nodes.letters(sim, state, remote, pending)
-        return [Message(letters[partition], node, "train") for node, partition in where.items()]
+        train_requests = nodes.train_requests(sim, state, remote, pending)
+        return [
+            Message(train_requests[partition], node, "train") for node, partition in where.items()
+        ]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -143,7 +145,7 @@ class FedLocal(Strategy):
 
 
 def _check_rounds(strategy: FilledSlots) -> None:
-    if strategy.timing is Timing.ASYNCHRONOUS or strategy.correction.surveys:
+    if strategy.timing is Timing.ASYNCHRONOUS or strategy.correction.needs_gradient_exchange:
         raise ConfigError(
             "rounds of a Flower Strategy are one exchange with a barrier, and those of this method"
             " are not; use fedlocal's own ServerApp: fedlocal runtime=flower, or flwr run"

@@ -9,7 +9,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedlocal.flower.private import ErrorCode
-from fedlocal.flower.records import BROKEN, Pact, read_refusal, write_pact, write_refusal
+from fedlocal.flower.records import BROKEN, RunSpec, read_refusal, write_refusal, write_run_spec
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,11 @@ def exchange(
     return replies
 
 
-def introduce(grid: Grid, nodes: list[int], pact: Pact, timeout_seconds: float) -> list[Machine]:
+def introduce(
+    grid: Grid, nodes: list[int], run_spec: RunSpec, timeout_seconds: float
+) -> list[Machine]:
     """Ask nodes for their partitions; refusals are logged and left out."""
-    contents = dict.fromkeys(nodes, RecordDict({"pact": write_pact(pact)}))
+    contents = dict.fromkeys(nodes, RecordDict({"pact": write_run_spec(run_spec)}))
     machines = []
     for node, content in exchange(grid, "query", contents, "hello", timeout_seconds).items():
         if (refused := read_refusal(content)) is not None:
@@ -87,7 +89,7 @@ def introduce(grid: Grid, nodes: list[int], pact: Pact, timeout_seconds: float) 
     return machines
 
 
-def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]:
+def meet(grid: Grid, run_spec: RunSpec, patience_seconds: float) -> tuple[Machine, ...]:
     """Wait until a node of every partition is connected; return them by partition id, [W].
 
     Raises:
@@ -100,7 +102,7 @@ def meet(grid: Grid, pact: Pact, patience_seconds: float) -> tuple[Machine, ...]
         online = list(grid.get_node_ids())
         known = {machine.node for machine in met.values()} | strangers
         unknown = [node for node in online if node not in known]
-        for machine in introduce(grid, unknown, pact, max(1.0, deadline - monotonic())):
+        for machine in introduce(grid, unknown, run_spec, max(1.0, deadline - monotonic())):
             if met.setdefault(machine.partition, machine) is not machine:
                 strangers.add(machine.node)
                 log.warning(

@@ -14,7 +14,7 @@ from fedlocal.data.pixels import Scale, normalise
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.gradients import Batch, Own, StepGradient
 from fedlocal.objective.keyed import drawn_from
-from fedlocal.objective.places import Places
+from fedlocal.objective.places import ModelTensors
 from fedlocal.objective.precision import Precision, check_precision
 from fedlocal.vectors.flat import BufferSpec, ParamSpec
 from fedlocal.vectors.trees import Tree, leaves, like, tree_map
@@ -84,8 +84,8 @@ class Objective:
     rowwise: bool = True
 
     @cached_property
-    def _places(self) -> Places:
-        return Places(self.model)
+    def _places(self) -> ModelTensors:
+        return ModelTensors(self.model)
 
     @property
     def spec(self) -> ParamSpec:

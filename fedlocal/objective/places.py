@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fedlocal.utils.torch_private import tensor_dicts
 
 
-class Places:
+class ModelTensors:
     """The attributes of a model's modules that hold its parameters and buffers.
 
     A tensor under several names (tied weights) has one name, the first, and several places.

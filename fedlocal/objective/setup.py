@@ -40,7 +40,7 @@ from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
 from fedlocal.objective.trial import Subject, copied
 from fedlocal.utils.arrays import IntArray
-from fedlocal.utils.checks import check_made, check_number
+from fedlocal.utils.checks import check_number, check_types
 from fedlocal.vectors.flat import BufferSpec
 
 # Number of examples in the trial before the first round.
@@ -57,7 +57,7 @@ class StepOptions:
 
     def __post_init__(self) -> None:
         """Refuse an augmentation of another type, or a bound that is no number."""
-        check_made(augment=(self.augment, Augment))
+        check_types(augment=(self.augment, Augment))
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm)
 
@@ -112,7 +112,7 @@ def objective_of(
         _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
     _check_real(traits.changed, model)
-    layout = Layout(shared, personal, BufferSpec.named_as(traits.changed, model))
+    layout = Layout(shared, personal, BufferSpec.from_names(traits.changed, model))
     objective = Objective(
         model=in_train_mode(model, still),
         evaluated=sharing(model).eval(),

@@ -21,7 +21,7 @@ class GraphPicture(NamedTuple):
 
     Attributes:
         title: Name of the graph, its spectral gap and its degrees.
-        nodes: Places of the n nodes, [n, 2].
+        nodes: ModelTensors of the n nodes, [n, 2].
         links: Sender and receiver of the L links of any round, [L, 2]; in an undirected graph each
             pair once.
         directed: Whether some link goes one way only.

@@ -9,7 +9,7 @@ from rich.progress import Progress as Bar
 from rich.table import Column
 
 
-class Progress:
+class ProgressBar:
     """Shows loss, accuracy, bytes and rounds per second while a run goes on."""
 
     def __init__(self, name: str, rounds: int, console: Console | None = None) -> None:
@@ -29,7 +29,7 @@ class Progress:
         )
         self._task = self._bar.add_task(name, total=rounds, metrics="")
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressBar":
         self._bar.start()
         return self
 

@@ -17,15 +17,15 @@ from fedlocal.rounds.barrier import Row, round_info
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
-from fedlocal.rounds.flight import (
-    Flight,
+from fedlocal.rounds.in_flight import (
+    InFlight,
     computed,
-    departed,
-    landed,
+    dispatch,
     order_for,
-    take_off,
+    receive,
+    start_all,
 )
-from fedlocal.rounds.late import Pile
+from fedlocal.rounds.late import ReceivedUpdates
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.server import ServerState, server_round
@@ -55,8 +55,8 @@ class Exchange(NamedTuple):
 
 def exchanges_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """Run K exchanges; return the next state, their row of metrics, and their record."""
-    if state.flight == ():
-        state = take_off(sim, state)
+    if state.in_flight == ():
+        state = start_all(sim, state)
     exchanges: list[Exchange] = []
     for _ in range(len(sim.clients)):
         state, exchange = yield from _exchange(sim, state)
@@ -68,42 +68,42 @@ def exchanges_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, R
 
 
 def _exchange(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Exchange]]:
-    who = int(np.argmin(state.flight.arrives))
-    if not state.flight.computed[who]:
+    who = int(np.argmin(state.in_flight.arrives))
+    if not state.in_flight.computed[who]:
         state = yield from computed(sim, state)
-    flight: Flight = state.flight
+    in_flight: InFlight = state.in_flight
     ids = torch.tensor([who], device=sim.start.device)
-    upload, noise = flight.messages.take(np.array([who]))
+    upload, noise = in_flight.messages.take(np.array([who]))
     info = _info(sim, state, who)
     server = _served(sim, state, upload, ids, noise, info)
     exchange = Exchange(
         client=who,
-        steps=int(flight.steps[who]),
+        steps=int(in_flight.steps[who]),
         uplink_bytes=int(sim.messages.upload_nbytes(upload)[0]),
         downlink_bytes=sim.messages.whole.nbytes,
-        staleness=flight.exchanges - int(flight.read[who]),
-        lr=mean_step_size(sim, order_for(flight, np.array([who]))),
+        staleness=in_flight.exchanges - int(in_flight.read[who]),
+        lr=mean_step_size(sim, order_for(in_flight, np.array([who]))),
         upload=upload,
         noise=noise,
         info=info,
     )
-    here = state._replace(server=server, sim_seconds=float(flight.arrives[who]))
-    return departed(sim, landed(here, who), who), exchange
+    here = state._replace(server=server, sim_seconds=float(in_flight.arrives[who]))
+    return dispatch(sim, receive(here, who), who), exchange
 
 
 def _served(
     sim: Simulation, state: RunState, upload: Upload, ids: Tensor, noise: Tensor, info: Round
 ) -> ServerState:
-    rows, t = np.arange(len(state.server.anchor)), state.flight.exchanges
+    rows, t = np.arange(len(state.server.anchor)), state.in_flight.exchanges
     down = link_noise(sim.strategy.downlink, Purpose.DOWNLINK, rows, t, sim.seed, sim.start)
     return server_round(sim.strategy, state.server, upload, ids, noise, down, info)[0]
 
 
 def _info(sim: Simulation, state: RunState, who: int) -> Round:
-    flight: Flight = state.flight
+    in_flight: InFlight = state.in_flight
     members = np.array([who])
-    info = round_info(sim, state, order_for(flight, members), members)
-    return info._replace(round_index=flight.exchanges, read=flight.models.take(members))
+    info = round_info(sim, state, order_for(in_flight, members), members)
+    return info._replace(round_index=in_flight.exchanges, read=in_flight.models.take(members))
 
 
 def _record(state: RunState, exchanges: list[Exchange]) -> RoundRecord:
@@ -137,7 +137,7 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
         "answered": len({e.client for e in exchanges}),
         "local_loss": mean([float(e.upload.loss[0]) for e in exchanges]),
         **evaluation(sim, state),
-        **diagnose(sim, state, _pile(exchanges)),
+        **diagnose(sim, state, _received(exchanges)),
         "uplink_bytes": state.uplink_bytes,
         "downlink_bytes": state.downlink_bytes,
         "sim_seconds": state.sim_seconds,
@@ -145,9 +145,9 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
     }
 
 
-def _pile(exchanges: list[Exchange]) -> Pile:
+def _received(exchanges: list[Exchange]) -> ReceivedUpdates:
     """Return all updates of the round, for the diagnostics."""
-    return Pile(
+    return ReceivedUpdates(
         members=np.array([e.client for e in exchanges]),
         uploads=concatenate([e.upload for e in exchanges]),
         noise=torch.cat([e.noise for e in exchanges]),

@@ -9,14 +9,20 @@ from torch import Tensor
 from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
-from fedlocal.rounds.late import Pile, idle, in_time, lasts, sort_out
+from fedlocal.rounds.late import (
+    ReceivedUpdates,
+    lasts,
+    not_busy,
+    split_by_deadline,
+    within_deadline,
+)
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
 from fedlocal.rounds.population import train
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import (
     Answers,
-    Order,
+    RoundPlan,
     RunState,
     Simulation,
     local_steps,
@@ -35,19 +41,19 @@ Row = dict[str, Any]
 
 def barrier_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """Run one synchronous round; return the next state, its metrics, and its ledger record."""
-    state, order = survey(sim, state, order_of(sim, state))
+    state, order = exchange_gradients(sim, state, order_of(sim, state))
     clients, answers = yield from train(sim, state, order)
     return conclude(sim, state, order, clients, answers)
 
 
-def order_of(sim: Simulation, state: RunState) -> Order:
+def order_of(sim: Simulation, state: RunState) -> RoundPlan:
     """Return the order of the next round."""
     cohort = sim.strategy.sampling.cohort(
         len(sim.clients), sim.participation, sim.seed, state.round_index
     )
-    invited = idle(state, cohort)
+    invited = not_busy(state, cohort)
     members = sim.faults.answering(invited, sim.seed, state.round_index)
-    order = Order(
+    order = RoundPlan(
         round_index=state.round_index,
         first_step=state.steps,
         invited=invited,
@@ -57,34 +63,38 @@ def order_of(sim: Simulation, state: RunState) -> Order:
         # none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )
-    return in_time(sim, state, order)
+    return within_deadline(sim, state, order)
 
 
-def survey(sim: Simulation, state: RunState, order: Order) -> tuple[RunState, Order]:
+def exchange_gradients(
+    sim: Simulation, state: RunState, order: RoundPlan
+) -> tuple[RunState, RoundPlan]:
     """Exchange gradients before the local steps, where the correction needs them.
 
     Returns:
         The state with the new control, and the order restricted to the members that answered.
     """
     correction = sim.strategy.correction
-    if not correction.surveys or len(order.members) == 0:
+    if not correction.needs_gradient_exchange or len(order.members) == 0:
         return state, order
     members, gradients = sim.population.gradients(sim, state, order)
     order = order._replace(members=members, steps=order.steps[isin(order.members, members)])
     if len(members) == 0:
         return state, order
     weights = round_info(sim, state, order, members).weights
-    control = correction.surveyed(state.server.correction, gradients, weights)
+    control = correction.combine_gradients(state.server.correction, gradients, weights)
     return state._replace(server=state.server._replace(correction=control)), order
 
 
 def conclude(
-    sim: Simulation, state: RunState, order: Order, clients: Tree, answers: Answers
+    sim: Simulation, state: RunState, order: RoundPlan, clients: Tree, answers: Answers
 ) -> tuple[RunState, Row, RoundRecord]:
     """Finish a round, given the answers."""
     record = _record(sim, state, order, answers)
-    pile, late = sort_out(sim, state.late, order, record, _pile(sim, state, order, answers))
-    served, local_loss = _served(sim, state._replace(clients=clients, late=late), pile)
+    received, late = split_by_deadline(
+        sim, state.late, order, record, _received(sim, state, order, answers)
+    )
+    served, local_loss = _served(sim, state._replace(clients=clients, late=late), received)
     record = polled(sim, state, served, record)
     after = _counted(sim, served, record, answers.reached)
     row = {
@@ -92,10 +102,10 @@ def conclude(
         "local_steps": after.steps,
         "period": after.steps - state.steps,
         "lr": None if answers.uploads is None else mean_step_size(sim, order),
-        "answered": 0 if pile is None else len(pile.members),
+        "answered": 0 if received is None else len(received.members),
         "local_loss": local_loss,
         **evaluation(sim, after),
-        **(diagnose(sim, after, pile) if sim.diagnostics else {}),
+        **(diagnose(sim, after, received) if sim.diagnostics else {}),
         "uplink_bytes": after.uplink_bytes,
         "downlink_bytes": after.downlink_bytes,
         "sim_seconds": after.sim_seconds,
@@ -103,34 +113,38 @@ def conclude(
     return after._replace(period=sim.strategy.period.observe(state.period, row)), row, record
 
 
-def _pile(sim: Simulation, state: RunState, order: Order, answers: Answers) -> Pile | None:
+def _received(
+    sim: Simulation, state: RunState, order: RoundPlan, answers: Answers
+) -> ReceivedUpdates | None:
     if answers.uploads is None:
         return None
     members = answers.members
     info = round_info(sim, state, order, members)
-    return Pile(members, answers.uploads, answers.noise, info, np.zeros_like(members))
+    return ReceivedUpdates(members, answers.uploads, answers.noise, info, np.zeros_like(members))
 
 
-def _served(sim: Simulation, state: RunState, pile: Pile | None) -> tuple[RunState, float | None]:
+def _served(
+    sim: Simulation, state: RunState, received: ReceivedUpdates | None
+) -> tuple[RunState, float | None]:
     """Return the state after the server round, and the members' mean local loss."""
-    if pile is None:
+    if received is None:
         return state._replace(broadcast=()), None
     strategy, like, t = sim.strategy, sim.start, state.round_index
     rows = np.arange(len(state.server.anchor))
     server, broadcast = server_round(
         strategy,
         state.server,
-        pile.uploads,
-        torch.from_numpy(pile.members).to(like.device),
-        pile.noise,
+        received.uploads,
+        torch.from_numpy(received.members).to(like.device),
+        received.noise,
         link_noise(strategy.downlink, Purpose.DOWNLINK, rows, t, sim.seed, like),
-        pile.info,
+        received.info,
     )
-    loss = float(pile.uploads.loss.double() @ pile.info.weights.double())
+    loss = float(received.uploads.loss.double() @ received.info.weights.double())
     return state._replace(server=server, broadcast=broadcast), loss
 
 
-def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray) -> Round:
+def round_info(sim: Simulation, state: RunState, order: RoundPlan, members: IntArray) -> Round:
     """Return the server's information about the members' work."""
     like = sim.start
     # Only steps of the shared parameters count.
@@ -155,7 +169,7 @@ def round_info(sim: Simulation, state: RunState, order: Order, members: IntArray
     )
 
 
-def _record(sim: Simulation, state: RunState, order: Order, answers: Answers) -> RoundRecord:
+def _record(sim: Simulation, state: RunState, order: RoundPlan, answers: Answers) -> RoundRecord:
     answered = isin(order.invited, answers.members)
     steps = np.zeros(len(order.invited), dtype=np.int64)
     steps[answered] = order.steps[isin(order.members, answers.members)]

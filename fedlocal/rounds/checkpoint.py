@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client_table import ClientTable
-from fedlocal.rounds.progress import Course
+from fedlocal.rounds.progress import Progress
 from fedlocal.utils.atomic import write_atomically
 from fedlocal.vectors.trees import tree_map
 
@@ -43,7 +43,7 @@ class Checkpoint(NamedTuple):
     """Saved run. digest: Digest of the run. course: Rounds so far."""
 
     digest: str
-    course: Course
+    progress: Progress
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -68,5 +68,5 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
         # A copy, which depends on no file.
         return leaf.to(device, copy=True) if isinstance(leaf, Tensor) else leaf
 
-    state = tree_map(placed, saved.course.state)
-    return saved._replace(course=saved.course._replace(state=state))
+    state = tree_map(placed, saved.progress.state)
+    return saved._replace(progress=saved.progress._replace(state=state))

@@ -52,7 +52,7 @@ class Inbox(NamedTuple):
     buffers: Tree = ()
 
 
-class Work(NamedTuple):
+class PaddedWork(NamedTuple):
     """Work of a client in a round; everything random or scheduled is decided beforehand.
 
     indices: Examples of each local step, [H, B].
@@ -91,7 +91,7 @@ class Upload(NamedTuple):
     buffers: Tree = ()
 
 
-class Begun(NamedTuple):
+class RoundStart(NamedTuple):
     """Constants of a round's local steps: the start [P], the belief [P], the correction's state."""
 
     start: Tensor
@@ -126,14 +126,16 @@ class Client:
     personal: ParamSpec | None = None
     personal_steps: int = 0
 
-    def round(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[ClientState, Upload]:
+    def round(
+        self, state: ClientState, inbox: Inbox, work: PaddedWork
+    ) -> tuple[ClientState, Upload]:
         """Receive the broadcast, take H local steps, and encode the upload."""
-        begun, local = self.begin(state, inbox, work)
+        at_start, local = self.begin(state, inbox, work)
         for h in range(work.indices.shape[0]):
-            local = self.step(local, begun, batch(work, h), inbox.correction, work.rates[h])
-        return self.end(state, begun, local, inbox.correction, work)
+            local = self.step(local, at_start, batch(work, h), inbox.correction, work.rates[h])
+        return self.end(state, at_start, local, inbox.correction, work)
 
-    def begin(self, state: ClientState, inbox: Inbox, work: Work) -> tuple[Begun, Local]:
+    def begin(self, state: ClientState, inbox: Inbox, work: PaddedWork) -> tuple[RoundStart, Local]:
         """Receive the broadcast and prepare the local steps."""
         strategy = self.strategy
         start, belief = strategy.mixing.begin(state.mixing, inbox.model)
@@ -142,18 +144,22 @@ class Client:
         correction = strategy.correction.begin(state.correction, start, inbox.correction, full)
         zero = start.new_zeros(())
         local = Local(start, strategy.inner.begin(state.inner, inbox.inner), zero, zero, own)
-        return Begun(start, belief, correction), local
+        return RoundStart(start, belief, correction), local
 
-    def step(self, local: Local, begun: Begun, batch: Batch, control: Tree, lr: Tensor) -> Local:
+    def step(
+        self, local: Local, at_start: RoundStart, batch: Batch, control: Tree, lr: Tensor
+    ) -> Local:
         """Take one local step of size `lr` []; `control` is the correction's broadcast."""
 
         def gradient(point: Tensor) -> Tensor:
             # The same augmentation and dropout masks at every point.
             return self.gradients.step(point, local.own.parts, batch).shared
 
-        view = View(begun.start, control, gradient)
+        view = View(at_start.start, control, gradient)
         grad = self.gradients.step(local.x, local.own.parts, batch)
-        direction = self.strategy.correction.correct(grad.shared, local.x, begun.correction, view)
+        direction = self.strategy.correction.correct(
+            grad.shared, local.x, at_start.correction, view
+        )
         x, buffers = self.strategy.inner.step(local.x, direction, local.inner, lr)
         own = self._step_own(local.own, grad, lr)
         after = Local(x, buffers, local.loss_sum + grad.loss, local.step_sum + lr, own)
@@ -163,13 +169,18 @@ class Client:
         return after if batch.active == () else select(batch.active, after, local)
 
     def end(
-        self, state: ClientState, begun: Begun, local: Local, control: Tree, work: Work
+        self,
+        state: ClientState,
+        at_start: RoundStart,
+        local: Local,
+        control: Tree,
+        work: PaddedWork,
     ) -> tuple[ClientState, Upload]:
         """Encode the upload, and return the state for the next round."""
-        strategy, noise, (start, belief, correction) = self.strategy, work.noise, begun
+        strategy, noise, (start, belief, correction) = self.strategy, work.noise, at_start
         steps, first = _steps(work, start), self.personal_steps
         link = strategy.uplink.observe(state.uplink, steps - first, local.step_sum)
-        vector = strategy.mixing.told(start, local.x) - belief
+        vector = strategy.mixing.transmitted_model(start, local.x) - belief
         message, uplink = strategy.uplink.encode(vector, link, noise)
         belief = belief + strategy.uplink.decode(message, noise, vector.shape[0])
         effective = strategy.inner.effective(work.rates[first:])
@@ -236,7 +247,7 @@ def _init_own(strategy: Strategy, own: Own, kept: bool) -> OwnState:
     return OwnState(own.personal, inner, own.buffers if kept else ())
 
 
-def batch(work: Work, h: int) -> Batch:
+def batch(work: PaddedWork, h: int) -> Batch:
     """Return the work of step h."""
     rest = take((work.active, work.draws, work.keys, work.shared), h)
     return Batch(work.indices[h], work.mask, *rest)
@@ -280,7 +291,7 @@ def _reach(effective: Tensor, active: Tree) -> Tensor:
     return torch.cumsum(taken, 0)[-1]
 
 
-def _steps(work: Work, like: Tensor) -> Tensor:
+def _steps(work: PaddedWork, like: Tensor) -> Tensor:
     """Return the number of local steps of this client, []."""
     if work.active == ():
         return like.new_tensor(work.indices.shape[0])

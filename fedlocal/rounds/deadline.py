@@ -56,11 +56,11 @@ class Deadline:
         given = f"a deadline with late={self.late}"
         if strategy.timing is Timing.ASYNCHRONOUS:
             raise ValueError(f"the strategy is asynchronous, no round waits; {given} needs rounds")
-        for slot, piece in strategy.pieces():
-            for broken in sorted(piece.requires & BREAKS[self.late], key=str):
+        for slot, component in strategy.components():
+            for broken in sorted(component.requires & BREAKS[self.late], key=str):
                 raise ValueError(
-                    f"{slot}={piece} needs: {broken.value}; {given} breaks that. Use deadline=none,"
-                    " or a method that allows it (local_sgd, fedavg, fednova)"
+                    f"{slot}={component} needs: {broken.value}; {given} breaks that. Use"
+                    " deadline=none, or a method that allows it (local_sgd, fedavg, fednova)"
                 )
         if self.late == "next_round":
             self._check_changes(strategy, x)
@@ -72,10 +72,10 @@ class Deadline:
             "correction": (correction, (correction.init(x), correction.control(x))),
             "mixing": (mixing, (mixing.memory(x),)),
         }
-        for slot, (piece, states) in kept.items():
+        for slot, (component, states) in kept.items():
             if any(state != () for state in states):
                 raise ValueError(
-                    f"{slot}={piece} ties what clients keep to the anchor of their own round; a"
+                    f"{slot}={component} ties what clients keep to the anchor of their own round; a"
                     " deadline with late=next_round counts changes in the round after. Use"
                     " late=drop or late=partial, or a method without such a state (local_sgd,"
                     " fedavg, slowmo)"

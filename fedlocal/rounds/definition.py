@@ -21,7 +21,7 @@ from fedlocal.rounds.faults import DropOut, check_participation
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.runner import Runtime
 from fedlocal.slots.strategy import Strategy
-from fedlocal.utils.checks import check_made, check_whole
+from fedlocal.utils.checks import check_types, check_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class Environment:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a part of another type."""
-        check_made(
+        check_types(
             clock=(self.clock, Clock),
             faults=(self.faults, DropOut),
             deadline=(self.deadline, Deadline),
@@ -89,7 +89,7 @@ class Observation:
 
     def __post_init__(self) -> None:
         """Raise ValueError for a part of another type."""
-        check_made(evaluate=(self.evaluate, Evaluate), goal=(self.goal, Goal))
+        check_types(evaluate=(self.evaluate, Evaluate), goal=(self.goal, Goal))
 
 
 def _no_strategy(given: Any) -> str:

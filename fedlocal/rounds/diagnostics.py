@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.late import Pile
+from fedlocal.rounds.late import ReceivedUpdates
 from fedlocal.rounds.population import gradients_at
-from fedlocal.rounds.state import Order, RunState, Simulation, client_models, consensus
+from fedlocal.rounds.state import RoundPlan, RunState, Simulation, client_models, consensus
 from fedlocal.slots import Timing
 from fedlocal.utils.suggest import did_you_mean
 
@@ -50,13 +50,15 @@ def names_of(given: bool | str | Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, float | None]:
+def diagnose(
+    sim: Simulation, state: RunState, received: ReceivedUpdates | None
+) -> dict[str, float | None]:
     """Compute the requested columns.
 
     Args:
         sim: The run.
         state: State after the round.
-        pile: Updates that the server applied in it; None for none.
+        received: Updates that the server applied in it; None for none.
     """
     asked, found = set(sim.diagnostics), {}
     due = sim.evaluate.due(state.round_index, sim.rounds)
@@ -64,10 +66,12 @@ def diagnose(sim: Simulation, state: RunState, pile: Pile | None) -> dict[str, f
         found |= _of_gradients(_gradients(sim, state))
     if due and "consensus_distance" in asked:
         found["consensus_distance"] = _spread(client_models(sim, state))
-    if asked and pile is not None:
+    if asked and received is not None:
         # With overlapped communication every update is one round old.
-        found["staleness"] = float(pile.ages.mean()) + (sim.strategy.timing is Timing.OVERLAPPED)
-        found |= _of_updates(_updates(sim, pile))
+        found["staleness"] = float(received.ages.mean()) + (
+            sim.strategy.timing is Timing.OVERLAPPED
+        )
+        found |= _of_updates(_updates(sim, received))
     return {name: found.get(name) for name in sim.diagnostics}
 
 
@@ -82,14 +86,14 @@ def _gradients(sim: Simulation, state: RunState) -> Tensor | None:
         return None
     clients = np.arange(len(sim.clients))
     nothing = np.zeros_like(clients)
-    order = Order(0, 0, clients, clients, nothing, nothing > 0)
+    order = RoundPlan(0, 0, clients, clients, nothing, nothing > 0)
     return gradients_at(sim, order, x.expand(len(clients), -1), own)
 
 
-def _updates(sim: Simulation, pile: Pile) -> Tensor:
+def _updates(sim: Simulation, received: ReceivedUpdates) -> Tensor:
     """Decode the updates of the uploads, [S, P]."""
     decode = partial(sim.strategy.uplink.decode, size=len(sim.start))
-    return torch.vmap(decode)(pile.uploads.message, pile.noise)
+    return torch.vmap(decode)(received.uploads.message, received.noise)
 
 
 def _of_gradients(gradients: Tensor | None) -> dict[str, float | None]:

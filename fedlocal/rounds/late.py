@@ -14,7 +14,7 @@ from torch import Tensor
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.clock import FloatArray, together
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.state import Answers, Order, RunState, Simulation
+from fedlocal.rounds.state import Answers, RoundPlan, RunState, Simulation
 from fedlocal.rounds.traffic import traffic
 from fedlocal.slots import Round, Timing
 from fedlocal.utils.arrays import IntArray, isin
@@ -24,7 +24,7 @@ from fedlocal.vectors.trees import Tree, concatenate, take
 ALLOWANCE = 1 + 1e-9
 
 
-class Pile(NamedTuple):
+class ReceivedUpdates(NamedTuple):
     """Updates that the server applies in one round.
 
     members: Ids of the senders, [S].
@@ -41,19 +41,19 @@ class Pile(NamedTuple):
     ages: IntArray
 
 
-class Late(NamedTuple):
+class LateUpdates(NamedTuple):
     """Updates that missed the deadline; the last arrives `seconds` into the next round."""
 
-    pile: Pile
+    received: ReceivedUpdates
     seconds: float
 
 
-def idle(state: RunState, clients: IntArray) -> IntArray:
+def not_busy(state: RunState, clients: IntArray) -> IntArray:
     """Return the clients that are not still busy with the round before."""
-    return clients if state.late == () else clients[~np.isin(clients, state.late.pile.members)]
+    return clients if state.late == () else clients[~np.isin(clients, state.late.received.members)]
 
 
-def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
+def within_deadline(sim: Simulation, state: RunState, order: RoundPlan) -> RoundPlan:
     """Restrict the order to the members and steps that fit within the deadline."""
     end, stop = sim.deadline.limit, sim.strategy.period.seconds_limit
     if end == stop == inf:
@@ -80,7 +80,7 @@ def in_time(sim: Simulation, state: RunState, order: Order) -> Order:
     )
 
 
-def lasts(order: Order, answers: Answers) -> tuple[float, float]:
+def lasts(order: RoundPlan, answers: Answers) -> tuple[float, float]:
     """Return bounds of the round's length; missing members keep it open until the deadline."""
     least, most = order.lasts
     if most == inf:
@@ -94,7 +94,7 @@ def _awaited(state: RunState) -> float:
     return 0.0 if state.late == () else state.late.seconds
 
 
-def _travel(sim: Simulation, state: RunState, order: Order) -> FloatArray:
+def _travel(sim: Simulation, state: RunState, order: RoundPlan) -> FloatArray:
     """Return the seconds that the longest messages to and from each member take, [S]."""
     at_work = isin(order.invited, order.members)
     uploads = np.full(len(order.invited), sim.messages.upload.nbytes)
@@ -108,50 +108,58 @@ def _left(travel: FloatArray, end: float, overlapped: bool) -> FloatArray:
     return np.where(travel <= end, end, -1.0) if overlapped else end - travel
 
 
-def sort_out(
-    sim: Simulation, before: Tree, order: Order, record: RoundRecord, pile: Pile | None
-) -> tuple[Pile | None, Tree]:
+def split_by_deadline(
+    sim: Simulation,
+    before: Tree,
+    order: RoundPlan,
+    record: RoundRecord,
+    received: ReceivedUpdates | None,
+) -> tuple[ReceivedUpdates | None, Tree]:
     """Return the updates that count in this round, and those kept for the next.
 
     Args:
         sim: The run.
-        before: Late updates of the round before; () for none.
+        before: LateUpdates updates of the round before; () for none.
         order: Order of the round.
         record: Ledger record of the round.
-        pile: Updates of the round's members; None if nobody answered.
+        received: Updates of the round's members; None if nobody answered.
     """
     if before == () and len(order.late) == 0:
-        return pile, ()
-    counted, kept = [] if before == () else [before.pile], ()
-    if pile is not None:
-        tardy = np.isin(pile.members, order.late)
+        return received, ()
+    counted, kept = [] if before == () else [before.received], ()
+    if received is not None:
+        tardy = np.isin(received.members, order.late)
         if tardy.any():
-            kept = Late(_part(pile, tardy, age=1), _overdue(sim, record, order))
+            kept = LateUpdates(_part(received, tardy, age=1), _overdue(sim, record, order))
         if not tardy.all():
-            counted.append(_part(pile, ~tardy))
+            counted.append(_part(received, ~tardy))
     return _joined(sim, order.round_index, counted), kept
 
 
-def _overdue(sim: Simulation, record: RoundRecord, order: Order) -> float:
+def _overdue(sim: Simulation, record: RoundRecord, order: RoundPlan) -> float:
     seconds = sim.clock.client_seconds(record, sim.seed)
     return float(seconds[np.isin(record.clients, order.late)].max()) - sim.deadline.limit
 
 
-def _part(pile: Pile, rows: NDArray[np.bool_], age: int = 0) -> Pile:
+def _part(received: ReceivedUpdates, rows: NDArray[np.bool_], age: int = 0) -> ReceivedUpdates:
     """Select the given rows; their weights are computed later."""
-    ids = torch.from_numpy(rows).to(pile.noise.device)
-    uploads, noise, read, steps, sums = take(_tensors(pile), ids)
-    info = pile.info._replace(read=read, steps=steps, step_sums=sums)
-    return Pile(pile.members[rows], uploads, noise, info, pile.ages[rows] + age)
+    ids = torch.from_numpy(rows).to(received.noise.device)
+    uploads, noise, read, steps, sums = take(_tensors(received), ids)
+    info = received.info._replace(read=read, steps=steps, step_sums=sums)
+    return ReceivedUpdates(received.members[rows], uploads, noise, info, received.ages[rows] + age)
 
 
-def _joined(sim: Simulation, round_index: int, piles: list[Pile]) -> Pile | None:
+def _joined(
+    sim: Simulation, round_index: int, all_received: list[ReceivedUpdates]
+) -> ReceivedUpdates | None:
     """Join updates into those of this round."""
-    if not piles:
+    if not all_received:
         return None
-    last = piles[-1].info
-    members = np.concatenate([pile.members for pile in piles])
-    uploads, noise, read, steps, sums = concatenate([_tensors(pile) for pile in piles])
+    last = all_received[-1].info
+    members = np.concatenate([received.members for received in all_received])
+    uploads, noise, read, steps, sums = concatenate(
+        [_tensors(received) for received in all_received]
+    )
     counts = torch.from_numpy(sim.clients.counts[members])
     weights = sim.strategy.mixing.weigh(counts, steps.cpu().double())
     info = Round(
@@ -163,8 +171,16 @@ def _joined(sim: Simulation, round_index: int, piles: list[Pile]) -> Pile | None
         steps=steps,
         step_sums=sums,
     )
-    return Pile(members, uploads, noise, info, np.concatenate([pile.ages for pile in piles]))
+    return ReceivedUpdates(
+        members, uploads, noise, info, np.concatenate([received.ages for received in all_received])
+    )
 
 
-def _tensors(pile: Pile) -> Tree:
-    return pile.uploads, pile.noise, pile.info.read, pile.info.steps, pile.info.step_sums
+def _tensors(received: ReceivedUpdates) -> Tree:
+    return (
+        received.uploads,
+        received.noise,
+        received.info.read,
+        received.info.steps,
+        received.info.step_sums,
+    )

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Everything, Gradients, Own, StepGradient
-from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work
+from fedlocal.rounds.client import Client, ClientState, Inbox, PaddedWork, Upload
 from fedlocal.rounds.server import ServerState
 from fedlocal.rounds.wire import dense_layout, each_nbytes, nbytes, optional_nbytes
 from fedlocal.slots import Compressor, Field, Strategy, Timing
 from fedlocal.utils.arrays import IntArray
-from fedlocal.utils.threads import in_threads
+from fedlocal.utils.threads import run_in_threads
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.rng import Purpose, generator
 from fedlocal.vectors.trees import Tree, tree_map
@@ -132,7 +132,7 @@ def _sample_upload(
         return StepGradient(*zeros, point.new_zeros(()), own.buffers)
 
     one = torch.zeros((1, 1), dtype=torch.int64, device=x.device)
-    work = Work(
+    work = PaddedWork(
         indices=one,
         mask=(),
         active=(),
@@ -168,7 +168,9 @@ def link_noise(
         rng = generator(seed, purpose, int(rows[row]), round_index, skip)
         rng.random(out=draws[row, first : first + PIECE], dtype=dtype)  # type: ignore[call-overload]
 
-    pieces = range(0, draws.shape[1], PIECE)
+    blocks = range(0, draws.shape[1], PIECE)
     if draws.size:
-        in_threads(draw, [(row, first) for row in range(len(rows)) for first in pieces], draws.size)
+        run_in_threads(
+            draw, [(row, first) for row in range(len(rows)) for first in blocks], draws.size
+        )
     return torch.from_numpy(draws).to(like.device)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fedlocal.rounds.client import Inbox, Upload, broadcast_rows
 from fedlocal.rounds.messages import Format, link_noise, server_controls, upload_parts
-from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.rounds.state import RoundPlan, RunState, Simulation
 from fedlocal.rounds.wire import Header, pack, unpack
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree, leaves, take, tree_map
@@ -23,7 +23,7 @@ def check_messages(sim: Simulation) -> None:
             f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
             " do not; its clients can be simulated: runtime=vmapped or runtime=loop"
         )
-    if strategy.correction.surveys and sim.averaged != ():
+    if strategy.correction.needs_gradient_exchange and sim.averaged != ():
         raise ValueError(
             f"{strategy.correction} asks for gradients before the round, in messages without the"
             " model's buffers; on Flower use buffers=personal, buffers=frozen, or GroupNorm"
@@ -36,7 +36,7 @@ def pack_upload(form: Format, upload: Upload, header: Header, dtype: torch.dtype
     return pack(header, upload_parts(upload), form.layout, dtype)
 
 
-def unpack_upload(form: Format, data: bytes, client: int, order: Order, like: Tensor) -> Upload:
+def unpack_upload(form: Format, data: bytes, client: int, order: RoundPlan, like: Tensor) -> Upload:
     """Unpack an upload packed by `pack_upload`.
 
     Raises:

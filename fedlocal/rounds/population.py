@@ -11,10 +11,10 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.messages import link_noise
-from fedlocal.rounds.runner import Plan
+from fedlocal.rounds.runner import CohortWork
 from fedlocal.rounds.state import (
     Answers,
-    Order,
+    RoundPlan,
     RunState,
     Simulation,
     has_own_models,
@@ -40,7 +40,9 @@ class InProcess:
         """See `Population.init`."""
         return ClientTable.of(sim.fresh_client(), len(sim.clients))
 
-    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[ClientTable, Answers]:
+    def train(
+        self, sim: Simulation, state: RunState, order: RoundPlan
+    ) -> tuple[ClientTable, Answers]:
         """See `Population.train`. Every member answers."""
         if len(order.members) == 0:
             nothing = sim.start.new_zeros(0, 0)
@@ -48,7 +50,7 @@ class InProcess:
         training = self.training(sim, state, order)
         return self.trained(state, order, training.plan, training.run())
 
-    def training(self, sim: Simulation, state: RunState, order: Order) -> Training:
+    def training(self, sim: Simulation, state: RunState, order: RoundPlan) -> Training:
         """The members' local training, from the states that they kept."""
         ids = torch.from_numpy(order.members).to(sim.start.device)
         server = state.server
@@ -58,14 +60,16 @@ class InProcess:
         return training(sim, table.take(order.members), inbox, plan_of(sim, order))
 
     def trained(
-        self, state: RunState, order: Order, plan: Plan, outcome: Trained
+        self, state: RunState, order: RoundPlan, plan: CohortWork, outcome: Trained
     ) -> tuple[ClientTable, Answers]:
         """The clients and their answers, once the members have trained."""
         states, uploads = outcome
         answers = Answers(order.members, order.invited, uploads, plan.noise)
         return state.clients.put(order.members, states, self.spill), answers
 
-    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+    def gradients(
+        self, sim: Simulation, state: RunState, order: RoundPlan
+    ) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`. Every member answers."""
         ids = torch.from_numpy(order.members).to(sim.start.device)
         table: ClientTable = state.clients
@@ -91,7 +95,7 @@ def fresh_clients(sim: Simulation, count: int) -> ClientState:
     return repeat(sim.fresh_client(), count)
 
 
-def train(sim: Simulation, state: RunState, order: Order) -> Turns[tuple[Tree, Answers]]:
+def train(sim: Simulation, state: RunState, order: RoundPlan) -> Turns[tuple[Tree, Answers]]:
     """See `Population.train`; a batched run yields the local training."""
     here = sim.population
     if not sim.batched or not isinstance(here, InProcess) or len(order.members) == 0:
@@ -101,7 +105,7 @@ def train(sim: Simulation, state: RunState, order: Order) -> Turns[tuple[Tree, A
     return here.trained(state, order, training.plan, outcome or training.run())
 
 
-def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan) -> Training:
+def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: CohortWork) -> Training:
     """The members' local training.
 
     Args:
@@ -114,14 +118,14 @@ def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: Plan) -> 
     return Training(sim, states, Inbox(inbox.model, *shared), plan)
 
 
-def plan_of(sim: Simulation, order: Order) -> Plan:
+def plan_of(sim: Simulation, order: RoundPlan) -> CohortWork:
     """Return the members' mini-batches, step sizes and draws, equal on every machine."""
     indices = sim.clients.cohort_batches(
         order.members, order.steps, sim.batch_size, sim.seed, order.round_index
     )
     uplink, rates = sim.strategy.uplink, step_sizes(sim, order)
     reads_all = sim.strategy.correction.reads_all_data
-    return Plan(
+    return CohortWork(
         clients=order.members,
         steps=order.steps,
         rates=np.broadcast_to(rates, (len(order.members), len(rates))),
@@ -137,7 +141,7 @@ def plan_of(sim: Simulation, order: Order) -> Plan:
     )
 
 
-def gradients_at(sim: Simulation, order: Order, models: Tensor, own: Own) -> Tensor:
+def gradients_at(sim: Simulation, order: RoundPlan, models: Tensor, own: Own) -> Tensor:
     """Compute the gradient of each member over all of its examples, [S, P].
 
     Args:
@@ -157,18 +161,18 @@ def own_parts(states: OwnState, buffers: Tree, count: int) -> Own:
 NO_KEYS = np.zeros((0, 0), dtype=np.int64)
 
 
-def _keys(sim: Simulation, order: Order, purpose: Purpose, steps: int) -> IntArray:
+def _keys(sim: Simulation, order: RoundPlan, purpose: Purpose, steps: int) -> IntArray:
     """Return the keys of the model's random numbers, [S, steps]; none where it draws none."""
     if not sim.objective.random[0]:
         return NO_KEYS
     return step_keys(sim.seed, purpose, order.members, order.round_index, steps)
 
 
-def _full_keys(sim: Simulation, order: Order) -> IntArray:
+def _full_keys(sim: Simulation, order: RoundPlan) -> IntArray:
     return _keys(sim, order, Purpose.FULL_GRADIENT, 1)
 
 
-def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntArray]:
+def _draws(sim: Simulation, order: RoundPlan, indices: list[IntArray]) -> list[IntArray]:
     """Draw the augmentation of each member, [steps_i, b_i, n]; empty without one."""
     augment = sim.objective.augment
     if augment == NoAugment():
@@ -181,7 +185,7 @@ def _draws(sim: Simulation, order: Order, indices: list[IntArray]) -> list[IntAr
     return drawn
 
 
-def _examples(sim: Simulation, order: Order) -> list[IntArray]:
+def _examples(sim: Simulation, order: RoundPlan) -> list[IntArray]:
     return [sim.clients.examples(int(c)) for c in order.members]
 
 

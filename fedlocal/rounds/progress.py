@@ -10,7 +10,7 @@ from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.rounds.training import Turns, completed
 
 
-class Course(NamedTuple):
+class Progress(NamedTuple):
     """Progress of a run; its lists grow with every round.
 
     state: Current state. history: A row of metrics per round. records: A ledger record per round.
@@ -21,37 +21,41 @@ class Course(NamedTuple):
     records: list[RoundRecord]
 
 
-def outset(sim: Simulation) -> Course:
+def initial_progress(sim: Simulation) -> Progress:
     """Return the progress before the first round."""
-    return Course(initial_state(sim), [], [])
+    return Progress(initial_state(sim), [], [])
 
 
-def over(sim: Simulation, history: list[Row]) -> bool:
+def is_finished(sim: Simulation, history: list[Row]) -> bool:
     """Return whether a run with these rows is finished."""
     return len(history) >= sim.rounds or sim.goal.met(history)
 
 
 def run(
-    sim: Simulation, course: Course, after_round: Callable[[Course], None] = lambda course: None
-) -> Course:
+    sim: Simulation,
+    progress: Progress,
+    after_round: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
     """Run to the last round.
 
     Args:
         sim: The run.
-        course: Progress so far; its lists are extended.
+        progress: Progress so far; its lists are extended.
         after_round: Called with the progress after each round.
     """
-    return completed(running(sim, course, after_round))
+    return completed(running(sim, progress, after_round))
 
 
 def running(
-    sim: Simulation, course: Course, after_round: Callable[[Course], None] = lambda course: None
-) -> Turns[Course]:
+    sim: Simulation,
+    progress: Progress,
+    after_round: Callable[[Progress], None] = lambda progress: None,
+) -> Turns[Progress]:
     """See `run`; a batched run yields its local training."""
-    while not over(sim, course.history):
-        state, row, record = yield from advancing(sim, course.state)
-        course.history.append(row)
-        course.records.append(record)
-        course = course._replace(state=state)
-        after_round(course)
-    return course
+    while not is_finished(sim, progress.history):
+        state, row, record = yield from advancing(sim, progress.state)
+        progress.history.append(row)
+        progress.records.append(record)
+        progress = progress._replace(state=state)
+        after_round(progress)
+    return progress

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Everything, Gradients, Own
-from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Work
+from fedlocal.rounds.client import Client, ClientState, Inbox, Local, PaddedWork, Upload
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree
 
@@ -17,7 +17,7 @@ from fedlocal.vectors.trees import Tree
 EXAMPLES_AT_ONCE = 512
 
 
-class Plan(NamedTuple):
+class CohortWork(NamedTuple):
     """Work of a cohort, decided before a runtime starts it; clients may differ in size and steps.
 
     clients: Client ids, [S].
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     personal_steps: int = 0
 
 
-class Ahead(NamedTuple):
+class RunSize(NamedTuple):
     """Approximate size of a run: local steps of a client, and clients of a cohort."""
 
     steps: int
@@ -63,16 +63,16 @@ class ClientParts(Protocol):
         """Return the other parts of the client's model at the start of a round."""
         ...
 
-    def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
+    def begin(self, state: Tree, inbox: Inbox, work: PaddedWork) -> tuple[Tree, Local]:
         """Receive the broadcast and prepare the local steps."""
         ...
 
-    def step(self, local: Local, begun: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
+    def step(self, local: Local, at_start: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
         """Take one local step."""
         ...
 
     def end(
-        self, state: Tree, begun: Tree, local: Local, control: Tree, work: Work
+        self, state: Tree, at_start: Tree, local: Local, control: Tree, work: PaddedWork
     ) -> tuple[ClientState, Upload]:
         """Return the next state and the upload."""
         ...
@@ -86,7 +86,9 @@ class Runner(Protocol):
         """Description of the execution; empty before the first cohort."""
         ...
 
-    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+    def run(
+        self, states: ClientState, inbox: Inbox, plan: CohortWork
+    ) -> tuple[ClientState, Upload]:
         """Return the cohort's next states and uploads; all tensors are [S, ...].
 
         No argument is changed.
@@ -110,12 +112,12 @@ class Runner(Protocol):
 class Runtime(Protocol):
     """A way to run the same client round for every member of a cohort."""
 
-    def runner(self, client: Client, ahead: Ahead) -> Runner:
+    def runner(self, client: Client, ahead: RunSize) -> Runner:
         """Return the runner of one run's cohorts."""
         ...
 
 
-def shared_steps(plan: Plan, steps: int, like: Tensor) -> Tensor:
+def shared_steps(plan: CohortWork, steps: int, like: Tensor) -> Tensor:
     """Return a mask of the steps that train the shared parameters, [steps]."""
     return torch.arange(steps, device=like.device) >= plan.personal_steps
 

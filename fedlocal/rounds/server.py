@@ -9,7 +9,7 @@ from torch import Tensor
 from fedlocal.rounds.client import Upload
 from fedlocal.slots import Compressor, Round
 from fedlocal.slots.strategy import Strategy
-from fedlocal.vectors.trees import Tree, each_row, weighted_mean
+from fedlocal.vectors.trees import Tree, map_rows, weighted_mean
 
 
 class ServerState(NamedTuple):
@@ -70,7 +70,7 @@ def server_round(
     received = _decode(strategy.uplink, uploads.message, uplink_noise, size)
     move, mixing = strategy.mixing.mix(state.mixing, state.anchor, received, clients, info)
     move, outer = strategy.outer.step(-move, state.outer, info)
-    message, downlink = each_row(strategy.downlink.encode)(move, state.downlink, downlink_noise)
+    message, downlink = map_rows(strategy.downlink.encode)(move, state.downlink, downlink_noise)
     change = _decode(strategy.downlink, message, downlink_noise, size)
     correction = strategy.correction.combine(state.correction, uploads.correction, received, info)
     return (
@@ -90,4 +90,4 @@ def server_round(
 
 def _decode(link: Compressor, messages: Tree, noise: Tensor, size: int) -> Tensor:
     """Decode R messages to vectors, [R, size]."""
-    return each_row(partial(link.decode, size=size))(messages, noise)
+    return map_rows(partial(link.decode, size=size))(messages, noise)

@@ -20,7 +20,7 @@ from fedlocal.rounds.evaluate import Evaluate, Examples
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.messages import MessageFormats, message_formats
-from fedlocal.rounds.runner import Ahead, Runner, Runtime
+from fedlocal.rounds.runner import Runner, RunSize, Runtime
 from fedlocal.rounds.server import ServerState, init_server
 from fedlocal.slots import Timing
 from fedlocal.slots.strategy import Strategy
@@ -107,7 +107,7 @@ class Simulation:
         )
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
-        ahead = Ahead(self.rounds * first, ceil(self.participation * len(self.clients)))
+        ahead = RunSize(self.rounds * first, ceil(self.participation * len(self.clients)))
         client = Client(self.strategy, gradients, self.personal, self.personal_steps)
         return self.runtime.runner(client, ahead)
 
@@ -160,14 +160,14 @@ class RunState(NamedTuple):
     downlink_bytes: int
     sim_seconds: float
     wall_seconds: float
-    flight: Tree = ()
+    in_flight: Tree = ()
     late: Tree = ()
 
 
 NOBODY = np.array([], dtype=np.int64)
 
 
-class Order(NamedTuple):
+class RoundPlan(NamedTuple):
     """Plan of a round: its cohort and the local steps of each member.
 
     first_step: Local steps of the run before this round.
@@ -213,11 +213,13 @@ class Population(Protocol):
         """Return the state before the first round."""
         ...
 
-    def train(self, sim: Simulation, state: RunState, order: Order) -> tuple[Tree, Answers]:
+    def train(self, sim: Simulation, state: RunState, order: RoundPlan) -> tuple[Tree, Answers]:
         """Bring the order and the server's broadcast to the cohort, and back what it answers."""
         ...
 
-    def gradients(self, sim: Simulation, state: RunState, order: Order) -> tuple[IntArray, Tensor]:
+    def gradients(
+        self, sim: Simulation, state: RunState, order: RoundPlan
+    ) -> tuple[IntArray, Tensor]:
         """Return the members that answer, [S], and their full gradients at the anchor, [S, P]."""
         ...
 
@@ -265,13 +267,13 @@ def local_steps(sim: Simulation, period: Tree, round_index: int, members: IntArr
     return steps
 
 
-def step_sizes(sim: Simulation, order: Order) -> NDArray[np.float64]:
+def step_sizes(sim: Simulation, order: RoundPlan) -> NDArray[np.float64]:
     """Return the step sizes of the cohort's longest member, [max steps]."""
     longest = int(order.steps.max())
     return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
 
 
-def mean_step_size(sim: Simulation, order: Order) -> float:
+def mean_step_size(sim: Simulation, order: RoundPlan) -> float:
     """Return the mean step size of the shared parameters; exact where all are equal."""
     rates = step_sizes(sim, order)[sim.personal_steps :]
     return float(rates[0]) if (rates == rates[0]).all() else fsum(rates) / len(rates)

@@ -1,17 +1,17 @@
 """Bytes that a round sends to and receives from each invited client."""
 
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.state import Order, RunState, Simulation
+from fedlocal.rounds.state import RoundPlan, RunState, Simulation
 from fedlocal.utils.arrays import IntArray, isin
 
 
 def traffic(
-    sim: Simulation, state: RunState, order: Order, uploads: IntArray
+    sim: Simulation, state: RunState, order: RoundPlan, uploads: IntArray
 ) -> tuple[IntArray, IntArray]:
     """Return bytes up and down of each invited client, both [I]; `uploads` [I] holds lengths."""
     strategy = sim.strategy
     up, down = uploads, sim.messages.broadcast_nbytes(order.current)
-    if strategy.correction.surveys:
+    if strategy.correction.needs_gradient_exchange:
         # The gradient exchange: a model to all invited clients, a gradient from each member.
         vector = sim.messages.model.nbytes
         up, down = up + vector * isin(order.invited, order.members), down + vector
@@ -24,11 +24,15 @@ def traffic(
 
 def polled(sim: Simulation, before: RunState, after: RunState, record: RoundRecord) -> RoundRecord:
     """Return the record with the messages that were sent, where the mixing decides that."""
-    legs = sim.strategy.mixing.legs(before.server.mixing, after.server.mixing)
-    if legs is None:
+    message_counts = sim.strategy.mixing.message_counts(before.server.mixing, after.server.mixing)
+    if message_counts is None:
         return record
     word, model = sim.messages.flag.nbytes, sim.messages.model.nbytes
     return record._replace(
-        uplink_bytes=(legs.words_up * word + legs.models_up * model)[record.clients],
-        downlink_bytes=(legs.words_down * word + legs.models_down * model)[record.clients],
+        uplink_bytes=(message_counts.flags_up * word + message_counts.models_up * model)[
+            record.clients
+        ],
+        downlink_bytes=(message_counts.flags_down * word + message_counts.models_down * model)[
+            record.clients
+        ],
     )

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
 from fedlocal.rounds.client import ClientState, Inbox, Upload
-from fedlocal.rounds.runner import Plan
+from fedlocal.rounds.runner import CohortWork
 from fedlocal.rounds.state import Simulation
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ class Training(NamedTuple):
     sim: Simulation
     states: ClientState
     inbox: Inbox
-    plan: Plan
+    plan: CohortWork
 
     def run(self) -> Trained:
         """Train the cohort by itself; return its next states and uploads, every tensor [S, ...]."""

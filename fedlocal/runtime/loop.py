@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Everything, Own
 from fedlocal.objective.precision import products_in
-from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, Work, full_gradient
-from fedlocal.rounds.runner import Ahead, Plan, everything, shared_steps
+from fedlocal.rounds.client import Client, ClientState, Inbox, PaddedWork, Upload, full_gradient
+from fedlocal.rounds.runner import CohortWork, RunSize, everything, shared_steps
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import stack, take
 
@@ -20,7 +20,7 @@ from fedlocal.vectors.trees import stack, take
 class Loop:
     """Runtime that runs the clients one by one."""
 
-    def runner(self, client: Client, ahead: Ahead) -> "LoopRunner":
+    def runner(self, client: Client, ahead: RunSize) -> "LoopRunner":
         """See `Runtime.runner`."""
         return LoopRunner(client)
 
@@ -32,7 +32,9 @@ class LoopRunner:
     client: Client
     about = "one client after another"
 
-    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+    def run(
+        self, states: ClientState, inbox: Inbox, plan: CohortWork
+    ) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
         with products_in(self.client.gradients.precision):
             results = [
@@ -59,8 +61,8 @@ class LoopRunner:
             return torch.stack([of_row(row) for row in range(len(models))])
 
 
-def _work(plan: Plan, row: int, like: Tensor) -> Work:
-    return Work(
+def _work(plan: CohortWork, row: int, like: Tensor) -> PaddedWork:
+    return PaddedWork(
         indices=torch.tensor(plan.indices[row], device=like.device),
         mask=(),
         active=(),
@@ -77,7 +79,7 @@ def _never() -> bool:
     return False
 
 
-def _everything(plan: Plan, row: int, like: Tensor) -> Everything:
+def _everything(plan: CohortWork, row: int, like: Tensor) -> Everything:
     keys = plan.full_keys[row : row + 1]
     # One batch of all examples, which is right for every loss and model.
     return take(everything([plan.everything[row]], keys, like, pads=_never), 0)

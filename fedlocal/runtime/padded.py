@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from fedlocal.objective.gradients import Everything
-from fedlocal.rounds.client import Work
-from fedlocal.rounds.runner import Plan, everything, shared_steps
+from fedlocal.rounds.client import PaddedWork
+from fedlocal.rounds.runner import CohortWork, everything, shared_steps
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import tree_map
 
 
-def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Work:
+def padded(plan: CohortWork, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> PaddedWork:
     """Return the work of these rows of a plan as one tree; steps come before clients.
 
     Args:
@@ -26,7 +26,7 @@ def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -
     rates = np.ascontiguousarray(plan.rates[rows, : steps.max()].T)
     widths = np.array([plan.indices[row].shape[1] for row in rows])
     picked = slice(None) if whole(rows, len(plan.clients)) else torch.from_numpy(rows)
-    return Work(
+    return PaddedWork(
         indices=_aligned([plan.indices[row] for row in rows], like),
         mask=_real(widths, like),
         active=tree_map(lambda real: real.T.contiguous(), _real(steps, like)),
@@ -39,7 +39,7 @@ def padded(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -
     )
 
 
-def same_shapes(plan: Plan) -> list[IntArray]:
+def same_shapes(plan: CohortWork) -> list[IntArray]:
     """Return groups of rows of a plan whose batches need no padding.
 
     Rows of a group have one batch width and, where all examples are read, equally many examples.
@@ -59,17 +59,19 @@ def equal_rows(values: IntArray) -> list[IntArray]:
     return [np.flatnonzero(which.reshape(-1) == group) for group in range(which.max() + 1)]
 
 
-def _everything(plan: Plan, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> Everything:
+def _everything(
+    plan: CohortWork, rows: IntArray, like: Tensor, pads: Callable[[], bool]
+) -> Everything:
     keys = plan.full_keys[rows] if plan.full_keys.size else plan.full_keys
     return everything([plan.everything[row] for row in rows], keys, like, pads)
 
 
-def _keys(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
+def _keys(plan: CohortWork, rows: IntArray, like: Tensor) -> Tensor:
     longest = plan.steps[rows].max()
     return torch.from_numpy(np.ascontiguousarray(plan.keys[rows, :longest].T)).to(like.device)
 
 
-def _shared(plan: Plan, rows: IntArray, like: Tensor) -> Tensor:
+def _shared(plan: CohortWork, rows: IntArray, like: Tensor) -> Tensor:
     """Return a mask of the steps that train the shared parameters, [max steps, G]."""
     return shared_steps(plan, int(plan.steps[rows].max()), like).repeat(len(rows), 1).T.contiguous()
 

@@ -8,19 +8,20 @@ from typing import Any, NamedTuple
 import torch
 
 from fedlocal.objective.gradients import Batch
-from fedlocal.rounds.client import Begun, Local, Work
+from fedlocal.rounds.client import Local, PaddedWork, RoundStart
 from fedlocal.rounds.runner import ClientParts
 from fedlocal.runtime.tracing.backends import RECORD_FROM, Finish, Program, as_it_is
-from fedlocal.runtime.tracing.cuda_graphs import Replayed
-from fedlocal.runtime.tracing.trace import Recorded
-from fedlocal.vectors.trees import Tree, each_row, leaves, scan, take
+from fedlocal.runtime.tracing.cuda_graphs import CudaGraphed
+from fedlocal.runtime.tracing.trace import Traced
+from fedlocal.vectors.trees import Tree, leaves, map_rows, scan, take
 
 # Where clients stand in the work of a group, None for what they share. Steps come before clients,
 # so that the work of a step is one piece of memory, however many steps there are.
-WORK = Work(indices=1, mask=0, active=1, rates=1, noise=0, everything=0, draws=1, keys=1, shared=1)  # type: ignore[arg-type]
+_AXES = {"indices": 1, "mask": 0, "active": 1, "rates": 1, "noise": 0, "everything": 0}
+WORK = PaddedWork(**_AXES, draws=1, keys=1, shared=1)  # type: ignore[arg-type]
 
 # (local, begun, work, control) -> local after all steps of the work; of a group at once.
-LocalSteps = Callable[[Local, Begun, Work, Tree], Local]
+LocalSteps = Callable[[Local, RoundStart, PaddedWork, Tree], Local]
 # The same of what differs from step to step, every tensor [H, ...], and of what all steps share.
 Scan = Callable[[Local, Tree, Tree], Local]
 
@@ -56,9 +57,9 @@ def parts_of(
     if program == "direct" or (program == "auto" and steps < RECORD_FROM):
         return Parts(begin, steps_by(partial(scan, step)), end, lambda: "direct")
     finish = Finish(program, steps * groups)
-    record = Recorded(step, finish)
+    record = Traced(step, finish)
     # The host only starts a captured graph.
-    taken = in_pieces(Replayed(record.scan)) if device.type == "cuda" else record.scan
+    taken = in_pieces(CudaGraphed(record.scan)) if device.type == "cuda" else record.scan
 
     def described() -> str:
         if record.failed:
@@ -66,9 +67,9 @@ def parts_of(
         return "compiled" if finish.compiles else "recorded"
 
     return Parts(
-        Recorded(begin, as_it_is),
+        Traced(begin, as_it_is),
         steps_by(Compared(taken, record.scan, step)),
-        Recorded(end, as_it_is),
+        Traced(end, as_it_is),
         described,
     )
 
@@ -115,29 +116,29 @@ class Compared:
             )
 
 
-def begin_of_many(client: ClientParts) -> Callable[..., tuple[Begun, Local]]:
+def begin_of_many(client: ClientParts) -> Callable[..., tuple[RoundStart, Local]]:
     """Return `begin` for every member of a group."""
-    return each_row(client.begin, in_dims=(0, 0, WORK))
+    return map_rows(client.begin, in_dims=(0, 0, WORK))
 
 
 def step_of_many(client: ClientParts) -> Callable[[Local, Tree, Tree], Local]:
     """Return a step of every member of a group, given its own and the shared arguments."""
-    step = each_row(client.step)
+    step = map_rows(client.step)
 
     def of_many(local: Local, own: Tree, shared: Tree) -> Local:
-        (indices, active, lr, draws, key, which), (begun, mask, control) = own, shared
+        (indices, active, lr, draws, key, which), (at_start, mask, control) = own, shared
         batch = Batch(indices, mask, active, draws, key, which)
-        return step(local, begun, batch, control, lr)
+        return step(local, at_start, batch, control, lr)
 
     return of_many
 
 
 def end_of_many(client: ClientParts) -> Callable[..., Any]:
     """Return `end` for every member of a group."""
-    return each_row(client.end, in_dims=(0, 0, 0, 0, WORK))
+    return map_rows(client.end, in_dims=(0, 0, 0, 0, WORK))
 
 
-def by_step(work: Work) -> Tree:
+def by_step(work: PaddedWork) -> Tree:
     """Return the parts of a group's work that differ from step to step, every tensor [H, ...]."""
     return work.indices, work.active, work.rates, work.draws, work.keys, work.shared
 
@@ -145,8 +146,8 @@ def by_step(work: Work) -> Tree:
 def steps_by(taken: Scan) -> LocalSteps:
     """Return a function that takes all steps of a group's work one by one."""
 
-    def run(local: Local, begun: Begun, work: Work, control: Tree) -> Local:
-        return taken(local, by_step(work), (begun, work.mask, control))
+    def run(local: Local, at_start: RoundStart, work: PaddedWork, control: Tree) -> Local:
+        return taken(local, by_step(work), (at_start, work.mask, control))
 
     return run
 

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.client import ClientState, Inbox, Work, batch
+from fedlocal.rounds.client import ClientState, Inbox, PaddedWork, batch
 from fedlocal.rounds.runner import ClientParts
 from fedlocal.runtime.parts import begin_of_many, by_step, end_of_many, step_of_many
 from fedlocal.runtime.tracing.trace import in_a_line
@@ -20,7 +20,9 @@ class NotBatchable(Exception):
     """Clients of several runs cannot be one batch, though each run can train by itself."""
 
 
-def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, work: Work) -> str:
+def why_not_together(
+    client: ClientParts, states: ClientState, inbox: Inbox, work: PaddedWork
+) -> str:
     """Return why two clients cannot run as one batch; "" if they can.
 
     Args:
@@ -39,10 +41,10 @@ def why_not_together(client: ClientParts, states: ClientState, inbox: Inbox, wor
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             together = torch.vmap(client.gradients.step)(*points, first)
-            begun, local = begin_of_many(client)(states, inbox, work)
-            shared = begun, work.mask, inbox.correction
+            at_start, local = begin_of_many(client)(states, inbox, work)
+            shared = at_start, work.mask, inbox.correction
             local = step_of_many(client)(local, take(by_step(work), 0), shared)
-            end_of_many(client)(states, begun, local, inbox.correction, work)
+            end_of_many(client)(states, at_start, local, inbox.correction, work)
     except UNBATCHED as error:
         return in_a_line(error)
     for row in range(2):

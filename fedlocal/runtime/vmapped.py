@@ -13,7 +13,7 @@ from torch import Tensor
 from fedlocal.objective.gradients import Own
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, batch, full_gradient
-from fedlocal.rounds.runner import Ahead, ClientParts, Plan, everything
+from fedlocal.rounds.runner import ClientParts, CohortWork, RunSize, everything
 from fedlocal.runtime.groups import (
     EXECUTORS,
     Executor,
@@ -29,7 +29,7 @@ from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import NotTraceable, record
 from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
-from fedlocal.vectors.trees import Tree, concatenate, each_row, take, tree_map
+from fedlocal.vectors.trees import Tree, concatenate, map_rows, take, tree_map
 
 # A short run of a small model: to measure its memory would cost more than it saves.
 USUAL = 64
@@ -66,7 +66,7 @@ class Vmapped:
                 given = getattr(self, name)
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {given!r}")
 
-    def runner(self, client: ClientParts, ahead: Ahead) -> "VmappedRunner":
+    def runner(self, client: ClientParts, ahead: RunSize) -> "VmappedRunner":
         """See `Runtime.runner`."""
         return VmappedRunner(self, client, ahead)
 
@@ -86,7 +86,7 @@ class Ready(NamedTuple):
 class VmappedRunner:
     """See `Vmapped`. Decides when it sees the first cohort."""
 
-    def __init__(self, settings: Vmapped, client: ClientParts, ahead: Ahead) -> None:
+    def __init__(self, settings: Vmapped, client: ClientParts, ahead: RunSize) -> None:
         self._settings = settings
         self._client = client
         self._ahead = ahead
@@ -101,7 +101,9 @@ class VmappedRunner:
         about = f"{described(size, alike)}; local steps {parts.program()}"
         return f"{about}; one client at a time: {reason}" if reason else about
 
-    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+    def run(
+        self, states: ClientState, inbox: Inbox, plan: CohortWork
+    ) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
         self._ready = self._ready or self._decide(states, inbox, plan)
         parts = [part for rows in self._alike(plan) for part in groups(rows, self._ready.size)]
@@ -120,7 +122,7 @@ class VmappedRunner:
         if len(alike) > 1 and gradients.pads():
             alike = [np.arange(len(examples))]
         size = self._settings.clients_per_batch or USUAL
-        many = each_row(lambda x, own, part: full_gradient(gradients, x, own, part))
+        many = map_rows(lambda x, own, part: full_gradient(gradients, x, own, part))
 
         def of_group(rows: IntArray) -> Tensor:
             keyed = keys[rows] if keys.size else keys
@@ -132,7 +134,7 @@ class VmappedRunner:
         with products_in(gradients.precision), _quiet():
             return _in_order([of_group(rows) for rows in parts], parts, models.device)
 
-    def _alike(self, plan: Plan) -> list[IntArray]:
+    def _alike(self, plan: CohortWork) -> list[IntArray]:
         """Return rows of the plan that can share a group, the longest work first.
 
         Clients with similar numbers of steps share a group, which keeps padding small.
@@ -143,19 +145,19 @@ class VmappedRunner:
         return [rows[np.argsort(-plan.steps[rows], kind="stable")] for rows in kinds]
 
     def _run_group(
-        self, parts: Parts, states: ClientState, inbox: Inbox, plan: Plan, rows: IntArray
+        self, parts: Parts, states: ClientState, inbox: Inbox, plan: CohortWork, rows: IntArray
     ) -> tuple[ClientState, Upload]:
         every = whole(rows, len(plan.clients))
         picked = slice(None) if every else torch.from_numpy(rows).to(inbox.model.device)
         own, inbox = take((states, inbox), picked)
         work = padded(plan, rows, inbox.model, self._client.gradients.pads)
-        begun, local = parts.begin(own, inbox, work)
+        at_start, local = parts.begin(own, inbox, work)
         # Of one layout from the first step on: a program is made for a layout.
         local = tree_map(Tensor.contiguous, local)
-        local = parts.steps(local, begun, work, inbox.correction)
-        return parts.end(own, begun, local, inbox.correction, work)
+        local = parts.steps(local, at_start, work, inbox.correction)
+        return parts.end(own, at_start, local, inbox.correction, work)
 
-    def _decide(self, states: ClientState, inbox: Inbox, plan: Plan) -> Ready:
+    def _decide(self, states: ClientState, inbox: Inbox, plan: CohortWork) -> Ready:
         settings, (steps, clients) = self._settings, self._ahead
         reason = self._why_not_together(states, inbox, plan)
         size = 1 if reason else settings.clients_per_batch or self._fitting(states, inbox, plan)
@@ -166,7 +168,7 @@ class VmappedRunner:
         alike = [len(rows) for rows in kinds] if len(kinds) > 1 else [clients]
         return Ready(size, alike, parts, reason)
 
-    def _why_not_together(self, states: ClientState, inbox: Inbox, plan: Plan) -> str:
+    def _why_not_together(self, states: ClientState, inbox: Inbox, plan: CohortWork) -> str:
         """Return why no two clients can run as one batch; "" if they can, or never would."""
         settings = self._settings
         pair = next((rows[:2] for rows in self._alike(plan) if len(rows) > 1), None)
@@ -181,14 +183,14 @@ class VmappedRunner:
             raise NotBatchable(reason)
         return reason
 
-    def _fitting(self, states: ClientState, inbox: Inbox, plan: Plan) -> int:
+    def _fitting(self, states: ClientState, inbox: Inbox, plan: CohortWork) -> int:
         """Return the group size that suits the model and the memory."""
 
         def need() -> int:
             own, one = take((states, inbox), slice(1))
             work = padded(plan, np.array([0]), one.model, self._client.gradients.pads)
-            begun, local = begin_of_many(self._client)(own, one, work)
-            given = (local, begun, batch(work, 0), one.correction, work.rates[0])
+            at_start, local = begin_of_many(self._client)(own, one, work)
+            given = (local, at_start, batch(work, 0), one.correction, work.rates[0])
             try:
                 # As one of many: by itself it is taken apart less.
                 return peak_bytes(record(torch.vmap(self._client.step), given)[0])

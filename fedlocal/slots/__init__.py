@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from fedlocal.utils.lazy import lazy
 
 if TYPE_CHECKING:
-    from fedlocal.slots.component import Piece
+    from fedlocal.slots.component import Component
     from fedlocal.slots.compress.base import Compressor, Field, OptionalField
     from fedlocal.slots.correction.base import Correction
     from fedlocal.slots.inner.base import InnerOptimiser, Rate
-    from fedlocal.slots.mixing.base import Legs, Mixing
+    from fedlocal.slots.mixing.base import MessageCounts, Mixing
     from fedlocal.slots.outer.base import OuterOptimiser
     from fedlocal.slots.period.base import Period
     from fedlocal.slots.sampling import Sampling
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from fedlocal.slots.terms import Guarantee, Round, Timing, View
 
 __all__ = [
+    "Component",
     "Compressor",
     "Correction",
     "Field",
     "Guarantee",
     "InnerOptimiser",
-    "Legs",
+    "MessageCounts",
     "Mixing",
     "OptionalField",
     "OuterOptimiser",
     "Period",
-    "Piece",
     "Rate",
     "Round",
     "Sampling",
@@ -46,24 +46,27 @@ __all__ = [
 ]
 
 HOMES = {
+    "Component": "component",
     "Compressor": "compress.base",
     "Correction": "correction.base",
     "Field": "compress.base",
     "Guarantee": "terms",
     "InnerOptimiser": "inner.base",
-    "Legs": "mixing.base",
+    "MessageCounts": "mixing.base",
     "Mixing": "mixing.base",
-    "Optional": "compress.base",
     "OptionalField": "compress.base",
     "OuterOptimiser": "outer.base",
     "Period": "period.base",
-    "Piece": "component",
     "Rate": "inner.base",
     "Round": "terms",
     "Sampling": "sampling",
     "Strategy": "strategy",
     "Timing": "terms",
     "View": "terms",
+    # Former names.
+    "Legs": "mixing.base",
+    "Optional": "compress.base",
+    "Piece": "component",
 }
 
 __getattr__ = lazy(__name__, HOMES)

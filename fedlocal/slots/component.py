@@ -7,9 +7,17 @@ from typing import ClassVar, Self
 from fedlocal.slots.terms import Guarantee
 from fedlocal.vectors.flat import ParamSpec
 
+# Former names of methods and attributes. Under them an override would be ignored silently.
+RENAMED = {
+    "told": "transmitted_model",
+    "legs": "message_counts",
+    "surveys": "needs_gradient_exchange",
+    "surveyed": "combine_gradients",
+}
+
 
 @dataclass(frozen=True)
-class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
+class Component(ABC):  # noqa: B024 - nothing is abstract that all slots share
     """Base class of all components: required and broken guarantees, and fields that may be batched.
 
     batched_fields: Names of numbers that the client half computes with, or does not read, but never
@@ -18,6 +26,11 @@ class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
     """
 
     batched_fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        """Raise TypeError for a former name of a method or attribute."""
+        for former in RENAMED.keys() & vars(cls).keys():
+            raise TypeError(f"{cls.__name__}.{former} is named {RENAMED[former]} now; rename it")
 
     @property
     def requires(self) -> frozenset[Guarantee]:
@@ -32,3 +45,6 @@ class Piece(ABC):  # noqa: B024 - nothing is abstract that all slots share
     def bind(self, spec: ParamSpec) -> Self:
         """Return this component with the shapes of the model's layers filled in."""
         return self
+
+
+Piece = Component  # its former name

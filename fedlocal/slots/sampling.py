@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.vectors.rng import Purpose, client_keys
 
 
 @dataclass(frozen=True)
-class Sampling(Piece):
+class Sampling(Component):
     """The rule that selects the cohort of a round."""
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.compress.base import Compressor, Identity
 from fedlocal.slots.correction.base import Correction, NoCorrection
 from fedlocal.slots.inner.base import InnerOptimiser
@@ -50,24 +50,24 @@ class Strategy:
 
     def __post_init__(self) -> None:
         """Raise ValueError if a component requires a guarantee that another one breaks."""
-        for slot, piece in self.pieces():
-            for broken in sorted(piece.requires & self.timing.breaks, key=str):
+        for slot, component in self.components():
+            for broken in sorted(component.requires & self.timing.breaks, key=str):
                 raise ValueError(
-                    f"{slot}={piece} needs: {broken.value}; timing={self.timing.value} breaks that."
-                    f" Change one of the two"
+                    f"{slot}={component} needs: {broken.value}; timing={self.timing.value}"
+                    " breaks that. Change one of the two"
                 )
-            for other_slot, other in self.pieces():
-                for broken in sorted(piece.requires & self._breaks(other_slot, other), key=str):
+            for other_slot, other in self.components():
+                for broken in sorted(component.requires & self._breaks(other_slot, other), key=str):
                     raise ValueError(
-                        f"{slot}={piece} needs: {broken.value}; {other_slot}={other} breaks that."
-                        f" Change one of the two"
+                        f"{slot}={component} needs: {broken.value}; {other_slot}={other}"
+                        " breaks that. Change one of the two"
                     )
 
-    def pieces(self) -> Iterator[tuple[str, Piece]]:
+    def components(self) -> Iterator[tuple[str, Component]]:
         """Yield every slot's name and its component."""
         for slot in fields(self):
             value = getattr(self, slot.name)
-            if isinstance(value, Piece):
+            if isinstance(value, Component):
                 yield slot.name, value
 
     @property
@@ -75,7 +75,9 @@ class Strategy:
         """Whether every client must take part in every round."""
         if self.timing is Timing.ASYNCHRONOUS:
             return True
-        return any(Guarantee.FULL_PARTICIPATION in piece.requires for _, piece in self.pieces())
+        return any(
+            Guarantee.FULL_PARTICIPATION in component.requires for _, component in self.components()
+        )
 
     def check_participation(self, fraction: float) -> None:
         """Raise ValueError if the method needs every client and only a fraction takes part."""
@@ -84,10 +86,10 @@ class Strategy:
                 f"an asynchronous strategy has no cohorts to sample; participation is {fraction:g},"
                 " drop-out counted. Use participation=1 without faults"
             )
-        for slot, piece in self.pieces():
-            if fraction < 1 and Guarantee.FULL_PARTICIPATION in piece.requires:
+        for slot, component in self.components():
+            if fraction < 1 and Guarantee.FULL_PARTICIPATION in component.requires:
                 raise ValueError(
-                    f"{slot}={piece} needs: {Guarantee.FULL_PARTICIPATION.value};"
+                    f"{slot}={component} needs: {Guarantee.FULL_PARTICIPATION.value};"
                     f" participation is {fraction:g}, drop-out counted. Use participation=1"
                     " without faults, or a method that allows sampling: scaffold, which corrects"
                     " drift too, local_sgd, fedavg, fedprox or slowmo"
@@ -95,9 +97,11 @@ class Strategy:
 
     def bind(self, spec: ParamSpec) -> "Strategy":
         """Return the strategy with all components bound to the shapes of the layers."""
-        return replace(self, **{slot: piece.bind(spec) for slot, piece in self.pieces()})
+        return replace(
+            self, **{slot: component.bind(spec) for slot, component in self.components()}
+        )
 
     @staticmethod
-    def _breaks(slot: str, piece: Piece) -> frozenset[Guarantee]:
-        lossy = isinstance(piece, Compressor) and not piece.lossless
-        return piece.breaks | {LOSSY[slot]} if lossy else piece.breaks
+    def _breaks(slot: str, component: Component) -> frozenset[Guarantee]:
+        lossy = isinstance(component, Compressor) and not component.lossless
+        return component.breaks | {LOSSY[slot]} if lossy else component.breaks

@@ -30,10 +30,10 @@ def check_number(key: str, value: Any) -> None:
         raise ValueError(f"{key} must be a number, got {value!r}{advice}")
 
 
-def check_made(**given: tuple[Any, type]) -> None:
+def check_types(**given: tuple[Any, type]) -> None:
     """Raise ValueError unless each value is None or an instance of its class.
 
-    >>> check_made(clock=(1.0, dict))
+    >>> check_types(clock=(1.0, dict))
     Traceback (most recent call last):
     ValueError: clock must be a dict, got 1.0; write dict(...)
     """

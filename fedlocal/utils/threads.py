@@ -12,7 +12,7 @@ Job = TypeVar("Job")
 WORTHWHILE = 1 << 19
 
 
-def in_threads(work: Callable[[Job], None], jobs: Sequence[Job], scalars: int) -> None:
+def run_in_threads(work: Callable[[Job], None], jobs: Sequence[Job], scalars: int) -> None:
     """Run `work(job)` for every job in torch's number of threads, and wait for all.
 
     Args:

@@ -79,7 +79,7 @@ class BufferSpec(ParamSpec):
     dtypes: tuple[torch.dtype, ...] = ()
 
     @classmethod
-    def named_as(cls, names: tuple[str, ...], model: nn.Module) -> "BufferSpec":
+    def from_names(cls, names: tuple[str, ...], model: nn.Module) -> "BufferSpec":
         """Read the layout of the buffers of `model` with these names."""
         buffers = [model.get_buffer(name) for name in names]
         shapes = tuple(tuple(b.shape) for b in buffers)

@@ -97,12 +97,12 @@ def select(flag: Tensor, yes: Tree, no: Tree) -> Tree:
     return tree_map(lambda a, b: torch.where(flag, a, b), yes, no)
 
 
-def each_row(function: Callable[..., Tree], in_dims: Any = 0) -> Callable[..., Tree]:
+def map_rows(function: Callable[..., Tree], in_dims: Any = 0) -> Callable[..., Tree]:
     """Map a function of trees over rows with `torch.vmap`; call it directly for a single row.
 
     vmap costs a tenth of a millisecond, and splits some operations that are one for a single row.
 
-    >>> each_row(lambda a, b: (a * b, ()))(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]))
+    >>> map_rows(lambda a, b: (a * b, ()))(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]))
     (tensor([[3., 6.]]), ())
     """
     many = torch.vmap(function, in_dims)

@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from fedlocal.report.progress import Progress
+from fedlocal.report.progress import ProgressBar
 
 ROW = {
     "round": 1,
@@ -19,7 +19,7 @@ def shown(terminal: bool, width: int = 100, **changes) -> str:
     """All that a bar of two rounds writes while one of them ends."""
     screen = StringIO()
     console = Console(file=screen, force_terminal=terminal, width=width, color_system=None)
-    with Progress("K=4,strategy=vrl_sgd,partition.alpha=0.1", rounds=2, console=console) as bar:
+    with ProgressBar("K=4,strategy=vrl_sgd,partition.alpha=0.1", rounds=2, console=console) as bar:
         bar.log(ROW | changes)
     return screen.getvalue()
 

@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(cli, here, dying, settings):
         cli(*overrides, "hydra.run.dir=cut")
     # Two rounds are gone with the process.
     assert len(read_rows(here / "cut")) == 5 and not (here / "cut/summary.json").exists()
-    assert load_checkpoint(here / "cut/checkpoint", torch.device("cpu")).course.state[0] == 3
+    assert load_checkpoint(here / "cut/checkpoint", torch.device("cpu")).progress.state[0] == 3
     dying(-1)
     outcome = cli("resume=cut")
     assert (outcome.code, outcome.err) == (0, "")
@@ -138,7 +138,7 @@ def test_a_crash_while_saving_leaves_the_checkpoint_before(cli, here, dying, mon
         cli(*QUICK, "hydra.run.dir=cut")
     monkeypatch.setattr(torch, "save", save)
     assert [path.name for path in (here / "cut/checkpoint").iterdir()] == ["state.pt"]
-    assert load_checkpoint(here / "cut/checkpoint", torch.device("cpu")).course.state[0] == 3
+    assert load_checkpoint(here / "cut/checkpoint", torch.device("cpu")).progress.state[0] == 3
     assert cli("resume=cut").code == 0
     assert results(here / "cut") == results(here / "whole")
 
@@ -156,7 +156,7 @@ def test_a_finished_run_is_left_as_it_is(cli, here):
 def test_a_kept_checkpoint_older_than_the_end_changes_nothing(cli, here):
     given = (*QUICK, "checkpoint.keep=true", "hydra.run.dir=run")
     assert cli(*given).code == 0
-    assert load_checkpoint(here / "run/checkpoint", torch.device("cpu")).course.state[0] == 6
+    assert load_checkpoint(here / "run/checkpoint", torch.device("cpu")).progress.state[0] == 6
     before = {path: path.stat().st_mtime_ns for path in (here / "run").iterdir() if path.is_file()}
     assert cli(*given).out.endswith("(finished before)\n")
     assert {path: path.stat().st_mtime_ns for path in before} == before

@@ -98,4 +98,4 @@ def test_what_fails_in_a_thread_fails(tiny):
         np.zeros(2)[job]
 
     with pytest.raises(IndexError):
-        threads.in_threads(work, [0, 1, 2], scalars=3)
+        threads.run_in_threads(work, [0, 1, 2], scalars=3)

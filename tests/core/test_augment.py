@@ -14,7 +14,7 @@ from fedlocal.objective.augment import CropFlip, NoAugment, ResizedCrop
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.evaluate import Examples, score
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.state import Order, initial_state
+from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.vectors.rng import Purpose, generator
 from strategies import fedavg, local_sgd, mime, scaffold
@@ -176,7 +176,7 @@ def test_both_gradients_of_a_step_see_the_same_pictures():
 def test_full_gradients_and_evaluations_see_them_as_they_are():
     plain, changed = (simulation(scaffold(0.1, 2), augment=a) for a in (None, CropFlip(2)))
     clients = np.arange(len(SIZES))
-    order = Order(0, 0, clients, clients, np.full(3, 2), clients > 5)
+    order = RoundPlan(0, 0, clients, clients, np.full(3, 2), clients > 5)
     gradients = [s.population.gradients(s, initial_state(s), order)[1] for s in (plain, changed)]
     assert torch.equal(*gradients)
     examples = Examples(plain.objective.x, plain.objective.y)

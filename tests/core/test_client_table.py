@@ -16,7 +16,7 @@ from fedlocal.api import prepare, simulate
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
-from fedlocal.rounds.progress import Course
+from fedlocal.rounds.progress import Progress
 from fedlocal.rounds.state import initial_state
 from fedlocal.slots.compress import TopK
 from fedlocal.vectors.trees import leaves, tree_map
@@ -198,12 +198,12 @@ def test_it_goes_on_from_a_checkpoint(name, first, then, tmp_path):
     expected = advanced(straight, initial_state(straight), 9)
     before = sampled(strategy, spill if first else None)
     halfway = advanced(before, initial_state(before), 4)
-    save_checkpoint(place, Checkpoint("", Course(halfway, [], [])))
+    save_checkpoint(place, Checkpoint("", Progress(halfway, [], [])))
     loaded = load_checkpoint(place, CPU)
     assert loaded is not None
     # The file may be replaced while states are read from it.
-    save_checkpoint(place, Checkpoint("", Course(initial_state(before), [], [])))
-    state = loaded.course.state
+    save_checkpoint(place, Checkpoint("", Progress(initial_state(before), [], [])))
+    state = loaded.progress.state
     assert largest_difference(state, halfway) == 0
     assert all(block.spilled == first for block in state.clients.blocks)
     after = sampled(strategy, spill if then else None)

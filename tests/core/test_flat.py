@@ -101,7 +101,7 @@ def test_only_trained_parameters_are_in_the_vector():
 
 def test_buffers_are_rounded_to_their_own_dtype():
     model = nn.BatchNorm1d(3)
-    spec = BufferSpec.named_as(("running_var", "num_batches_tracked"), model)
+    spec = BufferSpec.from_names(("running_var", "num_batches_tracked"), model)
     x = torch.tensor([1.0, 2.0, 3.5, 6.6])
     named = spec.named(x)
     assert named["num_batches_tracked"].dtype == torch.int64

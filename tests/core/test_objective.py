@@ -21,7 +21,7 @@ from fedlocal.objective.options import ModelOptions
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.evaluate import Examples, score
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.state import Order, initial_state
+from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from partitions import dirichlet
 from partitions.statistics import credit
@@ -95,7 +95,7 @@ def test_both_gradients_of_a_step_are_clipped():
 def test_full_gradients_are_not_clipped():
     plain, short = (simulation(scaffold(0.1, 2), clip_norm=norm) for norm in (None, 1e-3))
     clients = np.arange(len(SIZES))
-    order = Order(0, 0, clients, clients, np.full(3, 2), clients > 5)
+    order = RoundPlan(0, 0, clients, clients, np.full(3, 2), clients > 5)
     gradients = [s.population.gradients(s, initial_state(s), order)[1] for s in (plain, short)]
     assert torch.equal(*gradients) and gradients[0].norm() > 0.1
 

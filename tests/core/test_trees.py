@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fedlocal.vectors.trees import (
     concatenate,
-    each_row,
     leaves,
+    map_rows,
     put,
     repeat,
     select,
@@ -124,14 +124,14 @@ def test_weighted_mean_keeps_the_dtype_of_the_tree():
 @pytest.mark.parametrize("rows", [1, 3])
 def test_each_row_is_given_alone(rows):
     a, b = torch.rand(rows, 4, dtype=torch.float64), torch.rand(rows, dtype=torch.float64)
-    found = each_row(lambda pair, state: (Pair(pair.left * pair.right, ()), state))(Pair(a, b), ())
+    found = map_rows(lambda pair, state: (Pair(pair.left * pair.right, ()), state))(Pair(a, b), ())
     assert found[1] == () and torch.equal(found[0].left, a * b.unsqueeze(1))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_may_stand_at_any_place(rows):
     a, b = torch.rand(2, 4, rows, dtype=torch.float64), torch.rand(rows, dtype=torch.float64)
-    function = each_row(lambda pair, b: pair.left[0] * b, (Pair(2, 0), 0))  # type: ignore[arg-type]
+    function = map_rows(lambda pair, b: pair.left[0] * b, (Pair(2, 0), 0))  # type: ignore[arg-type]
     assert torch.equal(function(Pair(a, ()), b), (a[0] * b).T)
 
 

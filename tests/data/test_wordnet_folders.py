@@ -13,7 +13,7 @@ from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import normalise, standardise
 from fedlocal.objective.augment import CropFlip
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import initial_progress, run
 from tests.strategies_in_conf import composed
 
 WNIDS = ("n01443537", "n01629819", "n02056570")
@@ -130,7 +130,7 @@ def test_a_run_on_bytes_is_the_run_on_numbers(tiny):
     ):
         sim = build(composed(*dataset, *options, "augment=crop_flip")).simulation
         assert sim.objective.augment == CropFlip()
-        state, rows, _ = run(sim, outset(sim))
+        state, rows, _ = run(sim, initial_progress(sim))
         results.append((state.server.anchor, [row["train_loss"] for row in rows], rows[-1]))
     (bytes_end, bytes_losses, last), (end, losses, other) = results
     assert torch.equal(bytes_end, end)

@@ -10,8 +10,8 @@ from flwr.clientapp import ClientApp
 from fedlocal.flower.handlers import answer_as
 from fedlocal.flower.inprocess import InProcessGrid, faultless
 from fedlocal.flower.node import FRESH, Node, clients_of
-from fedlocal.flower.question import Question
-from fedlocal.flower.records import Pact
+from fedlocal.flower.node_request import NodeRequest
+from fedlocal.flower.records import RunSpec
 from fedlocal.flower.remote_population import FlowerNodes, Remote
 from fedlocal.flower.transport import meet
 from fedlocal.rounds.advance import advance
@@ -53,11 +53,11 @@ class Rig:
             clients = clients_of(len(self.sim.clients), partition, self.num_nodes)
             node = Node(self.sim, clients)
             folder = f"{self.state_folder}/{partition}" if self.state_folder else ""
-            question = Question(
+            node_request = NodeRequest(
                 kind, message.content, context.state, partition, self.num_nodes, state=folder
             )
             digest = self.digest(partition, run_digest(self.sim))
-            content, kept = answer_as(node, digest, question)
+            content, kept = answer_as(node, digest, node_request)
             context.state = RecordDict(dict(kept))
             return Message(self.tamper(partition, kind, content), reply_to=message)
 
@@ -67,11 +67,11 @@ class Rig:
         return app
 
     def over_nodes(self) -> Simulation:
-        pact = Pact("", run_digest(self.sim))
+        run_spec = RunSpec("", run_digest(self.sim))
         population = FlowerNodes(
             self.grid,
-            pact,
-            Remote("run", meet(self.grid, pact, 5.0), np.full(len(self.sim.clients), FRESH)),
+            run_spec,
+            Remote("run", meet(self.grid, run_spec, 5.0), np.full(len(self.sim.clients), FRESH)),
             self.timeout_seconds,
             self.patience_seconds,
         )

@@ -7,7 +7,7 @@ import pytest
 from fedlocal import Clock, DropOut
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import initial_progress, run
 from strategies import anytime_minibatch, double_compression, local_sgd, overlap_local_sgd
 from tests.flower.rig import Rig
 from tests.ragged import simulation
@@ -22,8 +22,8 @@ def records(strategy, deadline, **options):
     rig = Rig(sim, 3)
     with rig.grid.running():
         remote = rig.over_nodes()
-        _, over, records = run(remote, outset(remote))
-    _, here, _ = run(sim, outset(sim))
+        _, over, records = run(remote, initial_progress(remote))
+    _, here, _ = run(sim, initial_progress(sim))
     for ours, theirs in zip(over, here, strict=True):
         assert ours | {"wall_seconds": 0} == theirs | {"wall_seconds": 0}
     return records

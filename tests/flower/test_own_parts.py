@@ -21,7 +21,7 @@ from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.payload import check_messages
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import initial_progress, run
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.vectors.trees import concatenate, leaves, take
@@ -78,7 +78,7 @@ def simulation(
 def over_nodes(rig: Rig):
     with rig.grid.running():
         sim = rig.over_nodes()
-        return run(sim, outset(sim))
+        return run(sim, initial_progress(sim))
 
 
 def kept(rig: Rig, remote) -> ClientState:
@@ -134,7 +134,7 @@ def trained_and_moved(sim: Simulation, here) -> None:
 def test_nodes_do_what_one_process_does(kind, strategy):
     sim = simulation(kind, strategy)
     rig = Rig(sim, NODES)
-    over, here = over_nodes(rig), run(sim, outset(sim))
+    over, here = over_nodes(rig), run(sim, initial_progress(sim))
     trained_and_moved(sim, here)
     assert_same_run(rig, over, here)
 
@@ -144,14 +144,14 @@ def test_nodes_do_what_one_process_does(kind, strategy):
 def test_any_number_of_nodes(kind, nodes):
     sim = simulation(kind, fedavg(0.1, 2))
     rig = Rig(sim, nodes)
-    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
+    assert_same_run(rig, over_nodes(rig), run(sim, initial_progress(sim)))
 
 
 @pytest.mark.parametrize("kind", ["averaged", "all", "all_personal"])
 def test_vmapped_on_every_node(kind):
     sim = simulation(kind, local_sgd(0.1, 3), runtime=Vmapped())
     rig = Rig(sim, 2)
-    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)), tolerance=1e-12)
+    assert_same_run(rig, over_nodes(rig), run(sim, initial_progress(sim)), tolerance=1e-12)
 
 
 @pytest.mark.parametrize("strategy", [local_sgd(0.1, 3, momentum=0.9), double_compression(0.1, 3)])
@@ -159,7 +159,7 @@ def test_vmapped_on_every_node(kind):
 def test_sampled_and_dropped_clients(kind, strategy):
     sim = simulation(kind, strategy, rounds=8, participation=0.6, faults=DropOut(0.4))
     rig = Rig(sim, NODES)
-    over, here = over_nodes(rig), run(sim, outset(sim))
+    over, here = over_nodes(rig), run(sim, initial_progress(sim))
     assert_same_run(rig, over, here)
     answered = [row["answered"] for row in over.history]
     assert 0 < sum(answered) < 8 * 3
@@ -169,7 +169,7 @@ def test_sampled_and_dropped_clients(kind, strategy):
 def test_diagnostics(kind):
     sim = simulation(kind, local_sgd(0.1, 3), diagnostics=True)
     rig = Rig(sim, NODES)
-    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
+    assert_same_run(rig, over_nodes(rig), run(sim, initial_progress(sim)))
 
 
 @pytest.mark.parametrize("kind", ["all", "all_personal"])
@@ -179,7 +179,7 @@ def test_late_clients(kind):
     sim = replace(sim, clock=clock, deadline=Deadline(0.2, "next_round"))
     rig = Rig(sim, NODES)
     over = over_nodes(rig)
-    assert_same_run(rig, over, run(sim, outset(sim)))
+    assert_same_run(rig, over, run(sim, initial_progress(sim)))
     assert len({len(record.clients) for record in over.records}) > 1
 
 
@@ -189,7 +189,7 @@ def test_a_lost_reply_rolls_back_what_the_client_keeps(kind, caplog):
     rig = Rig(simulation(kind, strategy), len(SIZES), carry=lost_reply(2, 1), timeout_seconds=3)
     over = over_nodes(rig)
     sim = simulation(kind, strategy, faults=Silent(client=2, round_index=1))
-    here = run(sim, outset(sim))
+    here = run(sim, initial_progress(sim))
     assert_same(over.state.server, here.state.server)
     assert_same(kept(rig, over.state.clients), here.state.clients.everyone())
     assert "has not answered" in caplog.text
@@ -198,7 +198,7 @@ def test_a_lost_reply_rolls_back_what_the_client_keeps(kind, caplog):
 def test_nobody_waits_for_the_others():
     sim = simulation("all_personal", async_local_sgd(0.1, 3), rounds=12)
     rig = Rig(sim, NODES)
-    over, here = over_nodes(rig), run(sim, outset(sim))
+    over, here = over_nodes(rig), run(sim, initial_progress(sim))
     assert_same(over.state.server, here.state.server)
     assert [row["local_loss"] for row in over.history] == [r["local_loss"] for r in here.history]
 
@@ -207,7 +207,7 @@ def test_nobody_waits_for_the_others():
 def test_surveys_of_gradients(kind):
     sim = simulation(kind, mime(0.1, 3))
     rig = Rig(sim, NODES)
-    assert_same_run(rig, over_nodes(rig), run(sim, outset(sim)))
+    assert_same_run(rig, over_nodes(rig), run(sim, initial_progress(sim)))
 
 
 def test_surveys_have_no_averaged_buffers():
@@ -249,21 +249,21 @@ def test_a_server_goes_on_from_its_checkpoint(tmp_path, kind):
     sim = simulation(kind, local_sgd(0.1, 3, momentum=0.9), rounds=6)
     rig = Rig(sim, NODES)
 
-    def stop(course) -> None:
+    def stop(progress) -> None:
         # Saved a round ago, so that the nodes are a round ahead.
-        if course.state.round_index == 3:
-            save_checkpoint(tmp_path, Checkpoint("", course))
-        if course.state.round_index == 4:
+        if progress.state.round_index == 3:
+            save_checkpoint(tmp_path, Checkpoint("", progress))
+        if progress.state.round_index == 4:
             raise InterruptedError
 
     with rig.grid.running():
         remote = rig.over_nodes()
         with pytest.raises(InterruptedError):
-            run(remote, outset(remote), stop)
+            run(remote, initial_progress(remote), stop)
         saved = load_checkpoint(tmp_path, sim.start.device)
-        assert saved is not None and len(saved.course.history) == 3
-        over = run(remote, saved.course)
-    assert_same_run(rig, over, run(sim, outset(sim)))
+        assert saved is not None and len(saved.progress.history) == 3
+        over = run(remote, saved.progress)
+    assert_same_run(rig, over, run(sim, initial_progress(sim)))
 
 
 @pytest.mark.parametrize("kind", ["personal_head", "personal_buffers"])
@@ -280,7 +280,7 @@ def test_a_folder_keeps_personal_parts(tmp_path, kind, caplog):
     sim = simulation(kind, local_sgd(0.1, 3))
     rig = Rig(sim, len(SIZES), state_folder=str(tmp_path))
     rig.carry = forgetful(rig, partition=3, after_round=1)
-    assert_same(over_nodes(rig).state.server, run(sim, outset(sim)).state.server)
+    assert_same(over_nodes(rig).state.server, run(sim, initial_progress(sim)).state.server)
     assert "gone" not in caplog.text
 
 
@@ -288,7 +288,7 @@ def test_averaged_buffers_are_lost_by_nobody(caplog):
     sim = simulation("averaged", local_sgd(0.1, 3))
     rig = Rig(sim, len(SIZES))
     rig.carry = forgetful(rig, partition=3, after_round=1)
-    assert_same(over_nodes(rig).state.server, run(sim, outset(sim)).state.server)
+    assert_same(over_nodes(rig).state.server, run(sim, initial_progress(sim)).state.server)
     assert "gone" not in caplog.text
 
 
@@ -336,5 +336,5 @@ def test_a_finished_run_has_the_digest_that_it_had():
     # The model that it leaves shares its tensors with the objective.
     sim = simulation("all", local_sgd(0.1, 3), rounds=1)
     before = run_digest(sim)
-    finish(sim, run(sim, outset(sim)))
+    finish(sim, run(sim, initial_progress(sim)))
     assert run_digest(sim) == before

@@ -22,7 +22,7 @@ from fedlocal.flower.server_app import app as server_app
 from fedlocal.flower.strategy import FedLocal
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.checkpoint import save_checkpoint
-from fedlocal.rounds.progress import outset, run
+from fedlocal.rounds.progress import initial_progress, run
 from fedlocal.rounds.state import consensus
 
 COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"
@@ -48,7 +48,7 @@ def test_flwrs_own_loop_drives_it(name):
     overrides = f"{COMMON} strategy={name}"
     _, result = driven(overrides)
     sim = build(compose(overrides).cfg).simulation
-    state, history, _ = run(sim, outset(sim))
+    state, history, _ = run(sim, initial_progress(sim))
     for key, value in sim.objective.spec.named(consensus(sim, state)).items():
         np.testing.assert_array_equal(result.arrays[key].numpy(), value.numpy())
     for t, row in enumerate(history, start=1):
@@ -66,7 +66,7 @@ def test_its_arrays_have_the_averaged_buffers():
     overrides = f"{OWN_COMMON} partition=iid strategy=local_sgd"
     _, result = driven(overrides)
     sim = build(compose(overrides).cfg).simulation
-    model = finish(sim, run(sim, outset(sim))).model
+    model = finish(sim, run(sim, initial_progress(sim))).model
     assert list(result.arrays) and sorted(result.arrays) == sorted(model.state_dict())
     for key, value in model.state_dict().items():
         assert torch.equal(torch.from_numpy(result.arrays[key].numpy()), value), key
@@ -168,7 +168,7 @@ def dies_and_goes_on(tmp_path, monkeypatch, overrides, empty):
 
     def dies(checkpoint_folder, checkpoint):
         # After the clients have worked and before anybody knows: the nodes are a round ahead.
-        if checkpoint.course.state.round_index == 3:
+        if checkpoint.progress.state.round_index == 3:
             raise OSError("the machine has gone")
         save_checkpoint(checkpoint_folder, checkpoint)
 

@@ -10,12 +10,12 @@ from fedlocal.runtime.tracing.backends import as_it_is
 from fedlocal.runtime.tracing.constants import LARGEST, fold
 from fedlocal.runtime.tracing.joined import in_parts
 from fedlocal.runtime.tracing.passes import lay_out
-from fedlocal.runtime.tracing.trace import Recorded, record
+from fedlocal.runtime.tracing.trace import Traced, record
 from fedlocal.vectors.trees import leaves, scan
 
 
 def recorded(function):
-    return Recorded(function, as_it_is)
+    return Traced(function, as_it_is)
 
 
 def test_one_tensor_in_two_places_is_two_arguments():

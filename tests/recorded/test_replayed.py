@@ -7,7 +7,7 @@ import torch
 
 from fedlocal.runtime import Vmapped, parts, vmapped
 from fedlocal.runtime.parts import in_pieces
-from fedlocal.runtime.tracing.cuda_graphs import KEPT, Replayed
+from fedlocal.runtime.tracing.cuda_graphs import KEPT, CudaGraphed
 from fedlocal.vectors.trees import leaves
 from tests import ragged
 from tests.runs import final, largest_difference
@@ -27,7 +27,7 @@ def again(function):
 
 
 def test_results_are_those_of_the_arguments_and_stay_what_they_are():
-    replayed = Replayed(lambda a, rest: (a + rest[0], (a * 2, ())), again)
+    replayed = CudaGraphed(lambda a, rest: (a + rest[0], (a * 2, ())), again)
     x = torch.rand(3)
     first = replayed(x, (x,))
     kept = first[0].clone()
@@ -37,7 +37,7 @@ def test_results_are_those_of_the_arguments_and_stay_what_they_are():
 
 
 def test_arguments_are_not_written_to_and_may_be_expanded():
-    replayed = Replayed(lambda a: a + 1, again)
+    replayed = CudaGraphed(lambda a: a + 1, again)
     row = torch.zeros(2)
     for value in (0.0, 5.0):
         row.fill_(value)
@@ -52,7 +52,7 @@ def test_one_capture_for_each_shape_and_the_oldest_is_dropped():
         captures.append(1)
         return again(function)
 
-    replayed = Replayed(lambda a: a * 2, counted)
+    replayed = CudaGraphed(lambda a: a * 2, counted)
     for size in (1, 2, 1, 2):
         replayed(torch.rand(size))
     assert len(captures) == 2
@@ -73,8 +73,8 @@ def test_steps_in_pieces_are_the_same_steps():
 
     assert in_pieces(note, 3)(0, each, "shared") == 7
     assert [len(part[0]) for part in seen] == [3, 3, 1]
-    for together, *pieces in zip(leaves(each), *map(leaves, seen), strict=True):
-        assert torch.equal(torch.cat(pieces), together)
+    for together, *components in zip(leaves(each), *map(leaves, seen), strict=True):
+        assert torch.equal(torch.cat(components), together)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -86,12 +86,12 @@ def test_a_run_by_captured_steps_has_the_same_bits(name, monkeypatch):
 
     def replayed(function):
         captured.append(function)
-        return Replayed(function, again)
+        return CudaGraphed(function, again)
 
     def of_a_gpu(*given):
         return parts.parts_of(*given[:-1], torch.device("cuda"))
 
-    monkeypatch.setattr(parts, "Replayed", replayed)
+    monkeypatch.setattr(parts, "CudaGraphed", replayed)
     monkeypatch.setattr(parts, "in_pieces", partial(in_pieces, most=2))
     monkeypatch.setattr(vmapped, "parts_of", of_a_gpu)
     assert largest_difference(on_a_cpu, run()) == 0

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedlocal.objective.options import ModelOptions
-from fedlocal.rounds.progress import outset, run, running
+from fedlocal.rounds.progress import initial_progress, run, running
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
@@ -16,7 +16,7 @@ from fedlocal.runtime.stacked.turns import in_turns
 from fedlocal.runtime.stacked.varying import split, with_values
 from fedlocal.runtime.vmapped import VmappedRunner
 from fedlocal.slots import Correction, Timing
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.compress import QSGD, ErrorFeedback, TernGrad, TopK
 from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.lars import LARS
@@ -40,12 +40,12 @@ def batched(sim, **group_key):
 def stack(sims):
     """The runs' final states, and what trained them together."""
     batcher = SweepBatcher()
-    courses = in_turns([running(sim, outset(sim)) for sim in sims], batcher.train)
-    return [course.state for course in courses], batcher
+    courses = in_turns([running(sim, initial_progress(sim)) for sim in sims], batcher.train)
+    return [progress.state for progress in courses], batcher
 
 
 def alone(sims):
-    return [run(sim, outset(sim)).state for sim in sims]
+    return [run(sim, initial_progress(sim)).state for sim in sims]
 
 
 def simulation(strategy, seed=3, **options):
@@ -162,7 +162,7 @@ def test_an_error_of_a_run_is_its_own_and_spares_the_other_runs():
 
     def guarded(sim):
         try:
-            return (yield from running(sim, outset(sim))).state
+            return (yield from running(sim, initial_progress(sim))).state
         except AttributeError as error:
             errors.append(error)
             return None
@@ -183,7 +183,7 @@ def test_an_error_in_a_batch_is_raised_in_each_of_its_runs(monkeypatch):
 
     def guarded(sim):
         with pytest.raises(OverflowError, match="a bug"):
-            yield from running(sim, outset(sim))
+            yield from running(sim, initial_progress(sim))
         ended.append(sim.seed)
 
     in_turns([guarded(sim) for sim in sims], SweepBatcher().train)
@@ -258,7 +258,7 @@ def test_every_declared_number_may_differ_in_a_batch(strategy, path):
 
 
 def test_declared_fields_exist():
-    kinds = [Piece]
+    kinds = [Component]
     for kind in kinds:
         kinds += kind.__subclasses__()
         assert set(kind.batched_fields) <= {field.name for field in fields(kind)}, kind

@@ -14,7 +14,7 @@ from fedlocal import simulate
 from fedlocal.api import prepare
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluate import Evaluate
-from fedlocal.rounds.state import Order, initial_state
+from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.usercode import plain
@@ -270,7 +270,7 @@ def test_full_gradients_are_those_of_the_loss_of_all_examples(name, runtime):
     )
     everyone = np.arange(len(pairs))
     steps = np.full(len(pairs), plain.STEPS)
-    order = Order(0, 0, everyone, everyone, steps, everyone < 0)
+    order = RoundPlan(0, 0, everyone, everyone, steps, everyone < 0)
     ids, gradients = sim.population.gradients(sim, initial_state(sim), order)
     assert ids.tolist() == everyone.tolist()
     model = network(*case.last)

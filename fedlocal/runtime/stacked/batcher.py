@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fedlocal.objective import Objective
-from fedlocal.rounds.runner import Ahead, Plan, Runner
+from fedlocal.rounds.runner import CohortWork, Runner, RunSize
 from fedlocal.rounds.training import Trained, Training
 from fedlocal.runtime.stacked.client import StackedClient
 from fedlocal.runtime.stacked.runtime import BatchedRunner
@@ -85,7 +85,7 @@ class SweepBatcher:
             self._not_stacked(members, "examples or frozen parameters differ")
             return None
         steps = max(member.ahead.steps for member in members)
-        ahead = Ahead(steps, sum(member.ahead.clients for member in members))
+        ahead = RunSize(steps, sum(member.ahead.clients for member in members))
         return members[0].runtime.alone.runner(StackedClient(members[0].client, paths), ahead)
 
     def _explain(
@@ -170,9 +170,9 @@ def _stacked(runner: Runner, trainings: list[Training], values: list[list[float]
     ]
 
 
-def _plan(plans: list[Plan]) -> Plan:
+def _plan(plans: list[CohortWork]) -> CohortWork:
     longest = max(plan.rates.shape[1] for plan in plans)
-    return Plan(
+    return CohortWork(
         clients=np.concatenate([plan.clients for plan in plans]),
         steps=np.concatenate([plan.steps for plan in plans]),
         rates=np.concatenate([_as_long(plan.rates, longest) for plan in plans]),

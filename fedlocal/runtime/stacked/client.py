@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Gradients, Own
-from fedlocal.rounds.client import Client, ClientState, Inbox, Local, Upload, Work
+from fedlocal.rounds.client import Client, ClientState, Inbox, Local, PaddedWork, Upload
 from fedlocal.runtime.stacked.varying import Path, with_values
 from fedlocal.vectors.trees import Tree
 
@@ -17,7 +17,7 @@ class StackedClient:
 
     Attributes:
         client: Client of one of the runs.
-        paths: Places of the numbers in its strategy.
+        paths: ModelTensors of the numbers in its strategy.
     """
 
     client: Client
@@ -32,22 +32,22 @@ class StackedClient:
         """See `Client.parts`."""
         return self.client.parts(state[1], inbox)
 
-    def begin(self, state: Tree, inbox: Inbox, work: Work) -> tuple[Tree, Local]:
+    def begin(self, state: Tree, inbox: Inbox, work: PaddedWork) -> tuple[Tree, Local]:
         """See `Client.begin`."""
         numbers, own = state
-        begun, local = self._with(numbers).begin(own, inbox, work)
-        return (numbers, begun), local
+        at_start, local = self._with(numbers).begin(own, inbox, work)
+        return (numbers, at_start), local
 
-    def step(self, local: Local, begun: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
+    def step(self, local: Local, at_start: Tree, batch: Batch, control: Tree, lr: Tensor) -> Local:
         """See `Client.step`."""
-        numbers, own = begun
+        numbers, own = at_start
         return self._with(numbers).step(local, own, batch, control, lr)
 
     def end(
-        self, state: Tree, begun: Tree, local: Local, control: Tree, work: Work
+        self, state: Tree, at_start: Tree, local: Local, control: Tree, work: PaddedWork
     ) -> tuple[ClientState, Upload]:
         """See `Client.end`; the next state is without the numbers."""
-        numbers, own = begun
+        numbers, own = at_start
         return self._with(numbers).end(state[1], own, local, control, work)
 
     def _with(self, numbers: Any) -> Client:

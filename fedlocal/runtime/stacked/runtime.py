@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload
-from fedlocal.rounds.runner import Ahead, Plan, Runner
+from fedlocal.rounds.runner import CohortWork, Runner, RunSize
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.varying import Split, split
 from fedlocal.utils.arrays import IntArray
@@ -26,7 +26,7 @@ class BatchedRuntime:
     alone: Vmapped
     group_key: Mapping[str, Hashable]
 
-    def runner(self, client: Client, ahead: Ahead) -> "BatchedRunner":
+    def runner(self, client: Client, ahead: RunSize) -> "BatchedRunner":
         """See `Runtime.runner`."""
         return BatchedRunner(self, client, ahead, self.alone.runner(client, ahead))
 
@@ -42,7 +42,7 @@ class BatchedRunner:
 
     runtime: BatchedRuntime
     client: Client
-    ahead: Ahead
+    ahead: RunSize
     alone: Runner
     stacked: bool = False
     reasons: list[str] = field(default_factory=list[str])
@@ -65,7 +65,9 @@ class BatchedRunner:
         fixed = {".".join(path): value for path, value in self.fields.fixed.items()}
         return {**self.runtime.group_key, **fixed}
 
-    def run(self, states: ClientState, inbox: Inbox, plan: Plan) -> tuple[ClientState, Upload]:
+    def run(
+        self, states: ClientState, inbox: Inbox, plan: CohortWork
+    ) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
         return self.alone.run(states, inbox, plan)
 

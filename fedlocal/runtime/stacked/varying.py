@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.strategy import Strategy
 
 # Names of fields from the strategy down to one of them.
@@ -52,7 +52,7 @@ def with_values(strategy: Strategy, paths: Sequence[Path], values: Sequence[Tens
 def _fields(owner: Any, path: Path) -> Iterator[tuple[Path, Any, bool]]:
     """Yield the place of each value, the value, and whether it is declared to vary."""
     yield path, type(owner), False
-    declared = owner.batched_fields if isinstance(owner, Piece) else ()
+    declared = owner.batched_fields if isinstance(owner, Component) else ()
     for field in fields(owner):
         value, place = getattr(owner, field.name), (*path, field.name)
         if is_dataclass(value) and not isinstance(value, type):

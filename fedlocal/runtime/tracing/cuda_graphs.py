@@ -42,7 +42,7 @@ def cuda_capture(function: Callable[[], Tree]) -> tuple[Callable[[], None], Tree
     return graph.replay, result
 
 
-class Replayed:
+class CudaGraphed:
     """Function of trees of tensors, captured once for each shape of its arguments."""
 
     def __init__(self, function: Callable[..., Tree], capture: Capture = cuda_capture) -> None:

@@ -43,7 +43,7 @@ class NotTraceable(Exception):
     """A function has no list of operations that is right for all values."""
 
 
-class Recorded:
+class Traced:
     """Function of trees of tensors, traced once for each shape of its arguments.
 
     It must be pure. A function whose operations depend on values cannot be traced, and is called

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.vectors.trees import Tree
 
 
@@ -37,7 +37,7 @@ Optional = OptionalField  # its former name
 
 
 @dataclass(frozen=True)
-class Compressor(Piece):
+class Compressor(Component):
     """A compressor, which encodes a vector [P] as a message and decodes it, for either link.
 
     `noise` [n] are uniforms in [0, 1) that sender and receiver both derive from

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedlocal.utils.threads import in_threads
+from fedlocal.utils.threads import run_in_threads
 
 # In scalars. For blocks this small torch starts no threads, which would synchronise per operation.
 BLOCK = 1 << 15
@@ -44,7 +44,7 @@ class _InBlocks(torch.autograd.Function):
         like = each(*(t[0, :1] for t in rows))
         out = like.new_empty(rows[0].shape)
         jobs = [job for parts in zip(out, *rows, strict=True) for job in _blocks(*parts)]
-        in_threads(lambda job: job[0].copy_(each(*job[1:])), jobs, out.numel())  # type: ignore[arg-type]
+        run_in_threads(lambda job: job[0].copy_(each(*job[1:])), jobs, out.numel())  # type: ignore[arg-type]
         return out.reshape(*lead, -1)
 
     @staticmethod

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.slots.compress.blocks import BLOCK
-from fedlocal.utils.threads import in_threads
+from fedlocal.utils.threads import run_in_threads
 
 Key = Callable[[Tensor], Tensor]
 
@@ -36,7 +36,7 @@ class _Largest(torch.autograd.Function):
         def work(row: int) -> None:
             out[row] = torch.from_numpy(_select(key, rows[row], k))
 
-        in_threads(work, range(len(rows)), v.numel())
+        run_in_threads(work, range(len(rows)), v.numel())
         return out.reshape(*v.shape[:-1], k)
 
     @staticmethod

@@ -5,22 +5,22 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.terms import Guarantee, Round, View
 from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)
-class Correction(Piece):
+class Correction(Component):
     """A correction of the local direction, optionally with a control vector of the server.
 
     reads_all_data: Whether `begin` receives the gradient over all of the client's examples.
-    surveys: Whether a round starts with a gradient exchange, in which the cohort uploads full-batch
-        gradients at the anchor for `surveyed`.
+    needs_gradient_exchange: Whether a round starts with a gradient exchange, in which the cohort
+        uploads full-batch gradients at the anchor for `combine_gradients`.
     """
 
     reads_all_data: ClassVar[bool] = False
-    surveys: ClassVar[bool] = False
+    needs_gradient_exchange: ClassVar[bool] = False
 
     @property
     def requires(self) -> frozenset[Guarantee]:
@@ -67,7 +67,7 @@ class Correction(Piece):
         """
         return state, ()
 
-    def surveyed(self, control: Tree, gradients: Tensor, weights: Tensor) -> Tree:
+    def combine_gradients(self, control: Tree, gradients: Tensor, weights: Tensor) -> Tree:
         """Return the round's broadcast from the cohort's gradients [S, P] and weights [S]."""
         return control
 

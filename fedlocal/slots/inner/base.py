@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)
-class Rate(Piece):
+class Rate(Component):
     """A learning-rate schedule."""
 
     @abstractmethod
@@ -40,7 +40,7 @@ class ConstantRate(Rate):
 
 
 @dataclass(frozen=True)
-class InnerOptimiser(Piece):
+class InnerOptimiser(Component):
     """An optimiser of local steps; its server half (`control`, `report`, `combine`) shares buffers.
 
     averages: Whether `output` differs from the client's current model.

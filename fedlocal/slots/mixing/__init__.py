@@ -1,6 +1,6 @@
 """Mixings that several strategies share; others are in their strategy's file."""
 
-from fedlocal.slots.mixing.base import Legs, Mixing, WeightedMean, Weights
+from fedlocal.slots.mixing.base import MessageCounts, Mixing, WeightedMean, Weights
 from fedlocal.slots.mixing.cooperative import Cooperative
 from fedlocal.slots.mixing.gossip import CompressedGossip
 from fedlocal.slots.mixing.graph import as_graph, check_graph, describe, spectral_gap
@@ -13,7 +13,7 @@ __all__ = [
     "ErdosRenyi",
     "Given",
     "Graph",
-    "Legs",
+    "MessageCounts",
     "Mixing",
     "OwnModels",
     "WeightedMean",

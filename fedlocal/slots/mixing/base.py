@@ -9,30 +9,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.vectors.trees import Tree, weighted_mean
 
 Weights = Literal["uniform", "examples"]
 
 
-class Legs(NamedTuple):
+class MessageCounts(NamedTuple):
     """Numbers of messages of each kind in a round, each [K]: flags (words) and models [P]."""
 
-    words_up: NDArray[np.int64]
+    flags_up: NDArray[np.int64]
     models_up: NDArray[np.int64]
-    words_down: NDArray[np.int64]
+    flags_down: NDArray[np.int64]
     models_down: NDArray[np.int64]
 
 
+Legs = MessageCounts  # its former name
+
+
 @dataclass(frozen=True)
-class Mixing(Piece):
+class Mixing(Component):
     """A rule that combines models. Server half: messages -> move. Client half: memory and pull.
 
     The anchor is [A, P]: one row that all clients share, or one row per client.
 
     polls: Whether the server decides within a round which models are sent. The simulation then
-        exchanges more than `legs` counts, and clients must be in this process.
+        exchanges more than `message_counts` counts, and clients must be in this process.
     """
 
     polls: ClassVar[bool] = False
@@ -59,7 +62,7 @@ class Mixing(Piece):
         """Return the links from row to column, [K, K]; None if there is a server."""
         return None
 
-    def legs(self, before: Tree, after: Tree) -> Legs | None:
+    def message_counts(self, before: Tree, after: Tree) -> MessageCounts | None:
         """Return the message counts of a round if `polls`; else None, and the links are counted.
 
         Args:
@@ -93,7 +96,7 @@ class Mixing(Piece):
         """
         return None
 
-    def told(self, start: Tensor, x: Tensor) -> Tensor:
+    def transmitted_model(self, start: Tensor, x: Tensor) -> Tensor:
         """Return the model that the upload encodes, [P]; by default x, after the local steps."""
         return x
 

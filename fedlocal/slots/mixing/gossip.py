@@ -109,7 +109,7 @@ class CompressedGossip(OwnModels):
     def begin(self, memory: OwnAndBelief, incoming: Tensor) -> tuple[Tensor, Tensor]:
         return memory.own + incoming, memory.belief
 
-    def told(self, start: Tensor, x: Tensor) -> Tensor:
+    def transmitted_model(self, start: Tensor, x: Tensor) -> Tensor:
         return start if self.order == "mix_first" else x
 
     def end(self, memory: OwnAndBelief, x: Tensor, belief: Tensor) -> OwnAndBelief:

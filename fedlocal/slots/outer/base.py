@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)
-class OuterOptimiser(Piece):
+class OuterOptimiser(Component):
     """An optimiser that maps the pseudo-gradient (before - after) to the anchor's move."""
 
     @property

@@ -7,13 +7,13 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from fedlocal.slots.component import Piece
+from fedlocal.slots.component import Component
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
 
 @dataclass(frozen=True)
-class Period(Piece):
+class Period(Component):
     """A rule for the number of local steps in a round."""
 
     @property

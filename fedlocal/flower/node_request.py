@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flwr.app import Context, Message, RecordDict
 
 
-class Question(NamedTuple):
+class NodeRequest(NamedTuple):
     """Message and the settings of the node that received it.
 
     kind: "train", "evaluate" or "query". kept: Records of the node between messages.
@@ -27,10 +27,10 @@ class Question(NamedTuple):
     state: str = ""
 
 
-def question(kind: str, message: Message, context: Context) -> Question:
+def node_request(kind: str, message: Message, context: Context) -> NodeRequest:
     """Return the request of a message to this node."""
     own = context.node_config
-    return Question(
+    return NodeRequest(
         kind=kind,
         content=message.content,
         kept=context.state,
