@@ -27,7 +27,11 @@ def composed(*overrides: str) -> DictConfig:
 @cache
 def strategy_of(name: str, *overrides: str) -> Strategy:
     """The strategy with few local steps, and ratios that keep something of a tiny model."""
-    cfg = composed(f"strategy={name}", "H=3", "rounds=4", *overrides)
+    options = [one for one in overrides if one.startswith("strategy.")]
+    groups = [one for one in overrides if one not in options]
+    cfg = composed(f"strategy={name}", "H=3", "rounds=4", *groups)
+    # As Hydra does it, in a hundredth of the time.
+    cfg.merge_with_dotlist(options)
     for link in (cfg.uplink, cfg.downlink):
         inside = link.compressor.get("sparsifier", link.compressor)
         if "ratio" in inside:

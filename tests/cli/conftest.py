@@ -36,8 +36,9 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def cli(here, monkeypatch, capsys):
     """The command, called in this process."""
-    # The command sets it; this has it put back.
+    # The command sets both; this has them put back.
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["fedlocal", *arguments])

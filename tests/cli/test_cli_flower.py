@@ -46,15 +46,10 @@ def test_a_sweep_on_the_engine_is_the_sweep_in_one_process(tmp_path):
         assert [row["strategy"] for row in csv.DictReader(file)] == ["local_sgd", "vrl_sgd"]
 
 
-def test_engine_settings_are_checked_before_anything_starts(tmp_path):
-    fedlocal = Path(sys.executable).with_name("fedlocal")
-    done = subprocess.run(
-        [fedlocal, "runtime=flower", "runtime.supernodes=0"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr == "fedlocal: runtime: supernodes must be >= 1, got 0\n"
-    assert not list(tmp_path.rglob("metrics.csv"))
+def test_engine_settings_are_checked_before_anything_starts(cli, here):
+    line = cli("runtime=flower", "runtime.supernodes=0").refused
+    assert line == "fedlocal: runtime: supernodes must be >= 1, got 0"
+    assert not list(here.rglob("metrics.csv"))
 
 
 # Two starts of the engine, each half a minute.
