@@ -88,7 +88,8 @@ def run_name(overrides: Sequence[str]) -> str:
 def named(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of `about`, with each group's chosen option as its key `name`.
 
-    >>> description = {"config": {"K": 2, "strategy": {"lr": 0.1}}, "choices": {"strategy": "fedavg"}}
+    >>> config = {"K": 2, "strategy": {"lr": 0.1}}
+    >>> description = {"config": config, "choices": {"strategy": "fedavg"}}
     >>> named(description)
     {'K': 2, 'strategy': {'name': 'fedavg', 'lr': 0.1}}
     """
