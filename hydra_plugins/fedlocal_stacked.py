@@ -74,7 +74,7 @@ class StackedLauncher(Launcher):
             # Exit codes of a sweep's jobs are in its folder.
             return attempt(cfg, [], held)
 
-        # Without callbacks, which Hydra would call when the job is prepared and not when it is done.
+        # Without callbacks, which Hydra would call when a job is prepared, not when it is done.
         job = run_job(
             hydra_context=HydraContext(self.context.config_loader, type(callbacks)()),
             task_function=prepare,
