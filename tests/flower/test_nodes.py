@@ -38,7 +38,7 @@ def rig_of(sim, nodes):
 
 
 # Two nodes and one for each client are below.
-@pytest.mark.parametrize(("name", "nodes"), zip(NAMES, cycle([1, 3, 7]), strict=False))
+@pytest.mark.parametrize(("name", "nodes"), list(zip(NAMES, cycle([1, 3, 7]))))
 def test_every_strategy(name, nodes):
     sim = simulation(strategy_of(name))
     rig = rig_of(sim, nodes)
