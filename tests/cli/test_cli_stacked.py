@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 SWEEP = (
     "-m", "dataset=quadratic", "K=3", "H=2", "rounds=3", "dtype=float64", "strategy=fedprox",
-    "strategy.mu=0.1,0.5", "lr=0.01,0.02", "seed=0,1",
+    "lr=0.01", "strategy.mu=0.1,0.5", "seed=0,1",
 )  # fmt: skip
 STACKED = "hydra/launcher=stacked"
 
@@ -26,8 +26,8 @@ def test_jobs_leave_what_they_leave_alone(cli, here):
     assert cli(*SWEEP, "hydra.sweep.dir=alone").code == 0
     outcome = cli(*SWEEP, "hydra.sweep.dir=stack", STACKED)
     assert outcome.code == 0, outcome.err
-    assert len(outcome.out.splitlines()) >= 8
-    for job in range(8):
+    assert len(outcome.out.splitlines()) >= 4
+    for job in range(4):
         (one, rows, model), (other, others, same) = (
             left(here / sweep / str(job)) for sweep in ("alone", "stack")
         )
@@ -48,7 +48,7 @@ def test_a_job_that_is_refused_leaves_the_others(cli, here):
 def test_few_at_once(cli, here):
     one_by_two = (STACKED, "hydra.launcher.jobs_at_once=2", "hydra.sweep.dir=few")
     assert cli(*SWEEP, *one_by_two).code == 0
-    assert len(list((here / "few").rglob("summary.json"))) == 8
+    assert len(list((here / "few").rglob("summary.json"))) == 4
     refused = cli(*SWEEP, STACKED, "hydra.launcher.jobs_at_once=0", "hydra.sweep.dir=none")
     assert "jobs_at_once must be >= 1, got 0" in refused.err
 
@@ -56,4 +56,4 @@ def test_few_at_once(cli, here):
 def test_a_finished_sweep_is_left_as_it_is(cli):
     assert cli(*SWEEP, "hydra.sweep.dir=twice", STACKED).code == 0
     again = cli(*SWEEP, "hydra.sweep.dir=twice", STACKED)
-    assert again.code == 0 and again.out.count("(finished before)") == 8
+    assert again.code == 0 and again.out.count("(finished before)") == 4

@@ -189,7 +189,7 @@ def test_steps_of_personal_parameters_change_no_method(name):
                 inner=replace(strategy.inner, lr=Falling(first)),
                 period=Longer(strategy.period, first),
             ),
-            rounds=4,
+            rounds=2,
             batch_size=None,
             runtime="loop",
             device="cpu",
