@@ -164,7 +164,6 @@ def test_row_7_outer_steps_without_momentum_are_local_sgd(problem, lr, period, s
     for other in (
         slowmo(lr, period, slow_lr=1.0, slow_momentum=0.0),
         bmuf(lr, period, block_lr=1.0, block_momentum=0.0),
-        bmuf(lr, period, block_lr=1.0, block_momentum=0.0, nesterov=True),
         fedopt(lr, period, optimiser="sgd", server_lr=1.0, beta1=0.0, weights="uniform"),
     ):
         assert gap(problem, local, other, seed=seed, runtime=runtime) < EXACT
@@ -424,11 +423,11 @@ def test_one_shot_is_one_round_of_local_sgd(problem, lr, period, seed):
 
 
 @law
-@given(problem=problems, lr=rates, period=periods, seed=seeds, nesterov=st.booleans())
-def test_momentum_zero_is_no_momentum(problem, lr, period, seed, nesterov):
+@given(problem=problems, lr=rates, period=periods, seed=seeds)
+def test_momentum_zero_is_no_momentum(problem, lr, period, seed):
     plain = local_sgd(lr, period)
     for buffers in ("keep", "reset", "average"):
-        limit = local_sgd(lr, period, momentum=0.0, nesterov=nesterov, buffers=buffers)
+        limit = local_sgd(lr, period, momentum=0.0, buffers=buffers)
         assert gap(problem, plain, limit, seed=seed) < EXACT
     assert gap(problem, plain, local_sgd(lr, period, weight_decay=0.0), seed=seed) < EXACT
 

@@ -116,7 +116,8 @@ def _run(app: Path, engine: Engine, on_line: Callable[[str], None]) -> None:
     env = private_environment(home) | {MARK: mark}
     own = {"address": f"127.0.0.1:{port}", "insecure": True}
     with process_group(home) as start, open(home / "engine.log", "w", encoding="utf-8") as log:
-        (home / "config.toml").write_text(tomli_w.dumps({"superlink": {"own": own}}))
+        settings = tomli_w.dumps({"superlink": {"own": own}})
+        (home / "config.toml").write_text(settings, encoding="utf-8")
         options = {"stdin": PIPE, "stdout": log, "stderr": STDOUT, "env": env}
         # For any level of the app: the line that shows that it serves is an INFO.
         link = start(_superlink(port), **options | {"env": env | {"FLWR_LOG_LEVEL": "INFO"}})

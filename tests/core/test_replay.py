@@ -74,7 +74,7 @@ def test_where_the_clock_decided_it_is_said():
         (local_sgd(0.1, AdaComm(4)), {}, ""),
         (local_sgd(0.1, AdaComm(4, unit="seconds")), {}, "the period followed"),
         (anytime_minibatch(), {}, "the period followed"),
-        (async_local_sgd(0.1, 3), {}, "messages were applied in the order"),
+        (async_local_sgd(0.1, 3), {}, "updates were applied in the order"),
         (local_sgd(0.1, 3), {"deadline": Deadline(0.1, "drop")}, "a deadline decided"),
     ]:
         said = clock_decided(replace(ragged.simulation(strategy), **options))

@@ -63,7 +63,13 @@ KINDS = {
 
 
 def simulation(
-    kind: str, strategy, runtime=None, rounds: int = 4, participation: float = 1.0, **given
+    kind: str,
+    strategy,
+    runtime=None,
+    rounds: int = 4,
+    participation: float = 1.0,
+    diagnostics=(),
+    **given,
 ) -> Simulation:
     layers, loss, options = KINDS[kind]
     clients = ragged_clients()
@@ -71,7 +77,7 @@ def simulation(
         Problem(made(layers), clients, loss, clients[0], options),
         Method(strategy, rounds, 6, participation, 3),
         Environment(runtime or Loop(), "cpu", torch.float64, **given),
-        Observation(),
+        Observation(diagnostics=diagnostics),
     )
 
 

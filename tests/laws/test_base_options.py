@@ -90,7 +90,7 @@ def options_of(name):
 @pytest.mark.parametrize(("name", "option"), [(n, o) for n in NAMES for o in options_of(n)])
 def test_an_option_that_is_given_counts_or_is_refused(name, option):
     momenta = [key for key in options_of(name) if key.endswith("momentum")]
-    before = {key: 0.0 for key in options_of(name)}
+    before = {key: False if key.endswith("nesterov") else 0.0 for key in options_of(name)}
     if option.endswith("nesterov"):
         before |= {key: 0.5 for key in momenta if "takes no" not in refusal(name, {key: 0.5})}
     after = before | {option: True if option.endswith("nesterov") else 0.5}
@@ -103,7 +103,7 @@ def test_an_option_that_is_given_counts_or_is_refused(name, option):
 @pytest.mark.parametrize("name", NAMES)
 def test_nesterov_without_momentum_is_refused_unless_it_is_the_default(name):
     keys = {key for key in options_of(name) if key.endswith("nesterov")}
-    options = {key: key in keys for key in options_of(name)}
+    options = {key: True if key in keys else 0.0 for key in options_of(name)}
     default = all(composed(f"strategy={name}").strategy[key] for key in keys)
     said = refusal(name, {**options, "weight_decay": 0.0})
     assert default == (not said) and "\n" not in said

@@ -94,7 +94,7 @@ def test_no_round_is_longer_than_its_deadline(speeds, spread, late, seconds):
 def test_who_never_makes_it_might_as_well_be_dead(lr, seed, late):
     clock = Clock("constant", (0.01, 0.01, 9.0), **FREE)
     ours = {"clock": clock, "deadline": Deadline(1.0, late)}
-    theirs = {"faults": DropOut(outages=[[2, 0]])}
+    theirs = {"faults": DropOut(outages=((2, 0),))}
     problem = least_squares((5, 6, 7), dim=4, seed=seed)
     assert gap(problem, local_sgd(lr, 4), local_sgd(lr, 4), ours=ours, theirs=theirs) < EXACT
     assert gap(problem, local_sgd(lr, 4), local_sgd(lr, 4), ours=ours) > DIFFERENT

@@ -100,7 +100,7 @@ def test_momentum_divides_by_the_effective_step(runtime, option, nesterov, parti
 @pytest.mark.parametrize(
     ("slot", "piece", "needs"),
     [
-        ("inner", AdamW(0.01, "reset"), "known multiples of their directions"),
+        ("inner", AdamW(0.01, "reset"), "known multiple of its direction"),
         ("inner", Momentum(0.01, "keep"), "when a round begins|begin every round at zero"),
         ("inner", Momentum(0.01, "average"), "begin every round at zero"),
         ("mixing", WeightedMean("examples"), "all clients have equal weight"),

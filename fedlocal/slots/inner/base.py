@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -106,7 +106,7 @@ def as_rate(lr: float | Rate) -> Rate:
     return lr if isinstance(lr, Rate) else _constant(lr)
 
 
-@cache
+@lru_cache(typed=True)  # True is not 1.
 def _constant(lr: float) -> ConstantRate:
     check_number("lr", lr)
     return ConstantRate(float(lr))
