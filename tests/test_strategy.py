@@ -69,7 +69,7 @@ def test_drift_correction_refuses_sampling():
 
 def test_period_must_be_a_whole_number_of_steps():
     for wrong in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match=r"whole number of local steps >= 1, got|must be a number, got True"):
+        with pytest.raises(ValueError, match=r"whole number of local steps|must be a number, got"):
             ConstantPeriod(wrong)
 
 
