@@ -27,7 +27,7 @@ def test_every_text_file_names_its_encoding():
     for path in FILES:
         for call in text_calls(path):
             mode = "".join(str(a.value) for a in call.args if isinstance(a, ast.Constant))
-            binary = mode in ("rb", "wb", "ab")
+            binary = mode in ("rb", "wb", "ab", "rb+")
             assert binary or "encoding" in {k.arg for k in call.keywords}, f"{path}:{call.lineno}"
 
 
