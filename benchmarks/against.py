@@ -33,7 +33,7 @@ class Process:
         )  # fmt: skip
 
     def seconds(self) -> float:
-        """Seconds of the next round."""
+        """Measure the seconds of the next round."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
@@ -67,7 +67,7 @@ for _ in sys.stdin:
 
 @contextmanager
 def pair(other: Path, arguments: list[str]) -> Iterator[tuple[Process, Process]]:
-    """A process here and one there; both end with the block."""
+    """Yield a process of each checkout; both end with the block."""
     both = Process(HERE, arguments), Process(other, arguments)
     try:
         yield both

@@ -108,7 +108,7 @@ def case(compressor: Compressor, v: Tensor) -> Case:
 
 
 def timings(v: Tensor, turns: int) -> tuple[dict[str, dict[str, float]], dict[str, Case]]:
-    """Least seconds of every step of every variant, and the bytes of each variant."""
+    """Measure the least seconds of every step of every variant, and the bytes of each variant."""
     there = torch.empty_like(v)
     copies = {"copy": partial(there.copy_, v), "fresh copy": v.clone}
     least: dict[str, dict[str, float]] = {"copy": {}}

@@ -42,7 +42,7 @@ VARIANTS = (
 
 
 def seconds(variant: Variant, rounds: int) -> list[float]:
-    """Of each round after the first."""
+    """Measure the seconds of each round after the first."""
     program = partial(programs.supernode_program, stock=variant.stock)
     # A worker's socket needs a short path.
     with (

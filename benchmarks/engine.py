@@ -39,7 +39,7 @@ class Engine:
         self._late = False
 
     def seconds(self, steps: int, limit: float) -> float:
-        """Of one more round with so many local steps.
+        """Measure the seconds of one more round with this number of local steps.
 
         Raises:
             TimeoutError: It takes longer than the limit, or an earlier one did: that one is still
@@ -71,7 +71,7 @@ class AllOrNothing(FedAvg):
 
 @contextmanager
 def engine(cell: Cell) -> Iterator[Engine]:
-    """An engine with the cell's clients; its files are removed at the end."""
+    """Yield an engine with the cell's clients; its files are removed at the end."""
     with TemporaryDirectory(prefix="engine") as folder:
         here, there = get_context("spawn").Pipe()
         process = get_context("spawn").Process(target=_serve, args=(cell, there, folder))
@@ -109,7 +109,7 @@ def _serve(cell: Cell, pipe: Connection, folder: str) -> None:
 
 
 def server_app(cell: Cell, pipe: Connection) -> ServerApp:
-    """Rounds of FedAvg, each when the pipe asks for it."""
+    """Run a round of FedAvg each time the pipe asks for one."""
     app = ServerApp()
 
     @app.main()
@@ -127,7 +127,7 @@ def server_app(cell: Cell, pipe: Connection) -> ServerApp:
 
 
 def _asked(pipe: Connection) -> int:
-    """Local steps of the next round; 0 if there is none."""
+    """Return the number of local steps of the next round; 0 if there is none."""
     try:
         return pipe.recv()
     except EOFError:
@@ -139,7 +139,7 @@ client_app = ClientApp()
 
 @client_app.train()
 def train_message(message: Message, context: Context) -> Message:
-    """H local steps on this node's share."""
+    """Take H local steps on this node's share."""
     config = message.content["config"]
     given, model, x, y = _placed_once(Cell(*literal_eval(config["cell"])))
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())

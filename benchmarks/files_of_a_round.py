@@ -22,7 +22,7 @@ RUNTIMES: dict[str, Runtime] = {"loop": Loop(), "vmapped": Vmapped(program="reco
 
 
 def files(runtime: Runtime) -> list[str]:
-    """Files whose functions are called in the second round, as paths from the root."""
+    """List the files whose functions are called in the second round, as paths from the root."""
     one_round = ours(local_sgd, runtime, Cell("mlp", 8, 10))
     one_round()
     found: set[str] = set()

@@ -1,4 +1,4 @@
-"""What `mutants.py` puts into a checkout's environment: which tests reach a probe, at what cost.
+"""Probes of `mutants.py`: they record which tests reach a mutant, and the seconds of each test.
 
 Every Python of that environment loads it (a .pth file), so that processes which a test starts count
 as well; pytest loads it as a plugin. Writes lines "probe, test" and "CPU seconds, test" to the
@@ -15,7 +15,7 @@ _before = 0.0
 
 
 def hit(probe: int) -> bool:
-    """Notes the running test beside a probe. Returns False: the probe stands before an `or`."""
+    """Note the running test beside a probe. Returns False: the probe stands before an `or`."""
     # As pytest writes it: "tests/test_a.py::test_b[c] (call)".
     key = probe, os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     if key not in _seen and "MUTANT_HITS" in os.environ:
@@ -26,13 +26,13 @@ def hit(probe: int) -> bool:
 
 
 def pytest_runtest_logstart() -> None:
-    """Notes what the process has spent so far."""
+    """Note what the process has spent so far."""
     global _before
     _before = sum(os.times()[:4])
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:
-    """Writes a test's CPU seconds, with its fixtures and the processes that it waited for."""
+    """Write a test's CPU seconds, with its fixtures and the processes that it waited for."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         with open(os.environ["MUTANT_SECONDS"], "a") as file:
             file.write(f"{sum(os.times()[:4]) - _before:.2f}\t{nodeid}\n")

@@ -1,4 +1,4 @@
-"""How many wrong programs the tests notice: a fixed sample of mutants of the core.
+"""Mutation score: the share of a fixed sample of mutants of the core that the tests notice.
 
     uv run python benchmarks/mutants.py COPY [--tests TESTS] [--sample 100] [--jobs 1]
 
@@ -48,7 +48,7 @@ OPERATORS = {
 
 
 class Mutant(NamedTuple):
-    """One expression of the core and what takes its place."""
+    """Changed expression of the core."""
 
     file: str
     function: str
@@ -63,7 +63,7 @@ class Mutant(NamedTuple):
 
 
 def changed(node: ast.AST) -> ast.expr | None:
-    """The expression with one thing about it changed; None if it is not of a kind that is."""
+    """Return the expression with one change; None if it is of no kind that is mutated."""
     new = copy.deepcopy(node)
     match new:
         case ast.BinOp() | ast.BoolOp() if type(new.op) in OPERATORS:
@@ -82,7 +82,7 @@ def changed(node: ast.AST) -> ast.expr | None:
 
 
 def evaluated(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """What a call of a function evaluates, outermost first; not what is read or typed only."""
+    """Yield the expressions that a call of a function evaluates, outermost first."""
     todo: list[ast.AST] = list(function.body)
     while todo:
         node = todo.pop(0)
@@ -118,14 +118,14 @@ def mutants_of(file: str) -> Iterator[Mutant]:
 
 
 def tracked(*folders: str) -> list[str]:
-    """Files of this checkout in the index."""
+    """List the files of this checkout in the index."""
     command = ["git", "ls-files", *folders]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
 def sample(size: int) -> list[Mutant]:
-    """The mutants with the smallest hashes. The ordinal tells equal ones of a function apart."""
+    """Return the mutants with the smallest hashes; an ordinal tells equal ones apart."""
     files = [file for file in tracked(*CORE) if file.endswith(".py")]
     found, seen = [], dict[str, int]()
     for file in files:
@@ -139,7 +139,7 @@ def sample(size: int) -> list[Mutant]:
 
 
 def make(folder: Path, tests: Path | None) -> None:
-    """Copies the checkout and gives it an environment of its own."""
+    """Copy the checkout and gives it an environment of its own."""
     for file in tracked():
         if not (tests and file.startswith("tests/")):
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def make(folder: Path, tests: Path | None) -> None:
 def pytest(
     folder: Path, *arguments: str, limit: int = RLIM_INFINITY, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs pytest; `limit` are the CPU seconds after which it is killed."""
+    """Run pytest; `limit` are the CPU seconds after which it is killed."""
     command = [".venv/bin/python", "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(
         command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"} | variables,
@@ -168,7 +168,7 @@ def pytest(
 
 
 def find_tests(mutants: list[Mutant], folder: Path) -> None:
-    """Runs the suite with a probe at every mutant, then takes the probes out again."""
+    """Run the suite with a probe at every mutant, then takes the probes out again."""
     points = dict[str, list[tuple[int, bytes]]]()
     for number, mutant in enumerate(mutants):
         points.setdefault(mutant.file, []).extend(
@@ -190,7 +190,7 @@ def find_tests(mutants: list[Mutant], folder: Path) -> None:
 
 
 def found_tests(folder: Path, count: int) -> tuple[list[set[str]], dict[str, float]]:
-    """The items that reach each mutant, and what each item takes."""
+    """Return the items that reach each mutant, and the seconds of each item."""
     seconds = dict[str, float]()
     for line in (folder / "seconds").read_text().splitlines():
         taken, _, item = line.partition("\t")
@@ -204,7 +204,7 @@ def found_tests(folder: Path, count: int) -> tuple[list[set[str]], dict[str, flo
 
 
 def chosen(reaching: list[str], seconds: dict[str, float]) -> list[str]:
-    """The items a mutant is held against, in the order they run."""
+    """Return the items that run against a mutant, in order."""
     functions = set[str]()
     first, others = list[str](), list[str]()
     for item in sorted(reaching, key=lambda item: seconds[item]):
@@ -222,7 +222,7 @@ def chosen(reaching: list[str], seconds: dict[str, float]) -> list[str]:
 
 
 def noticed_by(mutant: Mutant, items: list[str], seconds: float, folder: Path) -> str | None:
-    """The test that fails under a mutant, if any of the items does."""
+    """Return the first test that fails under a mutant; None if all pass."""
     path = folder / mutant.file
     text = (HERE / mutant.file).read_bytes()
     path.write_bytes(text[: mutant.start] + f"({mutant.new})".encode() + text[mutant.end :])

@@ -1,4 +1,4 @@
-"""What the benchmarks train: a model, examples, and clients that hold some of them."""
+"""Models, examples and clients that the benchmarks train."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ FEATURES, PRESENT = 300, 12
 
 
 class Cell(NamedTuple):
-    """One place in a table.
+    """Setting of one cell of a table.
 
     model: Name of it. clients: K. steps: H. device: Where. ragged: Clients hold 4 to 256 examples
     and not 64 each, so that some have batches of fewer than 16.
@@ -45,12 +45,12 @@ class Problem:
 
     @property
     def batches(self) -> list[int]:
-        """How many examples each client has in a batch."""
+        """Return the number of examples in a batch of each client."""
         return [min(BATCH, len(chunk)) for (chunk,) in self.clients.chunks]
 
 
 def problem(cell: Cell) -> Problem:
-    """The cell's problem, the same in every process.
+    """Return the cell's problem, the same in every process.
 
     Clients draw from one pool, and may hold the same examples: only sizes matter for the time.
     """

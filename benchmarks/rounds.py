@@ -41,12 +41,12 @@ Seconds = dict[str, list[float]]
 
 
 def numbers(given: str) -> list[int]:
-    """Whole numbers between commas, in order."""
+    """Parse whole numbers between commas, in order."""
     return sorted({int(one) for one in given.split(",")})
 
 
 class Table:
-    """Measures cell by cell; remembers what a round took, to leave out what takes too long."""
+    """Table that is measured cell by cell and leaves out rounds that would take too long."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -54,7 +54,7 @@ class Table:
         self._known: dict[str, dict[tuple[int, int], float]] = {}
 
     def lines(self, clients: int) -> Iterator[str]:
-        """The lines of all H for so many clients, once they are measured."""
+        """Yield the lines of all H for this number of clients, once they are measured."""
         cells = [self._cell(clients, steps) for steps in self._options.steps]
         with ExitStack() as stack:
             started = None
@@ -74,7 +74,7 @@ class Table:
         return Cell(options.model, clients, steps, options.device, options.ragged)
 
     def _measure(self, cell: Cell, started: Engine | None) -> tuple[Seconds, dict[str, str]]:
-        """Seconds of the rows, and why others were left out."""
+        """Measure the seconds of the rows; return them, and why others were left out."""
         print(f"K={cell.clients} H={cell.steps} ...", file=sys.stderr, flush=True)
         budget = self._options.budget
         rows: dict[str, Timed] = {}
@@ -93,7 +93,7 @@ class Table:
         return interleaved(rows, rounds), left_out
 
     def _timed(self, name: str, cell: Cell, started: Engine | None) -> Timed:
-        """A row, warm; the seconds of its second round are known then."""
+        """Return a row after two rounds, the second of which was timed."""
         if name == ENGINE:
             assert started is not None
             # Ray's start is in the first.
@@ -108,7 +108,7 @@ class Table:
         return row
 
     def _foretold(self, name: str, cell: Cell) -> float:
-        """Seconds that a round takes at most: time grows no faster than clients and steps."""
+        """Return an upper bound of the seconds of a round: linear in clients and steps."""
         if name not in self._known:
             small = cell._replace(clients=min(SMALL, cell.clients), steps=1)
             probe = timed(ROWS[name](small), cell.device)

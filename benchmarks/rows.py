@@ -1,4 +1,4 @@
-"""One round, in the ways that are compared: ours, a plain loop, and no federation at all.
+"""Rounds that are compared: ours, a plain loop over clients, and no federation at all.
 
 Every row takes the same H steps with batches of 16 of the same examples. Flower's engine, which is
 a process of its own, stands in `engine.py`.
@@ -32,7 +32,7 @@ OneRound = Callable[[], None]
 
 
 def simulation(cell: Cell, strategy: Strategy, runtime: Runtime) -> Simulation:
-    """A run of ours that never evaluates and never ends."""
+    """Return a run that never evaluates and never ends."""
     given = problem(cell)
     return prepare(
         RunProblem(given.model, given.clients),
@@ -43,7 +43,7 @@ def simulation(cell: Cell, strategy: Strategy, runtime: Runtime) -> Simulation:
 
 
 def ours(make: Callable[..., Strategy], runtime: Runtime, cell: Cell) -> OneRound:
-    """A round of a strategy in a runtime, with all its accounts."""
+    """Return a round of a strategy in a runtime, with ledger and clock."""
     sim = simulation(cell, make(LR, cell.steps), runtime)
     state = initial_state(sim)
 
@@ -55,7 +55,7 @@ def ours(make: Callable[..., Strategy], runtime: Runtime, cell: Cell) -> OneRoun
 
 
 def plain(cell: Cell) -> OneRound:
-    """What a researcher writes by hand: a module and a torch optimiser per client, in turn."""
+    """Return a round as written by hand: a module and a torch optimiser per client, in turn."""
     given, model, x, y = placed(cell)
     shares = [torch.from_numpy(chunk).to(cell.device) for (chunk,) in given.clients.chunks]
 
@@ -75,7 +75,7 @@ def plain(cell: Cell) -> OneRound:
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, share: Tensor, steps: int) -> Tensor:
-    """H local steps of one client in plain PyTorch; the last loss."""
+    """Take H local steps of one client in plain PyTorch; return the last loss."""
     optimiser = torch.optim.SGD(model.parameters(), lr=LR)
     for _ in range(steps):
         rows = share[torch.randperm(len(share), device=share.device)[:BATCH]]
@@ -87,7 +87,7 @@ def train(model: nn.Module, x: Tensor, y: Tensor, share: Tensor, steps: int) -> 
 
 
 def floor(cell: Cell) -> OneRound:
-    """The same multiplications without federation: one model on the batches of all clients."""
+    """Return the same multiplications without federation: one model on all clients' batches."""
     given, model, x, y = placed(cell)
     optimiser = torch.optim.SGD(model.parameters(), lr=LR)
     size = sum(given.batches)
@@ -104,7 +104,7 @@ def floor(cell: Cell) -> OneRound:
 
 
 def placed(cell: Cell) -> tuple[Problem, nn.Module, Tensor, Tensor]:
-    """The problem; its model and its pool of examples on the cell's device."""
+    """Return the problem with its model and its pool of examples on the cell's device."""
     given = problem(cell)
     pool = given.clients
     return given, given.model.to(cell.device), pool.x.to(cell.device), pool.y.to(cell.device)

@@ -71,7 +71,7 @@ def population(strategy, num_clients, participation, spill=None) -> Simulation:
 
 
 def seasoned(sim: Simulation) -> RunState:
-    """The state of a run whose clients' table has seen 400 rounds: what is old is given up by now.
+    """Return the state of a run whose table of clients has seen 400 rounds.
 
     The states in it are fresh ones, of as many bytes.
     """
@@ -168,7 +168,7 @@ def large_model(strategy, clients_per_batch: int) -> Simulation:
 
 
 def measure_large(name: str, clients_per_batch: int) -> None:
-    """Two rounds in a process of its own: peak memory before and after, in units of [K, P]."""
+    """Run two rounds in a process of its own; return its peak memory in units of [K, P]."""
     make = {"local_sgd": local_sgd, "vrl_sgd": vrl_sgd}[name]
     sim = large_model(make(LR, 1), clients_per_batch)
     state = initial_state(sim)

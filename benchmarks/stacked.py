@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def sweep(options: argparse.Namespace, way: str) -> tuple[float, float]:
-    """Seconds of the rounds of all jobs in this process, and of the whole command in another."""
+    """Measure the rounds of all jobs in this process, and the whole command in another."""
     began = perf_counter()
     rounds(options, way)
     loops = perf_counter() - began
@@ -67,7 +67,7 @@ def sweep(options: argparse.Namespace, way: str) -> tuple[float, float]:
 
 
 def rounds(options: argparse.Namespace, way: str) -> None:
-    """All rounds of all jobs, steps recorded, without evaluations."""
+    """Run all rounds of all jobs, steps traced, without evaluations."""
     cell = Cell("mlp", options.clients, H)
     sims = [
         replace(
@@ -86,7 +86,7 @@ def rounds(options: argparse.Namespace, way: str) -> None:
 
 
 def command(options: argparse.Namespace, way: str, folder: str) -> list[str]:
-    """The sweep on the command line."""
+    """Run the sweep on the command line."""
     seeds = ",".join(map(str, range(options.seeds)))
     return [
         str(Path(sys.executable).parent / "fedlocal"), "-m", "dataset=digits", "model=mlp",

@@ -17,7 +17,7 @@ Timed = Callable[[], float]
 
 
 def timed(one_round: Callable[[], None], device: str) -> Timed:
-    """The round with a clock around it, until the device has done its work."""
+    """Return the round with a clock around it that waits for the device."""
 
     def seconds() -> float:
         began = perf_counter()
@@ -30,7 +30,7 @@ def timed(one_round: Callable[[], None], device: str) -> Timed:
 
 
 def interleaved(rows: Mapping[str, Timed], rounds: int) -> dict[str, list[float]]:
-    """Seconds of so many rounds of each row, the rows taking turns round by round.
+    """Measure rounds of each row, the rows taking turns round by round.
 
     A slow minute of the machine then hits all of them alike.
     """
@@ -42,7 +42,7 @@ def interleaved(rows: Mapping[str, Timed], rounds: int) -> dict[str, list[float]
 
 
 def ratios(these: Sequence[float], those: Sequence[float]) -> str:
-    """These over those: the median over the pairs, and of the least times."""
+    """Return the median ratio over the pairs, and the ratio of the least times."""
     pairs = statistics.median(a / b for a, b in zip(these, those, strict=True))
     return f"{pairs:.2f} ({min(these) / min(those):.2f})"
 
@@ -53,7 +53,7 @@ def milliseconds(seconds: Sequence[float]) -> str:
 
 
 def outside(steps: int, least: Mapping[int, float]) -> str:
-    """Share of a round that is not its H local steps.
+    """Return the share of a round that is not its H local steps.
 
     What a round costs besides them is the time at one step less that of a step, which is the slope
     between one step and H (for one step: and the fewest more).
@@ -71,7 +71,7 @@ def outside(steps: int, least: Mapping[int, float]) -> str:
 
 
 def about(device: str) -> str:
-    """What a reader must know of a table: command, date, machine, versions."""
+    """Describe a table: command, date, machine, versions."""
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.machine()
     versions = ", ".join(f"{package} {version(package)}" for package in ("torch", "flwr", "numpy"))
     return (
@@ -82,11 +82,11 @@ def about(device: str) -> str:
 
 
 def heading(columns: Iterable[str]) -> str:
-    """The first two lines of a table."""
+    """Return the first two lines of a table."""
     columns = list(columns)
     return line(columns) + "\n" + "|" + "---|" * len(columns)
 
 
 def line(cells: Iterable[object]) -> str:
-    """One line of a table."""
+    """Return one line of a table."""
     return "| " + " | ".join(map(str, cells)) + " |"

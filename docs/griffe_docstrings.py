@@ -1,4 +1,4 @@
-"""For the site: what docstrings mean, where Markdown would see something else.
+"""Extension of the site: escape what Markdown would misread in docstrings.
 
 An example (`>>>`) is code and not a quotation; the papers of a strategy, which are set in, are a
 quotation and not code.

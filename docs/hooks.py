@@ -1,4 +1,4 @@
-"""For the site: pages that live elsewhere in the repository, and the notebook as a page."""
+"""Hooks of the site: pages from elsewhere in the repository, and the notebook as a page."""
 
 import json
 import re
@@ -44,12 +44,12 @@ def _pages() -> Iterator[tuple[str, str]]:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Links out of docs/ lead to the pages that were added."""
+    """Point links out of docs/ to the pages that were added."""
     return re.sub(r"\]\(\.\./(?=benchmarks/)", "](", _renamed(markdown, "../"))
 
 
 def _moved(text: str) -> str:
-    """The text of a file of the repository's top, as it reads from inside docs/."""
+    """Return a file of the repository's top with its links as seen from docs/."""
     return _renamed(text.replace("](docs/", "]("), "")
 
 

@@ -154,7 +154,7 @@ def prepare(
     """
     given, options, strategy = problem.clients, problem.options, method.strategy
     pool = given if isinstance(given, Clients) else Clients.of(given)
-    begun = objective_of(
+    built = objective_of(
         problem.model,
         problem.loss,
         pool,
@@ -164,7 +164,7 @@ def prepare(
         pick_device(environment.device),
         environment.dtype,
     )
-    objective, start, own = begun
+    objective, start, own = built
     # Some mixings refuse some numbers of clients; they look at the number, not at the model.
     strategy.mixing.init(start[:1], len(pool))
     faults, deadline = environment.faults or DropOut(), environment.deadline or Deadline()
@@ -191,7 +191,7 @@ def prepare(
         deadline=deadline,
         evaluate=evaluate,
         train=evaluate.subset(x, y, pool.held, method.seed),
-        test=None if test is None else _test(test, pool, begun),
+        test=None if test is None else _test(test, pool, built),
         diagnostics=names_of(observation.diagnostics),
         goal=goal,
         own=own,
@@ -236,7 +236,7 @@ def _check_callback(on_round: Any) -> None:
 
 
 def _folder(spill: str | None) -> str | None:
-    """The folder, which may not be there yet; absolute, as a resumed run changes its own."""
+    """Create the folder if needed; return its absolute path, as a resumed run changes its own."""
     if spill is None:
         return None
     if not isinstance(spill, str | Path):
@@ -248,11 +248,11 @@ def _folder(spill: str | None) -> str | None:
     return str(Path(spill).absolute())
 
 
-def _test(given: Any, pool: Clients, begun: Start) -> Examples:
-    x, y = begun.objective.x, begun.objective.y
+def _test(given: Any, pool: Clients, built: Start) -> Examples:
+    x, y = built.objective.x, built.objective.y
     check_single(given, x)
     pair = examples(given, "test", pool.pixels)
     inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
     check_alike([(x, y), (inputs, targets)], ["clients", "test"])
-    check_test(begun, inputs, targets)
+    check_test(built, inputs, targets)
     return Examples(inputs, targets)

@@ -89,7 +89,7 @@ class StackedLauncher(Launcher):
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Many bars would write over each other; rich reads this word."""
+    """Turn off rich's progress bars: many would overwrite each other."""
     before = os.environ.get("TTY_COMPATIBLE")
     os.environ["TTY_COMPATIBLE"] = "0"
     try:

@@ -1,4 +1,4 @@
-"""Ways to split a dataset over clients: one file per scheme, named like the function in it.
+"""Splits of a dataset over clients: one file per scheme, named like the function in it.
 
 Every scheme is called as `scheme(labels, num_clients, seed, ...)` and returns a `Partition`. The
 package binds the function of each module under the module's name, so `partitions.dirichlet` is the

@@ -16,7 +16,7 @@ IntArray = NDArray[np.int64]
 
 
 class Partition(tuple[IntArray, ...]):
-    """One sorted int64 index array per client, as a tuple.
+    """Tuple of one sorted int64 index array per client.
 
     Treat the arrays as read-only: clients that hold the same chunk share its array.
 

@@ -1,4 +1,4 @@
-"""One file per algorithm: its new component, if it has one, and a function that returns a Strategy.
+"""Methods: one file per algorithm, with a function that returns a `Strategy`.
 
 The function has its file's name, and the package binds it under that name: `from strategies import
 vrl_sgd` is the function, and so is Hydra's `_target_: strategies.vrl_sgd`. To add an algorithm, add

@@ -13,7 +13,7 @@ Column = tuple[list[str], list[tuple[Any, ...]]]
 
 
 def in_one_item(test: Callable[..., None]) -> Callable[..., None]:
-    """Runs all combinations in one item. A note beside a failure says in which it was.
+    """Run all combinations in one item. A note beside a failure says in which it was.
 
     For cheap tests of many members, where the items would take longer than what they run.
     """
@@ -37,7 +37,7 @@ def in_one_item(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def every_pair(test: Callable[..., None]) -> Callable[..., None]:
-    """Keeps so many combinations that any two values of different marks meet in one of them.
+    """Keep so many combinations that any two values of different marks meet in one of them.
 
     A wrong branch hangs on one choice or on two that meet, hardly ever on three.
     """

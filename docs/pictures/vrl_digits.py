@@ -43,7 +43,7 @@ def main(folder: Path, picture: Path) -> None:
 
 
 def draw(plot, run: FinishedRun, position, label: str, color: str, linestyle: str) -> None:
-    """One run's measured rounds."""
+    """Draw one run's measured rounds."""
     rows = [row for row in run.history if row["train_loss"] is not None]
     x, y = [position(row) for row in rows], [row["train_loss"] for row in rows]
     plot.plot(x, y, label=label, color=color, linestyle=linestyle)

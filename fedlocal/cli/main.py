@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
-    """One job, everything checked; its turns end with the last value of the goal's metric.
+    """Check one job; return its turns, which end with the last value of the goal's metric.
 
     Args:
         cfg: The job's configuration, which is Hydra's for the time being.

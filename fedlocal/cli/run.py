@@ -17,7 +17,12 @@ from fedlocal.report.progress import ProgressBar
 from fedlocal.report.runs import read_rows
 from fedlocal.report.tracking import CsvTracker, TrackerGroup
 from fedlocal.rounds.barrier import Row
-from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from fedlocal.rounds.checkpoint import (
+    Checkpoint,
+    has_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.progress import Progress, initial_progress, is_finished, running
 from fedlocal.rounds.training import Turns, completed
@@ -31,7 +36,7 @@ class Sink(Protocol):
     """Receiver of finished rounds."""
 
     def log(self, row: Row) -> None:
-        """One of them."""
+        """Write one row."""
         ...
 
 
@@ -97,10 +102,14 @@ def resumable_progress(folder: Path, job: Job, origin: Origin) -> Progress | Non
         ConfigError: It holds another run, or a finished one that cannot be extended.
     """
     finished = (folder / SUMMARY).exists()
-    saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
-    if not finished and saved is None:
+    if not finished and not has_checkpoint(folder / CHECKPOINT):
         return initial_progress(job.simulation)
+    # Before the checkpoint is read: other code may not be able to.
     check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
+    try:
+        saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     rows = read_rows(folder) if finished else []
     # Judged by the rows: a kept checkpoint may be older than the last round.
     if finished and is_finished(job.simulation, rows):

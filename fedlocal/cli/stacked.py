@@ -19,7 +19,7 @@ SAME = (
 
 
 def batched(job: Job, config: Mapping[str, Any]) -> Job:
-    """The job as one of a stack, if it can be one of it; `config` is its own."""
+    """Return the job as part of a stack if it can be; `config` is its own."""
     runtime = job.simulation.runtime
     if job.engine is not None or not isinstance(runtime, Vmapped):
         return job
@@ -29,5 +29,5 @@ def batched(job: Job, config: Mapping[str, Any]) -> Job:
 
 
 def stacked(jobs: Sequence[Turns[T]]) -> list[T]:
-    """Results of the jobs, which train together."""
+    """Train the jobs together; return their results."""
     return in_turns(jobs, SweepBatcher().train)

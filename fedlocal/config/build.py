@@ -85,7 +85,7 @@ class Job:
 
     @property
     def copies(self) -> int:
-        """Number of stored examples beyond the first copy of each."""
+        """Count the stored examples beyond the first copy of each."""
         held = sum(len(chunk) for chunks in self.partition.chunks for chunk in chunks)
         return held - round(float(credit(self.partition).sum()))
 

@@ -1,4 +1,4 @@
-"""Your own arrays: a numpy .npz file."""
+"""Arrays of a user's own: a numpy .npz file."""
 
 from pathlib import Path
 

@@ -68,7 +68,7 @@ def text(
 def tiny_shakespeare(
     path: str | Path, sequence_length: int = 80, stride: int = 10, test_fraction: float = 0.2
 ) -> Dataset:
-    """Tiny Shakespeare: 1,115,394 characters of plays, 65 different ones, 299 speakers.
+    """Load Tiny Shakespeare: 1,115,394 characters of plays, 65 different ones, 299 speakers.
 
     Names of speakers are read but not predicted. At `sequence_length` 80 and `test_fraction` 0.2,
     247 speakers say enough for a training window. Otherwise as `text`.
@@ -151,7 +151,7 @@ def _codes(streams: list[str], alphabet: str, path: Path) -> list[IntArray]:
 
 
 def _windows(codes: IntArray, sequence_length: int, stride: int) -> IntArray:
-    """Every `stride`-th window and its target, [n, sequence_length + 1]."""
+    """Return every `stride`-th window and its target, [n, sequence_length + 1]."""
     width = sequence_length + 1
     if len(codes) < width:
         return np.empty((0, width), dtype=np.int64)

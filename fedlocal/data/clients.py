@@ -1,4 +1,4 @@
-"""Who holds which examples, and which of them each local step looks at."""
+"""Assignment of examples to clients, and mini-batches of each local step."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -109,7 +109,7 @@ class Clients:
         return np.flatnonzero(marked)
 
     def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
-        """How many examples of each pool of chunks go into one mini-batch.
+        """Return the number of examples of each pool of chunks in one mini-batch.
 
         The first chunk is the client's own and gives `batch_size`; every further one gives in
         proportion to its size, so that redundancy costs compute as in RI-SGD. A chunk that would
@@ -118,7 +118,7 @@ class Clients:
         return [quota for _, quota in self._pools(client, batch_size)]
 
     def _pools(self, client: int, batch_size: int | None) -> list[tuple[IntArray, int]]:
-        """The pools of a client's chunks, and how many examples of each go into a mini-batch."""
+        """Return the pools of a client's chunks, and the examples of each in a mini-batch."""
         own, *others = self.chunks[client]
         if batch_size is None or batch_size >= len(own):
             return [(chunk, len(chunk)) for chunk in (own, *others)]
@@ -133,18 +133,18 @@ class Clients:
         return [(pool, min(len(pool), int(share * len(pool) + 0.5))) for pool in joined]
 
     def epoch(self, client: int, batch_size: int | None) -> float:
-        """Examples held / examples in a batch: the local steps of one pass."""
+        """Return the local steps of one pass: examples held / examples in a batch."""
         held = sum(len(chunk) for chunk in self.chunks[client])
         return held / sum(self.batch_quotas(client, batch_size))
 
     def examples(self, client: int) -> IntArray:
-        """Pool indices of all that a client holds, [n_i]."""
+        """Return the pool indices of all that a client holds, [n_i]."""
         return np.concatenate(self.chunks[client])
 
     def batches(
         self, client: int, steps: int, batch_size: int | None, seed: int, round_index: int
     ) -> IntArray:
-        """Pool indices of the mini-batches of one client's round, [steps, b].
+        """Return the pool indices of the mini-batches of one client's round, [steps, b].
 
         From each chunk: fresh permutations cut into whole batches, so that a batch never holds an
         example twice and what is left over of a permutation is simply skipped.
@@ -160,7 +160,7 @@ class Clients:
         seed: int,
         round_index: int,
     ) -> list[IntArray]:
-        """The `batches` of each of these clients, with so many steps each, [S]."""
+        """Return the `batches` of each of these clients, with these numbers of steps, [S]."""
         each = zip(
             members.tolist(),
             steps.tolist(),

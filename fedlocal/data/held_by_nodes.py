@@ -20,7 +20,7 @@ def on_nodes(
     own_client: int = 0,
     own_classes: str | None = None,
 ) -> Dataset:
-    """The data of a deployment: real on the machine that holds them, placeholders elsewhere.
+    """Load the data of a deployment on the machine that holds them, placeholders elsewhere.
 
     Client i is the machine of partition id i. Nobody but that machine sees its examples; the
     server knows how many there are, and so cannot measure a train loss.

@@ -95,7 +95,7 @@ def heart_disease(
 
 
 class _Fit(NamedTuple):
-    """For each of the 13 columns: what a missing value becomes, and how numbers are scaled."""
+    """Fill value and scale of each of the 13 columns."""
 
     fill: FloatArray
     mean: FloatArray
@@ -103,7 +103,7 @@ class _Fit(NamedTuple):
 
 
 def _read(folder: Path, hospital: str) -> tuple[FloatArray, NDArray[np.int64]]:
-    """A hospital's columns, [n, 13] with NaN where missing, and its labels [n]."""
+    """Read a hospital's columns, [n, 13] with NaN where missing, and its labels [n]."""
     file = existing_file(
         folder / f"processed.{hospital}.data", "heart_disease", "one of UCI's four processed files"
     )

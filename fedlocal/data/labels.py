@@ -1,4 +1,4 @@
-"""How many classes there are, where only labels say so."""
+"""Number of classes of a dataset whose labels alone tell it."""
 
 import logging
 

@@ -75,7 +75,7 @@ def quadratic(
 
 
 def _design(rng: np.random.Generator, num_rows: int, eigenvalues: FloatArray) -> FloatArray:
-    """A [num_rows, dim] whose A'A / num_rows has exactly these eigenvalues."""
+    """Return A [num_rows, dim] whose A'A / num_rows has exactly these eigenvalues."""
     dim = len(eigenvalues)
     rows, _ = np.linalg.qr(rng.standard_normal((num_rows, dim)))
     directions, _ = np.linalg.qr(rng.standard_normal((dim, dim)))

@@ -101,7 +101,7 @@ def _columns(path: Path, text: str, columns: list[int], dtype: type) -> NDArray[
 
 
 def _narrowed(text: NDArray[np.str_]) -> NDArray[Any]:
-    """The same column as integers, else as floats, else as it is."""
+    """Return the column as integers if possible, else as floats, else unchanged."""
     for dtype in (np.int64, np.float64):
         try:
             return text.astype(dtype)

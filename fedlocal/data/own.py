@@ -21,7 +21,7 @@ PARTS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def as_dataset(made: Any, name: str) -> Dataset:
-    """The `Dataset` of what a loader returns.
+    """Convert what a loader returns to a `Dataset`.
 
     Args:
         made: A `Dataset`, an object with its fields, or (x_train, y_train) or (x_train, y_train,

@@ -64,7 +64,7 @@ def _check_lossless(file: Path, picture: "Image") -> None:
 
 
 def _on(file: Path, picture: "Image", background: Colour | None) -> "Image":
-    """The picture without transparent pixels."""
+    """Return the picture without transparent pixels."""
     from PIL import Image
 
     if not picture.has_transparency_data:
@@ -81,12 +81,12 @@ def _on(file: Path, picture: "Image", background: Colour | None) -> "Image":
 
 
 def stretch(picture: "Image", size: int) -> "Image":
-    """The whole picture, whatever its shape, as a square."""
+    """Resize the whole picture to a square, whatever its shape."""
     return picture.resize((size, size))
 
 
 def crop(picture: "Image", size: int) -> "Image":
-    """The middle of the picture as a square: its shorter side resized to `size`, the rest cut."""
+    """Resize the shorter side to `size` and cut the middle of the picture as a square."""
     from PIL import Image, ImageOps
 
     return ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
@@ -100,7 +100,7 @@ def read_pictures(
     cache: str | Path | None = None,
     background: Colour | None = None,
 ) -> Tensor:
-    """Pictures as RGB, uint8 [n, 3, size, size], decoded on all cores.
+    """Picture as RGB, uint8 [n, 3, size, size], decoded on all cores.
 
     Args:
         name: The dataset's name, for messages.

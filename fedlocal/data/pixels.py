@@ -1,4 +1,4 @@
-"""From the bytes of an image to the numbers a model sees."""
+"""Conversion of the bytes of an image to the numbers that a model sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What the bytes of pictures mean: (byte / 255 - mean) / std, channel by channel.
+    """Meaning of the bytes of pictures: (byte / 255 - mean) / std, channel by channel.
 
     Pictures kept as bytes take a quarter of the memory; a mini-batch becomes numbers on the device.
 

@@ -1,11 +1,11 @@
-"""Who says what in a play: lines `NAME:` after an empty line, as in Tiny Shakespeare."""
+"""Speakers of a play in lines `NAME:` after an empty line, as in Tiny Shakespeare."""
 
 import re
 from pathlib import Path
 
 
 def speeches(text: str, path: Path) -> dict[str, str]:
-    r"""All that each speaker says, in the order in which they first speak.
+    r"""Return all that each speaker says, in the order in which they first speak.
 
     A speech begins after an empty line (or at the start) with a line that ends in a colon and
     names the speaker; that line is not part of the words. Paragraphs that begin otherwise continue

@@ -137,7 +137,7 @@ def _is_whole(cell: str) -> bool:
 
 
 def words_of(text: str) -> list[str]:
-    """Words of a text, in lower case.
+    """Split a text into words in lower case.
 
     >>> words_of("Wall St. doesn't <b>sleep</b>")
     ['wall', 'st', "doesn't", 'b', 'sleep', 'b']

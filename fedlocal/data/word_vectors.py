@@ -1,4 +1,4 @@
-"""Given word vectors: a numpy .npz with `words` [n] and `vectors` [n, d]."""
+"""Word vectors of a user's own: a numpy .npz with `words` [n] and `vectors` [n, d]."""
 
 from pathlib import Path
 

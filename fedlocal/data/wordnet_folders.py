@@ -21,7 +21,7 @@ _ANNOTATIONS = "val_annotations.txt"
 
 
 def tiny_imagenet(root: str | Path, size: int = 64, cache: str | None = None) -> Dataset:
-    """Tiny ImageNet: 100,000 + 10,000 photographs, [3, 64, 64], 200 classes; 1.4 GB as bytes.
+    """Load Tiny ImageNet: 100,000 + 10,000 photographs, [3, 64, 64], 200 classes, 1.4 GB.
 
     Args:
         root: Folder `tiny-imagenet-200` as published: `train/WNID/images/*.JPEG`, and `val/images/`
@@ -78,7 +78,7 @@ def _load(name: str, root: str | Path, size: int, cache: str | None) -> Dataset:
 
 
 def _by_folder(name: str, folder: Path) -> list[tuple[Path, str]]:
-    """Every picture below folder/WNID, however deep, with its WNID."""
+    """List every picture below folder/WNID, however deep, with its WNID."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"dataset {name}: no folder {folder}; it should hold one subfolder of pictures per"
@@ -104,7 +104,7 @@ def _within_hidden(file: Path, folder: Path) -> bool:
 
 
 def _annotated(name: str, folder: Path) -> list[tuple[Path, str]]:
-    """The pictures of val/images with their WNIDs: a line has the file, the WNID and a box."""
+    """List the pictures of val/images with their WNIDs: a line has the file, WNID and a box."""
     lines = read_text(folder / _ANNOTATIONS).splitlines()
     fields = [line.split("\t") for line in lines if line.strip()]
     short = next((line for line in fields if len(line) < 2), None)

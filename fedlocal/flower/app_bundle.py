@@ -129,7 +129,7 @@ def _reference(given: str) -> dict[str, str]:
 
 
 def _plain(key: str, value: Value) -> Value:
-    """The value without a subclass of its own, whose text may be another."""
+    """Return the value as its built-in type: a subclass may have another text."""
     match value:
         case bool():
             return value

@@ -52,7 +52,7 @@ class EngineError(RuntimeError):
 
 
 class _PortTaken(EngineError):
-    """Another program took the free port first."""
+    """Raised if another program took the free port first."""
 
 
 @dataclass(frozen=True)

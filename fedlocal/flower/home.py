@@ -23,7 +23,7 @@ def new_home() -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody used a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

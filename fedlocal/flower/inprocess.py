@@ -1,4 +1,4 @@
-"""Any Flower app in one process: no Ray, no SuperLink, no SuperNode.
+"""Run of any Flower app in one process: no Ray, no SuperLink, no SuperNode.
 
 `run_in_process(server_app, client_app, num_supernodes=8)` runs an unmodified ServerApp, its
 strategy and a ClientApp (message API). Nodes answer one after another while messages are pushed,
@@ -125,7 +125,7 @@ class InProcessGrid(Grid):
         return list(self._nodes)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Let all messages be answered; return their ids, "" for one to an unknown node.
+        """Answer all messages; return their ids, "" for one to an unknown node.
 
         Raises:
             ValueError: A message is malformed; none is sent then.

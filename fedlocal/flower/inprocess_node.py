@@ -92,7 +92,7 @@ def nodes(
 def new_context(
     run_id: int, node_id: int, node_config: UserConfig, run_config: UserConfig
 ) -> Context:
-    """A Context with an empty state, and configurations of its own that Flower could carry."""
+    """Return a Context with an empty state, and configurations that Flower could carry."""
     return Context(
         run_id, node_id, plain_config(node_config), RecordDict(), plain_config(run_config)
     )

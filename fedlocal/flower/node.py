@@ -74,7 +74,7 @@ def clients_of(num_clients: int, partition: int, num_partitions: int) -> IntArra
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """What is fixed of a machine in a run.
+    """Constants of a machine in a run.
 
     Attributes:
         sim: The run; its population would run the clients in one process.
@@ -86,7 +86,7 @@ class Node:
 
     @property
     def rows(self) -> IntArray:
-        """Anchor rows that its clients receive."""
+        """Return the anchor rows that its clients receive."""
         return np.array([0]) if self.sim.messages.shared else self.clients
 
     def init(self) -> NodeState:

@@ -34,7 +34,7 @@ _IDENTITY = ("run_id", "task_id", "node_id")
 
 @contextmanager
 def server_identity(run_id: int) -> Iterator[None]:
-    """Let `Message(...)` be constructed as in the ServerApp of this run; may be nested.
+    """Construct messages as in the ServerApp of this run; may be nested.
 
     Replies take their identity from the message they answer, so a ClientApp needs none.
     """

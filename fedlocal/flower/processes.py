@@ -54,7 +54,7 @@ def process_group(folder: Path) -> Iterator[Start]:
 
 
 def _stop(guard: Popen[bytes]) -> None:
-    """Let the guard kill the group, and wait until it is done."""
+    """Kill the group through its guard, and wait until it has ended."""
     assert guard.stdin and guard.stdout
     # Written and not only closed: a forked child of this process may hold the pipe open.
     with suppress(BrokenPipeError), guard.stdin as line:

@@ -1,4 +1,4 @@
-"""Which process a worker belongs to, and whether it still lives. Linux: read from /proc."""
+"""Process of the node that a worker belongs to, and whether it is alive; reads Linux's /proc."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Process(NamedTuple):
 
 
 def process(pid: int) -> Process | None:
-    """The process of this id, None if there is none or only its exit status is left."""
+    """Return the process of this id, None if there is none or only its exit status is left."""
     fields = _stat(pid)
     return Process(pid, int(fields[19])) if fields and fields[0] not in "ZX" else None
 
@@ -31,7 +31,7 @@ def alive(one: Process) -> bool:
 
 
 def node_process() -> Process:
-    """The SuperNode above this process; else the SuperExec that started it, else its parent.
+    """Return the SuperNode above this process; else its SuperExec, else its parent.
 
     Under `--isolation process` the SuperExec does not descend from the SuperNode. What a worker
     starts is on its worker's node.
@@ -50,13 +50,13 @@ def node_process() -> Process:
 
 
 def _node_of_worker(words: list[str]) -> Process:
-    """The node in a worker's command line: ... MODULE FOLDER TICKET READY."""
+    """Return the node in a worker's command line: ... MODULE FOLDER TICKET READY."""
     node, *_ = json.loads(words[words.index(WORKER) + 2])
     return Process(*node)
 
 
 def _lineage() -> Iterator[Process]:
-    """This process, its parent, and so on."""
+    """Yield this process, its parent, and so on."""
     pid = os.getpid()
     while (one := process(pid)) is not None:
         yield one
@@ -65,7 +65,7 @@ def _lineage() -> Iterator[Process]:
 
 
 def _words(pid: int) -> list[str]:
-    """The command line of a process; empty if it is gone."""
+    """Return the command line of a process; empty if it is gone."""
     try:
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -74,7 +74,7 @@ def _words(pid: int) -> list[str]:
 
 
 def _stat(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on; the name before it may hold anything."""
+    """Return the fields of /proc/PID/stat after the name, which may hold anything."""
     try:
         return (
             (PROC / str(pid) / "stat")

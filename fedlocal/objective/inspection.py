@@ -1,4 +1,4 @@
-"""What trials of a user's model and loss on one batch show, before the first round.
+"""Properties of a user's model and loss, found on one batch before the first round.
 
 They find the buffers that `forward` changes and the random functions that it calls, which the rest
 of a run has to know. Refused in one line is what no run can compute right.

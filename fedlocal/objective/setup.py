@@ -1,4 +1,4 @@
-"""Makes a user's model and loss into the objective of a run, or refuses them in one line."""
+"""Construction of a run's objective from a user's model and loss, or a one-line refusal."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -219,7 +219,7 @@ def _tried(
 
 
 def _drawn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Examples in the place of those that other machines hold: zeros may hide what changes."""
+    """Draw examples in place of those that other machines hold: zeros may hide what changes."""
     if not x.is_floating_point():
         return x, y
     generator = torch.Generator().manual_seed(TRIED)

@@ -1,4 +1,4 @@
-"""One call of a user's model and loss on one batch, and what it says where they fail."""
+"""Call of a user's model and loss on one batch, with its failures in one line."""
 
 import warnings
 from collections.abc import Callable, Iterator

@@ -24,7 +24,7 @@ CLOCK: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Writes the report; exits with 2 if there is no finished run or an option does not fit."""
+    """Write the report; exits with 2 if there is no finished run or an option does not fit."""
     options = _parser().parse_args(arguments)
     # These take a second to import, which --help need not wait for.
     from fedlocal.report.report import ReportOptions, report_on
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _place(out: Path | None, first: Path, runs: list[FinishedRun], clock: bool) -> Path:
-    """Returns the folder to write into: with another clock never a run's own."""
+    """Return the folder to write into: with another clock never a run's own."""
     if not clock:
         return out or first
     here = first.resolve()

@@ -13,7 +13,7 @@ BAND = "line: mean over n seeds; band: one standard deviation to either side"
 
 
 def draw(groups: list[Group], path: Path) -> None:
-    """Draws all groups into one picture, with their labels in a legend."""
+    """Draw all groups into one picture, with their labels in a legend."""
     from matplotlib.figure import Figure
 
     known = metrics_of(groups)
@@ -49,7 +49,7 @@ def draw(groups: list[Group], path: Path) -> None:
 
 
 def _margins(figure: Any, **inches: float) -> dict[str, float]:
-    """Returns the plots' edges as shares of the figure; tick labels have room for six characters.
+    """Return the plots' edges as shares of the figure; tick labels have room for six characters.
 
     A layout engine would take half a second to find them.
     """
@@ -88,14 +88,14 @@ def _plot(plot: Any, groups: list[Group], key: str, axis: Axis) -> None:
 
 
 def _band(one: Series) -> tuple[list[float], list[float]]:
-    """Returns lower and upper edge of the band; the line itself where there is none."""
+    """Return lower and upper edge of the band; the line itself where there is none."""
     spread = one.deviation or [0.0] * len(one.mean)
     pairs = list(zip(one.mean, spread, strict=True))
     return [mean - width for mean, width in pairs], [mean + width for mean, width in pairs]
 
 
 def _set_scale(plot: Any, name: str, values: list[float], wide: float) -> None:
-    """Makes an axis logarithmic if the largest value is at least `wide` times the smallest."""
+    """Make an axis logarithmic if the largest value is at least `wide` times the smallest."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     finite = [value for value in values if isfinite(value)]

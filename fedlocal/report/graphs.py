@@ -17,11 +17,11 @@ MOST_LINKS = 4000
 
 
 class GraphPicture(NamedTuple):
-    """Holds a graph with its nodes on a circle.
+    """Graph with its nodes on a circle.
 
     Attributes:
         title: Name of the graph, its spectral gap and its degrees.
-        nodes: ModelTensors of the n nodes, [n, 2].
+        nodes: Positions of the n nodes, [n, 2].
         links: Sender and receiver of the L links of any round, [L, 2]; in an undirected graph each
             pair once.
         directed: Whether some link goes one way only.
@@ -42,7 +42,7 @@ class GraphPicture(NamedTuple):
 
 
 class Graphs(NamedTuple):
-    """Holds the graphs of a report.
+    """Graphs of a report.
 
     Attributes:
         pictures: Pictures of the distinct graphs.
@@ -54,7 +54,7 @@ class Graphs(NamedTuple):
 
 
 def graphs_of(groups: list[Group]) -> Graphs:
-    """Builds the graphs of the groups that mix on one again from their configurations."""
+    """Build the graphs of the groups that mix on one again from their configurations."""
     users: dict[tuple[Graph, int, int], list[str]] = {}
     lost: dict[str, str] = {}
     for group in groups:
@@ -103,7 +103,7 @@ def _picture(graph: Graph, count: int, auxiliary: int, groups: list[str]) -> Gra
 
 
 def _thinned(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Returns the links of evenly spaced nodes, of as many as have at most MOST_LINKS."""
+    """Return the links of evenly spaced nodes, of as many as have at most MOST_LINKS."""
     most = count
     some = pairs
     while len(some) > MOST_LINKS and most > 1:

@@ -17,7 +17,7 @@ IRRELEVANT = ("seed", "tracking", "checkpoint")
 
 
 def groups_of(runs: list[FinishedRun]) -> list[Group]:
-    """Returns the runs in groups of equal resolved configurations, in order of their first runs.
+    """Return the runs in groups of equal resolved configurations, in order of their first runs.
 
     A seed counts once in a group, since repeating a run would reduce the deviation: its
     repetitions form further groups, distinguished by a setting `repeat`.
@@ -35,12 +35,12 @@ def groups_of(runs: list[FinishedRun]) -> list[Group]:
 
 
 def varied(groups: list[Group]) -> list[str]:
-    """Returns the settings that differ between groups."""
+    """Return the settings that differ between groups."""
     return varied_keys([group.settings for group in groups])
 
 
 def _group_numbers(runs: list[FinishedRun]) -> pd.Series:
-    """Returns the number of each run's group."""
+    """Return the number of each run's group."""
     seeds = pd.Series([run.seed for run in runs])
     configs = pd.DataFrame([_relevant(run) for run in runs], index=seeds.index)
     of_parts = [key for key in configs if key.split(".")[-1] == "seed"]
@@ -53,7 +53,7 @@ def _group_numbers(runs: list[FinishedRun]) -> pd.Series:
 
 
 def _group_settings(runs: list[FinishedRun], numbers: pd.Series) -> list[dict[str, str]]:
-    """Returns each group's overridden settings, and further ones where groups agree in these."""
+    """Return each group's overridden settings, and further ones where groups agree in these."""
     keys = [key for key in override_keys(runs) if _is_relevant(key)]
     given = [{key: resolved_value(run, key) for key in keys} for run in runs]
     settings = _common(pd.DataFrame(given, index=numbers.index), numbers)
@@ -68,14 +68,14 @@ def _group_settings(runs: list[FinishedRun], numbers: pd.Series) -> list[dict[st
 
 
 def _common(values: pd.DataFrame, numbers: pd.Series) -> pd.DataFrame:
-    """Returns the columns in which the runs of every group agree, with a row for each group."""
+    """Return the columns in which the runs of every group agree, with a row for each group."""
     first = values[~numbers.duplicated()].reset_index(drop=True)
     agree = (values == first.loc[numbers].set_index(values.index)).all()
     return first.loc[:, [key for key in first if agree[key]]]
 
 
 def _distinguished(rows: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
-    """Returns the rows with those columns of others that distinguish more of them."""
+    """Return the rows with those columns of others that distinguish more of them."""
     for key in others.columns[others.nunique() > 1]:
         joined = rows.assign(**{key: others[key]})
         if _distinct(joined) > _distinct(rows):

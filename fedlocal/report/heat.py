@@ -16,7 +16,7 @@ MOST_MAPS = 40
 
 
 class Cell(NamedTuple):
-    """Holds a group's final metric.
+    """Final metric of a group.
 
     Attributes:
         value: Mean over the seeds; nan where one diverged.
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 class HeatMap(NamedTuple):
-    """Holds a metric over two keys.
+    """Metric over two keys.
 
     Attributes:
         title: Settings of the other keys.
@@ -50,7 +50,7 @@ class HeatMap(NamedTuple):
 
 
 def heat_keys(groups: list[Group], given: str | None) -> tuple[str, str] | None:
-    """Returns the keys of rows and columns: those given, else K and H, else the two that vary most.
+    """Return the keys of rows and columns: those given, else K and H, else the two that vary most.
 
     Args:
         groups: All groups of a report.
@@ -76,7 +76,7 @@ def heat_keys(groups: list[Group], given: str | None) -> tuple[str, str] | None:
 
 
 def heat_maps(groups: list[Group], keys: tuple[str, str], metric: str) -> list[HeatMap]:
-    """Makes a map for each setting of the other keys."""
+    """Make a map for each setting of the other keys."""
     others = [{k: v for k, v in group.settings.items() if k not in keys} for group in groups]
     titles = labels(others)
     rows, columns = (_in_order([group.settings[key] for group in groups]) for key in keys)
@@ -91,7 +91,7 @@ def heat_maps(groups: list[Group], keys: tuple[str, str], metric: str) -> list[H
 
 
 def size_problem(groups: list[Group], keys: tuple[str, str]) -> str:
-    """Returns why maps over these keys are too large to draw; "" if they are not."""
+    """Return why maps over these keys are too large to draw; "" if they are not."""
     rows, columns = (len({group.settings[key] for group in groups}) for key in keys)
     others = {str({k: v for k, v in g.settings.items() if k not in keys}) for g in groups}
     if max(rows, columns) <= MOST_SIDE and len(others) <= MOST_MAPS:
@@ -103,7 +103,7 @@ def size_problem(groups: list[Group], keys: tuple[str, str]) -> str:
 
 
 def default_metric(groups: list[Group]) -> str:
-    """Returns the first final metric that is defined: accuracy, train loss, clients' loss."""
+    """Return the first final metric that is defined: accuracy, train loss, clients' loss."""
     runs = [run for group in groups for run in group.runs]
     metrics = "test_accuracy", "train_loss", "local_loss"
     defined = (key for key in metrics if any(result(run, key) is not None for run in runs))
@@ -141,7 +141,7 @@ def _cell(group: Group, metric: str) -> Cell | None:
 
 
 def _in_order(values: list[str]) -> list[str]:
-    """Sorts numbers by size, with an empty value first; keeps the order of anything else."""
+    """Sort numbers by size, with an empty value first; keeps the order of anything else."""
     distinct = list(dict.fromkeys(values))
     try:
         return sorted(distinct, key=lambda value: float(value or "-inf"))

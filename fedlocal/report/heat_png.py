@@ -10,7 +10,7 @@ IN_A_ROW = 4
 
 
 def draw_heat(maps: list[HeatMap], metric: str, path: Path) -> None:
-    """Draws the maps with one scale of colours; cells without a run stay empty."""
+    """Draw the maps with one scale of colours; cells without a run stay empty."""
     from matplotlib.figure import Figure
 
     columns = min(IN_A_ROW, len(maps))

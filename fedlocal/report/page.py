@@ -24,7 +24,7 @@ SCRIPTS = ("common", "curves", "target", "heat", "partitions", "graphs", "page")
 
 
 def check_plotly() -> None:
-    """Refuses to make a page without plotly.
+    """Refuse to make a page without plotly.
 
     Raises:
         ValueError: plotly is not installed.
@@ -36,7 +36,7 @@ def check_plotly() -> None:
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Writes the page; it holds plotly.js (MIT licence, about 5 MB) and fetches nothing."""
+    """Write the page; it holds plotly.js (MIT licence, about 5 MB) and fetches nothing."""
     from plotly.offline import get_plotlyjs
 
     page = Template((PARTS / "page.html").read_text(encoding="utf-8")).substitute(
@@ -50,7 +50,7 @@ def write_page(report: Report, path: Path) -> None:
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """Returns the values that the page's scripts draw."""
+    """Return the values that the page's scripts draw."""
     graphs = graphs_of(report.groups)
     lost = [f"the graph of {label} is not drawn: {why}" for label, why in graphs.lost.items()]
     alike = [key for key in report.groups[0].settings if key not in varied(report.groups)]
@@ -69,7 +69,7 @@ def page_data(report: Report) -> dict[str, Any]:
 
 
 def _without_nan(value: Any) -> Any:
-    """Returns the value with None for numbers that JSON lacks."""
+    """Return the value with None for numbers that JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -84,7 +84,7 @@ def _about(report: Report) -> str:
 
 
 def _shared(report: Report, alike: list[str]) -> str:
-    """Returns the settings that all groups share, in a line."""
+    """Return the settings that all groups share, in a line."""
     settings = report.groups[0].settings
     same = [f"{key}={settings[key]}" for key in alike if settings[key]]
     start = "alike in all: " if len(report.runs) > 1 else ""

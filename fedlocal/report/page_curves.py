@@ -17,7 +17,7 @@ BAND = (
 
 
 def curves_data(groups: list[Group]) -> dict[str, Any]:
-    """Returns axes, metrics, each group's series, and a caption."""
+    """Return axes, metrics, each group's series, and a caption."""
     metrics = metrics_of(groups)
     caption = [BAND] if any(group.size > 1 for group in groups) else []
     if any(len(run.history) > MOST_POINTS for group in groups for run in group.runs):
@@ -41,7 +41,7 @@ def _all_series(group: Group, metrics: list[str]) -> dict[str, Any]:
 
 
 def _series(group: Group, metric: str) -> dict[str, Any]:
-    """Returns mean and deviation by round, and the places on each axis that all rounds have."""
+    """Return mean and deviation by round, and the places on each axis that all rounds have."""
     along = {axis.key: series(group, metric, axis) for axis in AXES}
     one = along["rounds"]
     return {
@@ -52,6 +52,6 @@ def _series(group: Group, metric: str) -> dict[str, Any]:
 
 
 def _thin(values: list[float]) -> list[float]:
-    """Returns evenly spaced values, the last among them, with the digits that a picture shows."""
+    """Return evenly spaced values, the last among them, with the digits that a picture shows."""
     places = np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).round().astype(int)
     return [float(f"{values[place]:.7g}") for place in places]

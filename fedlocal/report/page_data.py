@@ -26,7 +26,7 @@ GAP = (
 
 
 def table_data(table: pd.DataFrame, left_out: list[str]) -> dict[str, Any]:
-    """Returns a table's columns, and rows of cells with text and sort key.
+    """Return a table's columns, and rows of cells with text and sort key.
 
     Args:
         table: Row per run or group.
@@ -48,7 +48,7 @@ def table_data(table: pd.DataFrame, left_out: list[str]) -> dict[str, Any]:
 
 
 def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
-    """Returns bars and table of the target; None without a test accuracy."""
+    """Return bars and table of the target; None without a test accuracy."""
     if report.target_table is None:
         return None
     shown = ["n", "reached", *NAMES, *(f"{key}{DEVIATION}" for key in NAMES)]
@@ -74,7 +74,7 @@ def target_data(report: Report, alike: list[str]) -> dict[str, Any] | None:
 
 
 def heat_data(report: Report) -> dict[str, Any] | None:
-    """Returns the maps of every final result; None unless two keys vary."""
+    """Return the maps of every final result; None unless two keys vary."""
     if report.heat is None:
         return None
     names = dict.fromkeys((report.metric, "test_accuracy", "train_loss", *RESULTS))
@@ -88,7 +88,7 @@ def heat_data(report: Report) -> dict[str, Any] | None:
 
 
 def partition_data(runs: list[FinishedRun]) -> list[dict[str, Any]]:
-    """Returns the distinct partitions, at most MOST_PICTURES."""
+    """Return the distinct partitions, at most MOST_PICTURES."""
     found = summarise_partitions(runs)
     left = len(found) - MOST_PICTURES
     more = f" {left} further partitions are left out of this page." if left > 0 else ""
@@ -96,7 +96,7 @@ def partition_data(runs: list[FinishedRun]) -> list[dict[str, Any]]:
 
 
 def graph_data(pictures: list[GraphPicture]) -> list[dict[str, Any]]:
-    """Returns the distinct graphs."""
+    """Return the distinct graphs."""
     return [
         {
             "title": one.title,
@@ -111,7 +111,7 @@ def graph_data(pictures: list[GraphPicture]) -> list[dict[str, Any]]:
 
 
 def _sort_key(value: Any) -> Any:
-    """Returns numbers, settings among them, as numbers; None goes last."""
+    """Return numbers, settings among them, as numbers; None goes last."""
     if value is None or value == "":
         return None
     try:

@@ -45,7 +45,7 @@ class PartitionSummary(NamedTuple):
 
 
 def summarise_partitions(runs: list[FinishedRun]) -> list[PartitionSummary]:
-    """Summarises the distinct partitions of the runs, but for those without a file."""
+    """Summarise the distinct partitions of the runs, but for those without a file."""
     first: dict[str, FinishedRun] = {}
     for run in runs:
         if (run.folder / "partition.npz").exists():
@@ -79,7 +79,7 @@ def _summary(run: FinishedRun, label: str) -> PartitionSummary | None:
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:
-    """Returns at most `most` of the numbers below `count`, in equal steps from 0.
+    """Return at most `most` of the numbers below `count`, in equal steps from 0.
 
     >>> evenly(10, 4).tolist()
     [0, 3, 6, 9]

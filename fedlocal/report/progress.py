@@ -10,7 +10,7 @@ from rich.table import Column
 
 
 class ProgressBar:
-    """Shows loss, accuracy, bytes and rounds per second while a run goes on."""
+    """Progress bar with loss, accuracy, bytes and rounds per second."""
 
     def __init__(self, name: str, rounds: int, console: Console | None = None) -> None:
         console = console or Console()
@@ -37,12 +37,12 @@ class ProgressBar:
         self._bar.stop()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Shows one finished round."""
+        """Show one finished round."""
         self._bar.update(self._task, advance=1, metrics=status(row))
 
 
 def status(row: dict[str, Any]) -> str:
-    """Returns a line with a round's loss and accuracy, if defined, bytes and rate."""
+    """Return a line with a round's loss and accuracy, if defined, bytes and rate."""
     moved = row["uplink_bytes"] + row["downlink_bytes"]
     parts = [
         f"{label} {row[key]:.4g}"

@@ -32,7 +32,7 @@ class ReportOptions(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Holds the runs with all that is drawn or tabulated of them.
+    """Runs with all that is drawn or tabulated of them.
 
     Attributes:
         runs: Runs, with the seconds of another clock on request.
@@ -60,7 +60,7 @@ class Report:
 
 
 def report_on(runs: list[FinishedRun], options: ReportOptions) -> Report:
-    """Makes the report.
+    """Make the report.
 
     Raises:
         ValueError: An option does not fit the runs; names the values that would.
@@ -88,7 +88,7 @@ def report_on(runs: list[FinishedRun], options: ReportOptions) -> Report:
 
 
 def _code_notes(groups: list[Group]) -> list[str]:
-    """Names the groups whose runs were made by different code."""
+    """Name the groups whose runs were made by different code."""
     codes = {g.label: {run.summary.get("code_sha256") for run in g.runs} for g in groups}
     mixed = [label for label, found in codes.items() if len(found) > 1]
     if not mixed:

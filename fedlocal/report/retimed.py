@@ -21,7 +21,7 @@ TOLERANCE = 1e-6
 
 
 class RetimedRuns(NamedTuple):
-    """Holds runs under another clock.
+    """Runs under another clock.
 
     Attributes:
         runs: All runs.
@@ -33,7 +33,7 @@ class RetimedRuns(NamedTuple):
 
 
 def retime(runs: list[FinishedRun], changes: dict[str, Numbers]) -> RetimedRuns:
-    """Computes the seconds of finished runs under a clock in which these settings are others.
+    """Compute the seconds of finished runs under a clock in which these settings are others.
 
     All other settings stay as each run had them. A run whose rounds depend on the clock keeps its
     rounds and bytes and loses its seconds, which are not comparable with those of another clock.
@@ -56,7 +56,7 @@ def retime(runs: list[FinishedRun], changes: dict[str, Numbers]) -> RetimedRuns:
 
 
 def describe_reasons(left_out: dict[str, str]) -> str:
-    """Returns a line with the runs of each reason."""
+    """Return a line with the runs of each reason."""
     labels: dict[str, list[str]] = {}
     for label, reason in left_out.items():
         labels.setdefault(reason, []).append(label)
@@ -64,7 +64,7 @@ def describe_reasons(left_out: dict[str, str]) -> str:
 
 
 def _reason(run: FinishedRun) -> str:
-    """Returns the reason why a run cannot be timed again; "" if it can."""
+    """Return the reason why a run cannot be timed again; "" if it can."""
     reason = run.summary.get("clock_decided")
     if reason is None or not (run.folder / "ledger.npz").exists():
         return "the folder keeps no ledger, it is of an older fedlocal"
@@ -99,7 +99,7 @@ def _untimed(run: FinishedRun) -> FinishedRun:
 
 
 def _overrides(run: FinishedRun, changes: dict[str, Numbers]) -> list[str]:
-    """Returns the run's overrides with the changes among them, so that tables name these."""
+    """Return the run's overrides with the changes among them, so that tables name these."""
     kept = [
         one
         for one in run.summary.get("overrides", [])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class FinishedRun(NamedTuple):
-    """Holds one run's results.
+    """Results of one run.
 
     Attributes:
         folder: Path of the run's folder.
@@ -29,7 +29,7 @@ class FinishedRun(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Holds the runs of one configuration.
+    """Runs of one configuration.
 
     Attributes:
         label: Settings that differ from those of the other groups.
@@ -48,7 +48,7 @@ class Group(NamedTuple):
 
 
 def read_runs(folders: list[Path]) -> list[FinishedRun]:
-    """Reads all finished runs in or below the folders, in order of their paths.
+    """Read all finished runs in or below the folders, in order of their paths.
 
     Raises:
         ValueError: There is no summary.json in or below the folders.
@@ -68,7 +68,7 @@ def read_runs(folders: list[Path]) -> list[FinishedRun]:
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Reads the rows of a run's metrics.csv; None stands where a cell is empty."""
+    """Read the rows of a run's metrics.csv; None stands where a cell is empty."""
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         return [{key: _number(text) for key, text in row.items()} for row in csv.DictReader(file)]
 

@@ -56,7 +56,7 @@ NO_METRIC = (
 
 
 class Series(NamedTuple):
-    """Holds a curve, with an entry for each round in which all seeds have a value.
+    """Curve with an entry for each round in which all seeds have a value.
 
     Attributes:
         x: Mean positions: seeds may need different bytes or seconds for a round.
@@ -70,7 +70,7 @@ class Series(NamedTuple):
 
 
 def series(group: Group, metric: str, axis: Axis) -> Series:
-    """Computes a group's curve; it is empty where no round has a value from all seeds."""
+    """Compute a group's curve; it is empty where no round has a value from all seeds."""
     points = [_points(run, metric, axis) for run in group.runs]
     rounds = [r for r in points[0] if all(r in others for others in points[1:])]
     values = np.array([[one[r] for r in rounds] for one in points]).reshape(len(points), -1, 2)
@@ -82,7 +82,7 @@ def series(group: Group, metric: str, axis: Axis) -> Series:
 
 
 def metrics_of(groups: list[Group]) -> dict[str, str]:
-    """Returns the names of the metrics that any run has a value of, the usual ones first."""
+    """Return the names of the metrics that any run has a value of, the usual ones first."""
     rows = [row for group in groups for run in group.runs for row in run.history]
     found = dict.fromkeys(key for row in rows for key, value in row.items() if value is not None)
     known = [key for key in METRICS if key in found]
@@ -91,7 +91,7 @@ def metrics_of(groups: list[Group]) -> dict[str, str]:
 
 
 def _points(run: FinishedRun, metric: str, axis: Axis) -> dict[int, tuple[float, float]]:
-    """Returns (x, y) by round, where both are defined."""
+    """Return (x, y) by round, where both are defined."""
     points = {row["round"]: (axis.position(row), row.get(metric)) for row in run.history}
     return {
         r: (float(x), float(y)) for r, (x, y) in points.items() if x is not None and y is not None

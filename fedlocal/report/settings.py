@@ -7,7 +7,7 @@ from fedlocal.utils.flattened import flattened
 
 
 def overrides(run: FinishedRun) -> dict[str, str]:
-    """Returns the values that were given on the run's command line, by key."""
+    """Return the values that were given on the run's command line, by key."""
     given = run.summary.get("overrides", [])
     # Hydra escapes the colons of a graph's settings.
     plain = [override.lstrip("+").replace("\\:", ":") for override in given]
@@ -15,12 +15,12 @@ def overrides(run: FinishedRun) -> dict[str, str]:
 
 
 def override_keys(runs: list[FinishedRun]) -> list[str]:
-    """Returns the keys that any of the runs overrides, in order."""
+    """Return the keys that any of the runs overrides, in order."""
     return list(dict.fromkeys(key for run in runs for key in overrides(run)))
 
 
 def override_or_default(run: FinishedRun, key: str) -> str:
-    """Returns a key's value as given on the command line, else its default choice or value."""
+    """Return a key's value as given on the command line, else its default choice or value."""
     given, choices = overrides(run), run.summary.get("choices", {})
     if key in given or key in choices:
         return str(given.get(key, choices.get(key)))
@@ -30,19 +30,19 @@ def override_or_default(run: FinishedRun, key: str) -> str:
 
 
 def resolved_value(run: FinishedRun, key: str) -> str:
-    """Returns a key's choice or value after all defaults, in one spelling."""
+    """Return a key's choice or value after all defaults, in one spelling."""
     choice = run.summary.get("choices", {}).get(key)
     return str(choice) if choice is not None else as_text(_value(run, key))
 
 
 def resolved_settings(run: FinishedRun, runs: list[FinishedRun]) -> dict[str, str]:
-    """Returns the run's seed and its values of all keys that any of the runs overrides."""
+    """Return the run's seed and its values of all keys that any of the runs overrides."""
     values = {key: resolved_value(run, key) for key in override_keys(runs)}
     return {"seed": str(run.seed)} | values
 
 
 def flat_text(config: dict[str, Any]) -> dict[str, str]:
-    """Returns every value of a configuration as text, by its dotted key.
+    """Return every value of a configuration as text, by its dotted key.
 
     >>> flat_text({"K": 8, "model": {"hidden": [4, 3]}})
     {'K': '8', 'model.hidden': '[4,3]'}
@@ -51,7 +51,7 @@ def flat_text(config: dict[str, Any]) -> dict[str, str]:
 
 
 def as_text(value: Any) -> str:
-    """Returns a value as it would be given, in one spelling.
+    """Return a value as it would be given, in one spelling.
 
     >>> as_text(1.0), as_text(0.1), as_text(None), as_text([4, 3])
     ('1', '0.1', '', '[4,3]')
@@ -64,7 +64,7 @@ def as_text(value: Any) -> str:
 
 
 def short_names(keys: list[str]) -> dict[str, str]:
-    """Returns the last part of each key if these are distinct, else the keys.
+    """Return the last part of each key if these are distinct, else the keys.
 
     >>> short_names(["partition.alpha", "K"])
     {'partition.alpha': 'alpha', 'K': 'K'}
@@ -74,12 +74,12 @@ def short_names(keys: list[str]) -> dict[str, str]:
 
 
 def varied_keys(rows: list[dict[str, str]]) -> list[str]:
-    """Returns the keys whose values differ between the rows, which all have the same keys."""
+    """Return the keys whose values differ between the rows, which all have the same keys."""
     return [key for key in rows[0] if len({row[key] for row in rows}) > 1]
 
 
 def labels(rows: list[dict[str, str]]) -> list[str]:
-    """Returns a label for each row: its nonempty values of the keys that differ.
+    """Return a label for each row: its nonempty values of the keys that differ.
 
     >>> labels([{"K": "4", "partition.alpha": "1"}, {"K": "4", "partition.alpha": "5"}])
     ['alpha=1', 'alpha=5']

@@ -23,7 +23,7 @@ COLUMNS = {
 
 
 def show(table: list[dict[str, Any]], folder: Path) -> None:
-    """Prints the runs of a sweep and the folder of their report."""
+    """Print the runs of a sweep and the folder of their report."""
     settings = [key for key in table[0] if key not in (*COLUMNS, "test_loss")]
     # The caption has the settings that all runs share.
     same = [key for key in settings if len({str(row[key]) for row in table}) == 1]
@@ -33,7 +33,7 @@ def show(table: list[dict[str, Any]], folder: Path) -> None:
 
 
 def show_rounds(history: list[dict[str, Any]], count: int = 10) -> None:
-    """Prints about `count` evaluated rounds of a run, evenly spaced, the last among them.
+    """Print about `count` evaluated rounds of a run, evenly spaced, the last among them.
 
     Without any evaluated round it prints about `count` of all rounds.
     """

@@ -12,7 +12,7 @@ FAILED = "failed.txt"
 
 
 class SweepReport(Callback):
-    """Writes the report when Hydra ends a multirun.
+    """Hydra callback that writes the report when a multirun ends.
 
     Attributes:
         folder: Folder of the sweep that began last, which Hydra passes to callbacks alone.
@@ -21,12 +21,12 @@ class SweepReport(Callback):
     folder: ClassVar[Path | None] = None
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Keeps the folder, and deletes the list of failures of an earlier start."""
+        """Keep the folder, and deletes the list of failures of an earlier start."""
         SweepReport.folder = Path(config.hydra.sweep.dir)
         (SweepReport.folder / FAILED).unlink(missing_ok=True)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Writes the tables and pictures of the jobs."""
+        """Write the tables and pictures of the jobs."""
         # Every command imports this file, and few end a sweep.
         from fedlocal.report.report import ReportOptions, report_on
         from fedlocal.report.runs import read_runs

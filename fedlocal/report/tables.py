@@ -33,7 +33,7 @@ LATEX = str.maketrans(
 
 
 def tabulate(runs: list[FinishedRun]) -> pd.DataFrame:
-    """Returns a row per run: the settings that any run overrides, then its final metrics.
+    """Return a row per run: the settings that any run overrides, then its final metrics.
 
     Cells are None where a quantity is undefined, and nan where the run diverged.
     """
@@ -48,7 +48,7 @@ def tabulate(runs: list[FinishedRun]) -> pd.DataFrame:
 
 
 def tabulate_groups(groups: list[Group]) -> pd.DataFrame:
-    """Returns a row per group: its settings, its seeds, and each result with its deviation."""
+    """Return a row per group: its settings, its seeds, and each result with its deviation."""
     results = results_of([run for group in groups for run in group.runs])
     rows = [
         {**group.settings, "n": group.size, "seeds": seeds(group)}
@@ -59,20 +59,20 @@ def tabulate_groups(groups: list[Group]) -> pd.DataFrame:
 
 
 def results_of(runs: list[FinishedRun]) -> tuple[str, ...]:
-    """Returns the columns of results, with the clients' loss where no model was evaluated."""
+    """Return the columns of results, with the clients' loss where no model was evaluated."""
     evaluated = any(result(run, key) is not None for run in runs for key in RESULTS[2:5])
     return RESULTS if evaluated else (*RESULTS[:2], "local_loss", *RESULTS[2:])
 
 
 def result(run: FinishedRun, key: str) -> Any:
-    """Returns a run's final metric; None where it is undefined, nan where the run diverged."""
+    """Return a run's final metric; None where it is undefined, nan where the run diverged."""
     value = run.summary.get(key)
     defined = any(row.get(key) is not None for row in run.history)
     return nan if value is None and defined else value
 
 
 def means(columns: dict[str, list[Any]]) -> dict[str, float | None]:
-    """Computes mean and sample standard deviation of each column; None where a value is missing.
+    """Compute mean and sample standard deviation of each column; None where a value is missing.
 
     >>> means({"loss": [1.0, 4.0], "acc": [0.5, None]})
     {'loss': 2.5, 'loss_std': 2.1213203435596424, 'acc': None, 'acc_std': None}
@@ -90,12 +90,12 @@ def means(columns: dict[str, list[Any]]) -> dict[str, float | None]:
 
 
 def seeds(group: Group) -> str:
-    """Returns the seeds of a group's runs, separated by spaces."""
+    """Return the seeds of a group's runs, separated by spaces."""
     return " ".join(str(run.summary.get("seed", "")) for run in group.runs).strip()
 
 
 def for_reading(table: pd.DataFrame) -> pd.DataFrame:
-    """Returns the nonempty columns as text of four digits, each mean with its deviation."""
+    """Return the nonempty columns as text of four digits, each mean with its deviation."""
     deviations = [key for key in table if key.removesuffix(DEVIATION) in table.columns.drop(key)]
     text = table.drop(columns=deviations).map(short)
     for key in deviations:
@@ -105,7 +105,7 @@ def for_reading(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def short(value: Any) -> str:
-    """Returns a cell as text of four digits; whole numbers keep all of theirs."""
+    """Return a cell as text of four digits; whole numbers keep all of theirs."""
     if not isinstance(value, float):
         return "" if value is None else str(value)
     # A mean of bytes may have a fraction.
@@ -113,7 +113,7 @@ def short(value: Any) -> str:
 
 
 def is_numeric(column: pd.Series) -> bool:
-    """Tells whether all nonempty texts are numbers, perhaps with a deviation."""
+    """Tell whether all nonempty texts are numbers, perhaps with a deviation."""
     try:
         [float(text.split(" ± ")[0]) for text in column if text]
     except ValueError:
@@ -122,7 +122,7 @@ def is_numeric(column: pd.Series) -> bool:
 
 
 def write_table(table: pd.DataFrame, read: pd.DataFrame, stem: Path) -> None:
-    """Writes a table with full precision as .csv, and its texts as .md and .tex."""
+    """Write a table with full precision as .csv, and its texts as .md and .tex."""
     exact = table.map(lambda value: as_text(value) if isinstance(value, float) else value)
     exact.to_csv(stem.with_suffix(".csv"), index=False)
     stem.with_suffix(".md").write_text(to_markdown(read), encoding="utf-8")
@@ -130,14 +130,14 @@ def write_table(table: pd.DataFrame, read: pd.DataFrame, stem: Path) -> None:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Returns a table of texts in Markdown: numbers to the right."""
+    """Return a table of texts in Markdown: numbers to the right."""
     plain = table.map(lambda text: text.replace("|", "\\|"))
     places = ["right" if is_numeric(column) else "left" for _, column in table.items()]
     return plain.to_markdown(index=False, disable_numparse=True, colalign=places) + "\n"
 
 
 def to_latex(table: pd.DataFrame) -> str:
-    r"""Returns a table of texts as a tabular with booktabs rules: numbers to the right."""
+    r"""Return a table of texts as a tabular with booktabs rules: numbers to the right."""
     places = "".join("r" if is_numeric(column) else "l" for _, column in table.items())
     style = table.style.hide(axis="index")
     style.format(lambda text: text.translate(LATEX), escape="latex")

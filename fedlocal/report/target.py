@@ -17,7 +17,7 @@ COSTS = {axis.key: axis.position for axis in AXES} | {
 
 
 def automatic_target(groups: list[Group]) -> float | None:
-    """Returns the best accuracy that at least half of the groups reach with all their seeds.
+    """Return the best accuracy that at least half of the groups reach with all their seeds.
 
     It is rounded down to a whole percent, unless that is 0; None without a test accuracy.
     """
@@ -29,7 +29,7 @@ def automatic_target(groups: list[Group]) -> float | None:
 
 
 def check_target(target: float) -> float:
-    """Returns the target if it is an accuracy.
+    """Return the target if it is an accuracy.
 
     Raises:
         ValueError: It is not in (0, 1].
@@ -40,7 +40,7 @@ def check_target(target: float) -> float:
 
 
 def tabulate_target(groups: list[Group], target: float) -> pd.DataFrame:
-    """Returns a row per group: n, the number of seeds that reach the target, and their mean costs.
+    """Return a row per group: n, the number of seeds that reach the target, and their mean costs.
 
     Costs are those up to the end of the first evaluated round with the target; None where no seed
     reaches it.
@@ -55,13 +55,13 @@ def _row(group: Group, target: float) -> Row:
 
 
 def _first_row(run: FinishedRun, target: float) -> Row | None:
-    """Returns the first row of a run with the accuracy."""
+    """Return the first row of a run with the accuracy."""
     evaluated = (row for row in run.history if row.get(ACCURACY) is not None)
     return next((row for row in evaluated if row[ACCURACY] >= target), None)
 
 
 def _best(group: Group) -> float | None:
-    """Returns the accuracy that every seed reaches in some round."""
+    """Return the accuracy that every seed reaches in some round."""
     each = [[row[ACCURACY] for row in run.history if _is_number(row)] for run in group.runs]
     return min(max(values) for values in each) if all(each) else None
 

@@ -14,7 +14,7 @@ Numbers = float | list[float]
 
 
 def seconds(text: str) -> Numbers:
-    """Parses a time, or a list of times between commas, into seconds.
+    """Parse a time, or a list of times between commas, into seconds.
 
     Raises:
         ValueError: A part is no number with a unit of time.
@@ -26,7 +26,7 @@ def seconds(text: str) -> Numbers:
 
 
 def bytes_per_second(text: str) -> Numbers:
-    """Parses a bandwidth, or a list of these between commas, into bytes per second.
+    """Parse a bandwidth, or a list of these between commas, into bytes per second.
 
     Raises:
         ValueError: A part is no number with a unit of bits or bytes.

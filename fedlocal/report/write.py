@@ -10,7 +10,7 @@ from fedlocal.report.tables import for_reading, short, write_table
 
 
 def write_report(report: Report, into: Path, html: bool = False) -> None:
-    """Writes the files of a report into a folder.
+    """Write the files of a report into a folder.
 
     These are summary, a row per run, and groups, a row per setting with means over seeds; target,
     the cost of the target accuracy, where there is a test accuracy. Each is written as .csv with

@@ -1,1 +1,1 @@
-"""One round of a run: with a barrier or without, in time or late, and what it costs and shows."""
+"""The round: client and server halves, participation, deadlines, costs, evaluation."""

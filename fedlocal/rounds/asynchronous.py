@@ -37,7 +37,7 @@ from fedlocal.vectors.trees import concatenate
 
 
 class Exchange(NamedTuple):
-    """One exchange of a client with the server: steps, bytes both ways, staleness, update.
+    """Exchange of a client with the server: steps, bytes both ways, staleness, update.
 
     downlink_bytes: Size of the model that the client read when it started.
     """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,11 @@ from fedlocal.utils.atomic import write_atomically
 from fedlocal.vectors.trees import tree_map
 
 FILE = "state.pt"
+
+# Raised for a damaged file, and for classes that have other names or fields now.
+UNREADABLE = (
+    UnpicklingError, EOFError, RuntimeError, AttributeError, ImportError, TypeError, KeyError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,20 @@ class Checkpointing:
 
 
 class Checkpoint(NamedTuple):
-    """Saved run. digest: Digest of the run. course: Rounds so far."""
+    """Saved run.
+
+    Attributes:
+        digest: Digest of the run.
+        progress: State, history and records after the rounds so far.
+    """
 
     digest: str
     progress: Progress
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether the folder holds a checkpoint."""
+    return (folder / FILE).is_file()
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -56,11 +72,20 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     """Load the folder's checkpoint, None if there is none. It is a pickle: load trusted files only.
 
     Spilled states of clients stay mapped from the file while they are in use.
+
+    Raises:
+        ValueError: The file is damaged, or an incompatible version of the package has written it.
     """
-    path = folder / FILE
-    if not path.exists():
+    if not has_checkpoint(folder):
         return None
-    saved = Checkpoint(*torch.load(path, map_location="cpu", mmap=True, weights_only=False))
+    path = folder / FILE
+    try:
+        saved = Checkpoint(*torch.load(path, map_location="cpu", mmap=True, weights_only=False))
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path} cannot be read: it is damaged, or an incompatible version of fedlocal has"
+            f" written it ({type(error).__name__}); run again in another folder"
+        ) from error
 
     def placed(leaf: Any) -> Any:
         if isinstance(leaf, ClientTable):

@@ -1,4 +1,4 @@
-"""One client's round, written for a single client; the vmapped runtime batches it over many."""
+"""A client's round, written for a single client; the vmapped runtime batches it over many."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

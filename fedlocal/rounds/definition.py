@@ -60,7 +60,7 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class Environment:
-    """Where the run is computed, and the simulated system: its clock, faults and deadline."""
+    """Hardware that computes the run, and the simulated system: clock, faults and deadline."""
 
     runtime: str | Runtime = "vmapped"
     device: str = "auto"
@@ -81,7 +81,7 @@ class Environment:
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What is measured, and when a goal is reached."""
+    """Measurements of a run, and the goal at which it ends."""
 
     evaluate: Evaluate | None = None
     diagnostics: bool | Sequence[str] = ()

@@ -45,7 +45,7 @@ class InFlight(NamedTuple):
 
 
 def start_all(sim: Simulation, state: RunState) -> RunState:
-    """Let every client read the first anchor and start."""
+    """Start every client from the first anchor."""
     count = len(sim.clients)
     zeros, everyone = np.zeros(count, dtype=np.int64), np.arange(count)
     in_flight = InFlight(
@@ -119,7 +119,7 @@ def receive(state: RunState, who: int) -> RunState:
 
 
 def dispatch(sim: Simulation, state: RunState, who: int) -> RunState:
-    """Let the client read the server's model and start."""
+    """Send the server's model to the client and start it."""
     in_flight: InFlight = state.in_flight
     one = np.arange(len(in_flight.done)) == who
     ids = torch.tensor([who], device=sim.start.device)

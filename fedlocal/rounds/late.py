@@ -119,7 +119,7 @@ def split_by_deadline(
 
     Args:
         sim: The run.
-        before: LateUpdates updates of the round before; () for none.
+        before: Late updates of the round before; () for none.
         order: Order of the round.
         record: Ledger record of the round.
         received: Updates of the round's members; None if nobody answered.

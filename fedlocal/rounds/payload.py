@@ -70,7 +70,7 @@ def pack_broadcast(sim: Simulation, state: RunState, row: int, whole: bool) -> b
 def unpack_broadcast(
     sim: Simulation, data: bytes, row: int, round_index: int, held: Tensor | None
 ) -> Inbox:
-    """What a client receives; its model is this row of the anchor, [P].
+    """Return what a client receives; its model is this row of the anchor, [P].
 
     Args:
         sim: The run.

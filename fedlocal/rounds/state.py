@@ -32,7 +32,7 @@ from fedlocal.vectors.trees import Tree
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """Everything that is fixed in a run.
+    """Constants of a run.
 
     Attributes:
         objective: Model, loss and all training examples, on the device.
@@ -113,7 +113,7 @@ class Simulation:
 
     @cached_property
     def messages(self) -> MessageFormats:
-        """Formats and lengths of the run's messages."""
+        """Format and lengths of the run's messages."""
         server = init_server(self.strategy, self.start, len(self.clients), self.averaged)
         return message_formats(self.strategy, self.personal, self.fresh_client(), server)
 
@@ -214,7 +214,7 @@ class Population(Protocol):
         ...
 
     def train(self, sim: Simulation, state: RunState, order: RoundPlan) -> tuple[Tree, Answers]:
-        """Bring the order and the server's broadcast to the cohort, and back what it answers."""
+        """Send the order and the server's broadcast to the cohort, and return what it answers."""
         ...
 
     def gradients(

@@ -54,7 +54,7 @@ def groups(rows: IntArray, most: int) -> list[IntArray]:
 
 
 def described(size: int, alike: Sequence[int]) -> str:
-    """What was chosen, in words.
+    """Describe the choice in words.
 
     Args:
         size: Most clients of a group.

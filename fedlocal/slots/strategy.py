@@ -22,7 +22,7 @@ LOSSY = {"uplink": Guarantee.LOSSLESS_UPLINK, "downlink": Guarantee.LOSSLESS_DOW
 
 @dataclass(frozen=True)
 class Strategy:
-    """One method: a component for each slot. The defaults are those of local SGD.
+    """A component for each slot. The defaults are those of local SGD.
 
     Attributes:
         timing: Time at which uploads are applied.

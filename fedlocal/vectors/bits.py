@@ -68,7 +68,7 @@ class _Layout(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """The unsigned integer type of a lane."""
+        """Unsigned integer type of a lane."""
         return f"<u{self.lane // 8}"
 
 

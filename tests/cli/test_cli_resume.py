@@ -239,6 +239,28 @@ def test_a_file_that_has_changed_since_is_noticed(cli, here, dying, capsys):
     assert "settings and code are the same, but not the model" in cli("resume=run").refused
 
 
+@pytest.mark.parametrize("damage", ["cut", "renamed"])
+def test_a_checkpoint_that_cannot_be_read_is_refused(cli, here, dying, capsys, monkeypatch, damage):
+    dying(5)
+    with pytest.raises(Killed):
+        cli(*QUICK, "hydra.run.dir=run")
+    dying(-1)
+    capsys.readouterr()
+    file = here / "run/checkpoint" / FILE
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    else:
+        # As if a class had another name now.
+        torch.save(("0", Renamed()), file)
+        monkeypatch.delitem(globals(), "Renamed")
+    refused = cli("resume=run").refused
+    assert "cannot be read" in refused and "run again in another folder" in refused
+
+
+class Renamed:
+    """Class that a checkpoint names and the present code lacks."""
+
+
 BACKBONE = """
 import torch
 from torch import nn

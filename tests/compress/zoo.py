@@ -142,7 +142,7 @@ def name(compressor: Compressor) -> str:
 
 
 def bits(t: Tensor) -> bytes:
-    """Tells -0.0 from 0.0, as `==` does not."""
+    """Tell -0.0 from 0.0, as `==` does not."""
     return t.contiguous().numpy().tobytes()
 
 

@@ -53,7 +53,7 @@ def simulation(strategy, seed=3, **options):
 
 
 def assert_same(sims):
-    """Runs end stacked as they end alone; returns what trained them together."""
+    """Run end stacked as they end alone; returns what trained them together."""
     outcomes, batcher = stack([batched(sim) for sim in sims])
     for one, other in zip(outcomes, alone(sims), strict=True):
         assert largest_difference(one, other) < 1e-12

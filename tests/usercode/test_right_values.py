@@ -90,7 +90,7 @@ def test_l2_is_asked_for_and_never_found():
 
 @pytest.mark.parametrize("runtime", ["direct", "recorded"])
 def test_a_normalised_layer_in_bfloat16(runtime):
-    """Runs for many clients as for one, with errors of the size of bfloat16."""
+    """Run for many clients as for one, with errors of the size of bfloat16."""
     pairs = [(x.float(), y) for x, y in clients(4)]
     model = plain.seeded(lambda: dense(nn.LayerNorm(6))).float()
     full = trained(model, pairs, "loop").params

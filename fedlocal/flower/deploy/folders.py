@@ -1,4 +1,4 @@
-"""What a deployment is on disk: one folder per machine, each of which can be copied alone.
+"""Folders of a deployment on disk: one per machine, each of which can be copied alone.
 
 DIR/                  stays where it was made
   ca.key ca.crt       the authority; needed again only to renew

@@ -40,7 +40,7 @@ def software() -> dict[str, str]:
 
 
 def gate(app: App, is_open: bool) -> App:
-    """The same app; unless it is open, other machines reach `FOR_NODES` only."""
+    """Wrap the app; unless it is open, other machines reach `FOR_NODES` only."""
 
     async def gated(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")

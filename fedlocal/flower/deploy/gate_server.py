@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _flags(given: list[str]) -> argparse.Namespace:
-    """The port and the certificate among the flags of flower-superlink."""
+    """Parse the port and the certificate among the flags of flower-superlink."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--port", type=int, required=True)
     for name in ("--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile"):

@@ -1,4 +1,4 @@
-"""One of Flower's servers in this process, which ends when the server has ceased to work.
+"""Process of one of Flower's servers, which ends when the server has ceased to work.
 
 On a machine short of memory or time two things happen that no supervisor would see. A SuperNode
 whose connection breaks in the wrong moment leaves its loop, but its process stays. A server

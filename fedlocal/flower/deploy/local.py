@@ -155,7 +155,7 @@ class LocalDeployment:
         kill(self._nodes.pop(index))
 
     def expire_node(self, index: int | None = None) -> None:
-        """Let the SuperLink notice at once, not in a minute, that a node has gone; None: all."""
+        """Mark a node as gone at the SuperLink, at once instead of within a minute; None: all."""
         gone = "UPDATE node SET online_until = 1"
         values: tuple[int, ...] = ()
         if index is not None:

@@ -31,14 +31,14 @@ _SCRIPTS = Path(sysconfig.get_path("scripts"))
 
 
 def home_of(folder: Path) -> Path:
-    """The $FLWR_HOME of a machine's folder: Flower's own files and connections."""
+    """Return $FLWR_HOME of a machine's folder: Flower's own files and connections."""
     return folder.absolute() / "flwr"
 
 
 def superlink_program(
     folder: Path, port: int, listen: str, *, insecure: bool = False, is_open: bool = False
 ) -> Program:
-    """The SuperLink on a free port of loopback, behind its gate.
+    """Return the SuperLink on a free port of loopback, behind its gate.
 
     Args:
         folder: The SuperLink's folder.
@@ -61,7 +61,7 @@ def superlink_program(
 
 
 def register_program(folder: Path, keys: Sequence[Path]) -> Program:
-    """What makes the nodes' public keys known to the SuperLink, once it listens."""
+    """Return the program that registers the nodes' public keys at the SuperLink."""
     return Program(
         _script("register.py", flower("flwr"), CONNECTION, *(str(key.absolute()) for key in keys)),
         environment(home_of(folder)),
@@ -71,7 +71,7 @@ def register_program(folder: Path, keys: Sequence[Path]) -> Program:
 def supernode_program(
     folder: Path, settings: NodeSettings, port: int, *, insecure: bool = False, stock: bool = False
 ) -> Program:
-    """A SuperNode.
+    """Return a SuperNode.
 
     Args:
         folder: The node's folder.
@@ -121,7 +121,7 @@ def write_connection(folder: Path, port: int, listen: str, *, insecure: bool = F
 
 
 def config_text(config: Mapping[str, Value]) -> str:
-    """Keys and values as Flower's command line takes them: KEY=VALUE KEY=VALUE.
+    """Format keys and values as Flower's command line takes them: KEY=VALUE KEY=VALUE.
 
     Raises:
         ValueError: A text that cannot be written there, or a key that is none.
@@ -133,7 +133,7 @@ def config_text(config: Mapping[str, Value]) -> str:
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What Flower's programs need: their own files, each other, and no calls home."""
+    """Return the environment of Flower's programs: their files, each other, no telemetry."""
     return {
         "FLWR_HOME": str(home),
         "PATH": f"{_SCRIPTS}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -142,7 +142,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def flower(name: str) -> str:
-    """The path of one of Flower's programs, first beside this Python.
+    """Return the path of one of Flower's programs, first beside this Python.
 
     Raises:
         FileNotFoundError: It is not installed.
@@ -154,7 +154,7 @@ def flower(name: str) -> str:
 
 
 def shown(program: Program) -> str:
-    """The command as a shell takes it."""
+    """Format the command as a shell takes it."""
     # Flower's programs find each other on the PATH.
     words = [f'PATH={shlex.quote(str(_SCRIPTS))}:"$PATH"']
     for name, value in program.environment.items():

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class CsvTracker:
-    """Writes rows to a file; an empty cell where a quantity is not defined."""
+    """Tracker that writes rows to a file; a cell is empty where a quantity is not defined."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", newline="", encoding="utf-8")
@@ -19,7 +19,7 @@ class CsvTracker:
         self._file.close()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Appends one round. The first one decides the columns."""
+        """Append one round. The first one decides the columns."""
         if self._writer is None:
             self._writer = csv.DictWriter(self._file, fieldnames=list(row))
             self._writer.writeheader()

@@ -12,7 +12,7 @@ ROUND = "round "
 
 @dataclass(frozen=True)
 class Echo(Service):
-    """Prints evaluated rounds.
+    """Tracker that prints evaluated rounds.
 
     Attributes:
         rounds: Number of rounds of the run.
@@ -24,12 +24,12 @@ class Echo(Service):
     evaluate: Evaluate
 
     def log(self, row: dict[str, Any]) -> None:
-        """Prints a line if the round was evaluated."""
+        """Print a line if the round was evaluated."""
         if self.evaluate.due(row["round"], self.rounds):
             print(f"{ROUND}{row['round']}/{self.rounds}  {_local(row)}{status(row)}", flush=True)
 
 
 def _local(row: dict[str, Any]) -> str:
-    """Returns the clients' loss while they trained, where the model's own is not measured."""
+    """Return the clients' loss while they trained, where the model's own is not measured."""
     measured = row["train_loss"] is not None or row["local_loss"] is None
     return "" if measured else f"local loss {row['local_loss']:.4g}  "

@@ -28,7 +28,7 @@ QUIET = {
 
 @dataclass
 class MlflowTracker:
-    """Sends parameters, metrics, other values of the summary, and files to MLflow.
+    """Tracker that sends parameters, metrics, the summary's other values, and files to MLflow.
 
     Attributes:
         experiment: Name of the experiment, which is created if there is none.
@@ -51,7 +51,7 @@ class MlflowTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Opens a run, or the one that the folder's earlier process opened.
+        """Open a run, or the one that the folder's earlier process opened.
 
         Raises:
             RuntimeError: MLflow is not installed.
@@ -68,7 +68,7 @@ class MlflowTracker:
             self._sent = int(self._client.get_run(known).data.metrics.get("round", 0))
 
     def log(self, row: dict[str, Any]) -> None:
-        """Sends one round; undefined quantities are left out."""
+        """Send one round; undefined quantities are left out."""
         from mlflow.entities import Metric
 
         if row["round"] <= self._sent:
@@ -79,13 +79,13 @@ class MlflowTracker:
         self._client.log_batch(self._id, metrics=metrics)
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Sends summary and files and closes the run, as failed if it broke off."""
+        """Send summary and files and closes the run, as failed if it broke off."""
         if summary is not None:
             self._send(summary)
         self._client.set_terminated(self._id, "FAILED" if summary is None else "FINISHED")
 
     def _open(self, config: dict[str, Any], name: str, group: str | None) -> str:
-        """Creates the run, and the experiment if there is none; returns the run's id."""
+        """Create the run, and the experiment if there is none; returns the run's id."""
         from mlflow.entities import Param
 
         place = _experiment(self._client, self.experiment)
@@ -96,7 +96,7 @@ class MlflowTracker:
         return run_id
 
     def _send(self, summary: dict[str, Any]) -> None:
-        """Sends the summary's values that are no metrics as tags, and the files."""
+        """Send the summary's values that are no metrics as tags, and the files."""
         from mlflow.entities import RunTag
 
         metrics = self._client.get_run(self._id).data.metrics
@@ -108,7 +108,7 @@ class MlflowTracker:
 
 
 def _experiment(client: Any, name: str) -> str:
-    """Returns the id of the experiment, which is created if there is none."""
+    """Return the id of the experiment, which is created if there is none."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -125,7 +125,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _portions(values: dict[str, Any], longest: int) -> Iterator[list[tuple[str, str]]]:
-    """Yields the values as text within MLflow's limits."""
+    """Yield the values as text within MLflow's limits."""
     texts = [(key, str(value)[:longest]) for key, value in values.items()]
     for at in range(0, len(texts), AT_ONCE):
         yield texts[at : at + AT_ONCE]

@@ -9,18 +9,18 @@ FILE = "tracking.json"
 
 
 def save_run_id(folder: Path, service: str, run_id: str) -> None:
-    """Saves the id in one step: a crash leaves the old file or the new one."""
+    """Save the id in one step: a crash leaves the old file or the new one."""
     run_ids = _load(folder) | {service: run_id}
     write_atomically(folder / FILE, json.dumps(run_ids, indent=2) + "\n")
 
 
 def load_run_id(folder: Path, service: str) -> str | None:
-    """Returns the saved id, None if there is none."""
+    """Return the saved id, None if there is none."""
     return _load(folder).get(service)
 
 
 def delete_run_ids(folder: Path) -> None:
-    """Deletes all ids of a folder, before another run starts in it."""
+    """Delete all ids of a folder, before another run starts in it."""
     (folder / FILE).unlink(missing_ok=True)
 
 

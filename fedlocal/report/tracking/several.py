@@ -9,7 +9,7 @@ from fedlocal.report.tracking.wandb import WandbTracker
 def several(
     use: list[str], wandb: WandbTracker, tensorboard: TensorBoardTracker, mlflow: MlflowTracker
 ) -> list[Service]:
-    """Returns the trackers that are named, each once.
+    """Return the trackers that are named, each once.
 
     Raises:
         ValueError: A name is unknown.

@@ -12,7 +12,7 @@ FOLDER = "tensorboard"
 
 @dataclass
 class TensorBoardTracker:
-    """Writes every metric against the round, and the configuration, to `tensorboard/`.
+    """Tracker that writes metrics by round, and the configuration, to `tensorboard/`.
 
     TensorBoard keeps single precision; metrics.csv has all digits.
     """
@@ -23,7 +23,7 @@ class TensorBoardTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Opens an event file, which hides the rounds to come in earlier files.
+        """Open an event file, which hides the rounds to come in earlier files.
 
         Raises:
             RuntimeError: TensorBoard is not installed.
@@ -40,7 +40,7 @@ class TensorBoardTracker:
             self._writer.file_writer.add_summary(hparams_pb(_plain(config)))
 
     def log(self, row: dict[str, Any]) -> None:
-        """Writes one round; undefined quantities are left out."""
+        """Write one round; undefined quantities are left out."""
         for key, value in row.items():
             if key != "round" and value is not None:
                 self._writer.add_scalar(key, value, row["round"])
@@ -48,18 +48,18 @@ class TensorBoardTracker:
         self._writer.flush()
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._writer.close()
 
 
 def _as_code(config: dict[str, Any]) -> str:
-    """Returns the configuration indented, which Markdown shows verbatim."""
+    """Return the configuration indented, which Markdown shows verbatim."""
     lines = json.dumps(config, indent=2).splitlines()
     return "\n".join(f"    {line}" for line in lines)
 
 
 def _plain(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """Returns the configuration in the types of the table of hyperparameters."""
+    """Return the configuration in the types of the table of hyperparameters."""
     return {
         key: value if isinstance(value, bool | int | float | str) else str(value)
         for key, value in flattened(config).items()

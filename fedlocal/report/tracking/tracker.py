@@ -11,7 +11,7 @@ class Tracker(Protocol):
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Opens or continues the record.
+        """Open or continues the record.
 
         Args:
             folder: Path of the run's folder.
@@ -22,10 +22,10 @@ class Tracker(Protocol):
         """
 
     def log(self, row: dict[str, Any]) -> None:
-        """Records one finished round, in which undefined quantities are None."""
+        """Record one finished round, in which undefined quantities are None."""
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Closes the record once all files of the run are written; None if the run broke off."""
+        """Close the record once all files of the run are written; None if the run broke off."""
 
 
 class Service(Tracker, Protocol):

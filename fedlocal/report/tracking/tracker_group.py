@@ -18,7 +18,7 @@ class TrackerGroup(Tracker):
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Starts all services; a run that is not resumed gets new ids."""
+        """Start all services; a run that is not resumed gets new ids."""
         if not resumed:
             delete_run_ids(folder)
         self._each(lambda one: one.start(folder, config, name, group, resumed))

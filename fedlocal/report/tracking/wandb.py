@@ -14,7 +14,7 @@ FILES = {"partition": "partition.npz", "model": "model.safetensors"}
 
 @dataclass
 class WandbTracker:
-    """Sends config, metrics, summary and files to W&B.
+    """Tracker that sends config, metrics, summary and files to W&B.
 
     It fails at once without a key, and after ten seconds without a network.
 
@@ -38,7 +38,7 @@ class WandbTracker:
     _folder: Path = field(default=Path(), init=False)
 
     def __post_init__(self) -> None:
-        """Refuses an unknown mode."""
+        """Refuse an unknown mode."""
         if self.mode not in ("online", "offline", "disabled"):
             raise ValueError(
                 f"tracking.mode must be online, offline or disabled, got {self.mode!r}"
@@ -47,7 +47,7 @@ class WandbTracker:
     def start(
         self, folder: Path, config: dict[str, Any], name: str, group: str | None, resumed: int
     ) -> None:
-        """Opens a run, or the one that the folder's earlier process opened.
+        """Open a run, or the one that the folder's earlier process opened.
 
         Raises:
             RuntimeError: There is no API key.
@@ -83,12 +83,12 @@ class WandbTracker:
         save_run_id(folder, "wandb", self._run.id)
 
     def log(self, row: dict[str, Any]) -> None:
-        """Sends one round; undefined quantities are left out."""
+        """Send one round; undefined quantities are left out."""
         defined = {key: value for key, value in row.items() if value is not None}
         self._run.log(defined, step=row["round"])
 
     def finish(self, summary: dict[str, Any] | None) -> None:
-        """Sends summary and files and closes the run, as failed if it broke off."""
+        """Send summary and files and closes the run, as failed if it broke off."""
         if summary is not None:
             self._run.summary.update({k: v for k, v in summary.items() if k != "config"})
             if self.artifacts:
@@ -107,7 +107,7 @@ class WandbTracker:
 
 
 def _has_key(wandb: Any) -> bool:
-    """Tells whether W&B has a key, without asking for one on the terminal."""
+    """Tell whether W&B has a key, without asking for one on the terminal."""
     if "prompt" in signature(wandb.login).parameters:
         return wandb.login(prompt=False, verify=False)
     return bool(wandb.api.api_key)

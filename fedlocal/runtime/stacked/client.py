@@ -17,7 +17,7 @@ class StackedClient:
 
     Attributes:
         client: Client of one of the runs.
-        paths: ModelTensors of the numbers in its strategy.
+        paths: Places of the numbers in its strategy.
     """
 
     client: Client

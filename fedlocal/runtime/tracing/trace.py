@@ -137,7 +137,7 @@ def record(function: Callable[..., Tree], trees: Tree) -> tuple[GraphModule, Tre
 
 
 def in_a_line(error: Exception) -> str:
-    """Torch's reason, shortened."""
+    """Return torch's reason, shortened."""
     return shorten(str(error) or type(error).__name__, LONGEST, placeholder=" ...")
 
 

@@ -11,7 +11,7 @@ from fedlocal.vectors.trees import Tree
 
 
 class Field(NamedTuple):
-    """One tensor of a message on the wire.
+    """Tensor of a message on the wire.
 
     length: Number of values.
     bits: 0 for floating point in the run's dtype, else the width of unsigned integers, which are

@@ -36,7 +36,7 @@ GraphLike = str | Path | Sequence[Sequence[float]] | Matrix | Graph | Any
 
 
 def as_graph(graph: GraphLike) -> Graph:
-    """The graph that was asked for.
+    """Return the graph of a name, a matrix or a graph of networkx.
 
     Args:
         graph: One of these.
@@ -68,7 +68,7 @@ def as_graph(graph: GraphLike) -> Graph:
 
 @lru_cache(maxsize=32)
 def spectral_gap(graph: Graph, num_clients: int) -> float:
-    """The share of the nodes' disagreement that a round removes: 1 for all of it, 0 for none.
+    """Return the share of the nodes' disagreement that a round removes: 1 for all, 0 for none.
 
     1 - |second eigenvalue| of a symmetric matrix. Of any other whose rows and columns sum to 1, its
     second singular value takes that place; if only one of the two do, the second eigenvalue does
@@ -87,7 +87,7 @@ def spectral_gap(graph: Graph, num_clients: int) -> float:
 
 
 def describe(graph: Graph, num_clients: int) -> str:
-    """What to know of a graph, in a line.
+    """Describe a graph in a line.
 
     >>> describe(as_graph("ring"), 8)
     'ring of 8: spectral gap 0.195, each client talks to 2'
@@ -161,7 +161,7 @@ def _sum_to_one(matrices: Matrix, axis: int) -> bool:
 
 
 def _spelled(text: str) -> Graph:
-    """The graph of a name and its settings, which colons part."""
+    """Build the graph of a name and its settings, separated by colons."""
     name, *given = text.split(":")
     if name not in NAMES:
         raise ValueError(

@@ -31,22 +31,22 @@ class Graph(ABC):
 
     @abstractmethod
     def matrix(self, round_index: int, num_clients: int) -> Matrix:
-        """The mixing matrix of a round, [K, K].
+        """Return the mixing matrix of a round, [K, K].
 
         Raises:
             ValueError: There is no such graph of so many nodes.
         """
 
     def rounds(self, num_clients: int) -> int:
-        """After how many rounds the matrices begin again."""
+        """Return the number of rounds after which the matrices repeat."""
         return 1
 
     def cycle(self, num_clients: int) -> Matrix:
-        """The matrices of all these rounds, [T, K, K]."""
+        """Return the matrices of one period, [T, K, K]."""
         return np.stack([self.matrix(t, num_clients) for t in range(self.rounds(num_clients))])
 
     def links(self, round_index: int, num_clients: int) -> Links:
-        """Who sends to whom in a round, [K, K], row to column; nobody to himself."""
+        """Return which node sends to which in a round, [K, K], row to column; none to itself."""
         links = self.matrix(round_index, num_clients).T != 0
         np.fill_diagonal(links, False)
         return links
@@ -74,7 +74,7 @@ class Named(Graph):
 
 @dataclass(frozen=True)
 class OnePeerExponential(Graph):
-    """Everyone sends to one node: 1 place further in the first round, then 2, 4, ... and again.
+    """Each node sends to one node: 1 place further in the first round, then 2, 4, ..., repeating.
 
     Reference: Assran et al. 2019. https://arxiv.org/abs/1811.10792
     """
@@ -92,7 +92,7 @@ class OnePeerExponential(Graph):
 
 @dataclass(frozen=True)
 class ErdosRenyi(Graph):
-    """Each pair is linked with probability p; drawn again until everyone hears of everyone.
+    """Each pair is linked with probability p; drawn again until the graph is connected.
 
     Attributes:
         p: Probability of each link.
@@ -130,7 +130,7 @@ class Given(Graph):
 
     @classmethod
     def of(cls, matrix: ArrayLike) -> "Given":
-        """The graph of a matrix [K, K], or of several that take turns, [T, K, K]."""
+        """Return the graph of a matrix [K, K], or of several that take turns, [T, K, K]."""
         values = np.asarray(matrix, dtype=np.float64)
         values = values[None] if values.ndim == 2 else values
         if values.ndim != 3 or values.shape[1] != values.shape[2] or values.size == 0:

@@ -23,7 +23,7 @@ DRAWS = 1000
 
 
 def circulant(nodes: int, hops: list[int]) -> Links:
-    """Every node sends to those so many places further around a circle.
+    """Link every node to those at these distances further around a circle.
 
     >>> circulant(3, [1]).astype(int).tolist()
     [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
@@ -36,17 +36,17 @@ def circulant(nodes: int, hops: list[int]) -> Links:
 
 
 def complete(nodes: int) -> Links:
-    """Everyone sends to everyone."""
+    """Link all nodes to each other."""
     return ~np.eye(nodes, dtype=bool)
 
 
 def ring(nodes: int) -> Links:
-    """A circle: everyone and both neighbours."""
+    """Link every node to both neighbours on a circle."""
     return circulant(nodes, [1, -1])
 
 
 def torus(nodes: int) -> Links:
-    """A grid, as square as possible, whose rows and columns are rings."""
+    """Link the nodes of a grid, as square as possible, whose rows and columns are rings."""
     height = next(h for h in range(isqrt(nodes), 0, -1) if nodes % h == 0)
     if height == 1 and nodes > 3:
         raise ValueError(
@@ -66,7 +66,7 @@ def star(nodes: int) -> Links:
 
 
 def powers(nodes: int) -> list[int]:
-    """The powers of two below the number of nodes.
+    """Return the powers of two below the number of nodes.
 
     >>> powers(9)
     [1, 2, 4, 8]
@@ -75,12 +75,12 @@ def powers(nodes: int) -> list[int]:
 
 
 def exponential(nodes: int) -> Links:
-    """Everyone sends 1, 2, 4, ... places further, and does not hear back from there."""
+    """Link every node to those 1, 2, 4, ... places further, in this direction only."""
     return circulant(nodes, powers(nodes))
 
 
 def hypercube(nodes: int) -> Links:
-    """Nodes whose numbers differ in one binary digit."""
+    """Link nodes whose numbers differ in one binary digit."""
     if nodes & (nodes - 1):
         raise ValueError(
             f"a hypercube needs a power of two of nodes, got {nodes}; use another number of"
@@ -94,7 +94,7 @@ def hypercube(nodes: int) -> Links:
 
 @lru_cache(maxsize=32)
 def random_links(nodes: int, p: float, seed: int, directed: bool) -> Links:
-    """Each pair is linked with probability p, independently; drawn again until connected."""
+    """Link each pair with probability p, independently; drawn again until connected."""
     # A free stream: who takes part is drawn from keys, not from a generator.
     rng = generator(seed, Purpose.SAMPLING)
     for _ in range(DRAWS):
@@ -111,7 +111,7 @@ def random_links(nodes: int, p: float, seed: int, directed: bool) -> Links:
 
 
 def unheard(links: Links) -> tuple[int, int] | None:
-    """Two nodes of which the second never hears of the first, not even through others."""
+    """Return two nodes without a path from the first to the second; None if all have one."""
     reach = (links | np.eye(len(links), dtype=bool)).astype(np.float64)
     for _ in powers(len(links)):
         # Paths twice as long each time.
@@ -121,7 +121,7 @@ def unheard(links: Links) -> tuple[int, int] | None:
 
 
 def weigh(links: Links, weighing: Weighing = "metropolis") -> Matrix:
-    """The mixing matrix of these links, [n, n].
+    """Return the mixing matrix of these links, [n, n].
 
     Metropolis-Hastings: 1 / (1 + the larger number of links of the two). Uniform: 1 / (1 + the
     largest number of links of all). Where links go one way, the first cannot be: then every sender
@@ -142,7 +142,7 @@ def weigh(links: Links, weighing: Weighing = "metropolis") -> Matrix:
 
 
 def drawn_links(graph: Any) -> Links:
-    """Links of a networkx graph; node i is the i-th of `graph.nodes`, edge data are not read."""
+    """Return the links of a networkx graph in the order of `graph.nodes`, without weights."""
     place = {node: i for i, node in enumerate(graph.nodes)}
     links = np.zeros((len(place), len(place)), dtype=bool)
     for one, other in graph.edges():
@@ -152,7 +152,7 @@ def drawn_links(graph: Any) -> Links:
 
 
 def read_matrix(path: Path) -> Matrix:
-    """The numbers in a .npy, .csv or .txt file."""
+    """Read the numbers of a .npy, .csv or .txt file."""
     if not path.is_file():
         raise ValueError(f"graph: there is no file {path}")
     try:
