@@ -83,12 +83,8 @@ class DualAveraging(OuterOptimiser):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless expected_examples is positive."""
-        check_number("expected_examples", self.expected_examples)
-        if not self.expected_examples > 0:
-            raise ValueError(
-                f"expected_examples must be positive, got {self.expected_examples}; inf"
-                " (.inf in a yaml file) keeps the step size constant"
-            )
+        advice = "; inf (.inf in a yaml file) keeps the step size constant"
+        check_number("expected_examples", self.expected_examples, advice, above=0, infinite=True)
 
     def init(self, anchor: Tensor) -> DualState:
         return DualState(torch.zeros_like(anchor), torch.zeros_like(anchor))

@@ -52,9 +52,7 @@ class BlockMomentum(OuterOptimiser):
         """Raise ValueError unless 0 <= block_momentum < 1 and block_lr > 0."""
         check_momentum("block_momentum", self.block_momentum)
         check_nesterov("block_momentum", self.block_momentum, self.nesterov)
-        check_number("block_lr", self.block_lr)
-        if not self.block_lr > 0:
-            raise ValueError(f"block_lr must be positive, got {self.block_lr}; 1 is usual")
+        check_number("block_lr", self.block_lr, "; 1 is usual", above=0)
 
     def init(self, anchor: Tensor) -> BlockState:
         return BlockState(torch.zeros_like(anchor))

@@ -56,11 +56,8 @@ class AverageOnAlarm(OwnModels):
 
     def __post_init__(self) -> None:
         """Raise ValueError if threshold is negative."""
-        check_number("threshold", self.threshold)
-        if not self.threshold >= 0:
-            raise ValueError(
-                f"threshold must be >= 0, got {self.threshold}; 0 averages always, inf never"
-            )
+        advice = "; 0 averages always, inf never"
+        check_number("threshold", self.threshold, advice, least=0, infinite=True)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

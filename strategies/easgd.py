@@ -60,9 +60,7 @@ class ElasticAveraging(Mixing):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless alpha is positive."""
-        check_number("alpha", self.alpha)
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be positive, got {self.alpha}; 2 / (K + 2) mixes fastest")
+        check_number("alpha", self.alpha, "; 2 / (K + 2) mixes fastest", above=0)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

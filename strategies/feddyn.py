@@ -57,11 +57,7 @@ class DynamicRegulariser(Correction):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless alpha is positive and finite."""
-        check_number("alpha", self.alpha)
-        if not 0 < self.alpha < float("inf"):
-            raise ValueError(
-                f"alpha must be positive and finite, got {self.alpha}; the paper tries 0.001 to 0.1"
-            )
+        check_number("alpha", self.alpha, "; the paper tries 0.001 to 0.1", above=0)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

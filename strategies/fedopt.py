@@ -64,13 +64,9 @@ class Adaptive(OuterOptimiser):
             raise ValueError(f"optimiser must be sgd, adam, yogi or adagrad, got {self.rule!r}")
         check_momentum("beta1", self.beta1)
         check_momentum("beta2", self.beta2)
-        check_number("server_lr", self.server_lr)
-        check_number("initial_accumulator", self.initial_accumulator)
-        if not (self.tau > 0 and self.server_lr > 0 and self.initial_accumulator >= 0):
-            raise ValueError(
-                "tau and server_lr must be positive and initial_accumulator >= 0, got"
-                f" {self.tau}, {self.server_lr}, {self.initial_accumulator}"
-            )
+        check_number("tau", self.tau, above=0)
+        check_number("server_lr", self.server_lr, above=0)
+        check_number("initial_accumulator", self.initial_accumulator, least=0)
 
     def init(self, anchor: Tensor) -> AdaptiveState:
         return AdaptiveState(

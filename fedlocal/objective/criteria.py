@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedlocal.utils.checks import check_number
+
 
 class Criterion(nn.Module):
     """Loss that can be checked against the data before a run."""
@@ -95,8 +97,7 @@ class Huber(Elementwise):
 
     def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
-        if not delta > 0:
-            raise ValueError(f"delta must be positive, got {delta}")
+        check_number("delta", delta, above=0)
         self.delta = float(delta)
 
     def settings(self) -> dict[str, Any]:

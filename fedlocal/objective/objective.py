@@ -104,12 +104,6 @@ class Objective:
         """Raise ValueError if the options do not fit the examples or the run's dtype."""
         self.augment.check(self.normalise(self.x[:1]))
         check_precision(self.precision, dtype)
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(
-                f"clip_norm must be positive, got {self.clip_norm}; null (None) clips nothing"
-            )
-        if not self.l2 >= 0:
-            raise ValueError(f"l2 must be >= 0, got {self.l2}; 0 = no regularisation")
 
     def step(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
         """Compute the gradient of a local step's mini-batch, augmented and clipped.

@@ -39,7 +39,7 @@ class ModelOptions:
         if self.buffers not in get_args(Buffers):
             allowed = ", ".join(get_args(Buffers))
             raise ValueError(f"buffers must be one of {allowed}, got {self.buffers!r}")
-        check_number("l2", self.l2)
+        check_number("l2", self.l2, "; 0 = no regularisation", least=0)
         check_whole("personal_steps", self.personal_steps, 0)
         if self.personal_steps and not self.personal:
             raise ValueError(

@@ -56,10 +56,11 @@ class StepOptions:
     clip_norm: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an augmentation of another type, or a bound that is no number."""
+        """Refuse an augmentation of another type, or a bound that is not positive."""
         check_types(augment=(self.augment, Augment))
         if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm)
+            advice = "; null (None) clips nothing"
+            check_number("clip_norm", self.clip_norm, advice, above=0, infinite=True)
 
 
 class Start(NamedTuple):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedlocal.slots import Guarantee, Timing
 from fedlocal.slots.strategy import Strategy
+from fedlocal.utils.checks import check_number
 
 Lateness = Literal["partial", "drop", "next_round"]
 
@@ -39,10 +40,9 @@ class Deadline:
             raise ValueError(
                 f"deadline.late must be {', '.join(get_args(Lateness))}, got {self.late!r}"
             )
-        if self.seconds is not None and not self.seconds > 0:
-            raise ValueError(
-                f"deadline.seconds must be positive, got {self.seconds}; null waits for everybody"
-            )
+        if self.seconds is not None:
+            advice = "; null waits for everybody"
+            check_number("deadline.seconds", self.seconds, advice, above=0, infinite=True)
 
     @property
     def limit(self) -> float:

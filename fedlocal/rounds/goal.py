@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from fedlocal.utils.checks import check_number
+
 Metric = Literal["test_accuracy", "test_loss", "train_loss", "local_loss"]
 # Keys of the summary.
 TO_TARGET = ("rounds_to_target", "bytes_to_target", "sim_seconds_to_target")
@@ -45,8 +47,7 @@ class Goal:
             raise ValueError(
                 f"goal.patience must be >= 1 evaluation, got {self.patience}; null never gives up"
             )
-        if not self.min_change >= 0:
-            raise ValueError(f"goal.min_change must be >= 0, got {self.min_change}")
+        check_number("goal.min_change", self.min_change, least=0)
 
     @property
     def asked(self) -> bool:

@@ -34,7 +34,7 @@ def test_jobs_in_other_processes_give_what_they_give_in_this_one(shell, here, la
     assert outcome.code == 2, outcome.err
     for name in ("here", "there"):
         (line,) = (here / name / "failed.txt").read_text().splitlines()
-        assert line == "2 in 1: lr must be positive and finite, got -1.0; for example lr=0.1"
+        assert line == "2 in 1: lr must be positive, got -1.0; for example lr=0.1"
     assert losses(here / "here") == losses(here / "there")
     assert set(losses(here / "there")) == {"0", "2"}
     # On the same engine again, with nothing left but the failed one.

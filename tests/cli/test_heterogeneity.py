@@ -35,7 +35,7 @@ CASES = [
     ("strategy=d_psgd deadline=drop", "every client takes part in every round", "deadline=none"),
     ("strategy=scaffold deadline=late", "to the anchor of their own round", "late=drop"),
     ("strategy=async_local_sgd deadline=partial", "the strategy is asynchronous"),
-    ("strategy=anytime_minibatch strategy.seconds=0", "seconds of computing must be positive"),
+    ("strategy=anytime_minibatch strategy.seconds=0", "seconds must be positive, got 0"),
     ("diagnostics=[stalenes]", "no diagnostic stalenes (did you mean staleness?)", "drift_norm"),
     ("diagnostics=5", "diagnostics", "true, false or a list of gradient_diversity"),
 ]

@@ -76,8 +76,8 @@ def test_nobody_manages_a_step():
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"seconds": 0.0}, "seconds of computing must be positive"),
-        ({"most": 0}, "most steps >= 1, got 0.1 and 0"),
+        ({"seconds": 0.0}, "seconds must be positive, got 0.0"),
+        ({"most": 0}, "most must be a whole number >= 1, got 0"),
         ({"expected_examples": 0.0}, "expected_examples must be positive, got 0"),
         ({"lr": 0.0}, "lr must be positive"),
         ({"momentum": 0.9}, "takes no momentum, got 0.9: its mean counts every gradient once"),

@@ -602,7 +602,7 @@ MISTAKES = {
         command=command("strategy=vrl_sgd participation=0.5"),
     ),
     "strategy: a negative step size": Mistake(
-        "lr must be positive and finite, got -0.1; for example lr=0.1",
+        "lr must be positive, got -0.1; for example lr=0.1",
         python=lambda: local_sgd(-0.1, 2),
         command=command("lr=-0.1"),
     ),

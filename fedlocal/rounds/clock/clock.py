@@ -6,6 +6,7 @@ A round ends when its slowest member has received the model, computed, and sent 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import NormalDist
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.utils.arrays import FloatArray, IntArray
+from fedlocal.utils.checks import check_number
 from fedlocal.vectors.rng import Purpose, client_keys, generator
 
 
@@ -79,11 +81,8 @@ class Pareto(Law):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a law without a mean."""
-        if not self.shape > 1:
-            raise ValueError(
-                f"clock.law.shape must be above 1, got {self.shape}: at 1 and below a step's mean"
-                " is infinite; below 2 its variance is"
-            )
+        advice = ": at 1 and below a step's mean is infinite; below 2 its variance is"
+        check_number("clock.law.shape", self.shape, advice, above=1)
 
     def steps(self, count: int, client: int, round_index: int, seed: int) -> FloatArray:
         rng = generator(seed, Purpose.COMPUTE, client, round_index)
@@ -133,9 +132,9 @@ class Clock:
             self.latency_seconds,
             self.bandwidth_bytes,
         )
-        if not (_all(steps, lambda s: s >= 0) and _all(latency, lambda s: s >= 0)):
+        if not all(_all(times, lambda s: 0 <= s < inf) for times in (steps, latency)):
             raise ValueError(
-                "clock.seconds_per_step and clock.latency_seconds must be >= 0, got"
+                "clock.seconds_per_step and clock.latency_seconds must be >= 0 and finite, got"
                 f" {steps} and {latency}"
             )
         if not _all(bandwidth, lambda b: b > 0):
@@ -143,10 +142,7 @@ class Clock:
                 f"clock.bandwidth_bytes must be positive, got {bandwidth}; inf"
                 " (.inf in a yaml file) is a link that costs nothing"
             )
-        if not 0 <= self.spread < float("inf"):
-            raise ValueError(
-                f"clock.spread must be >= 0, got {self.spread}; 0 makes all clients equally fast"
-            )
+        check_number("clock.spread", self.spread, "; 0 makes all clients equally fast", least=0)
 
     def seconds(self, record: RoundRecord, seed: int) -> float:
         """Return the length of one round in simulated seconds."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
 from fedlocal.slots.compress.blocks import apply_in_blocks
+from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
 
@@ -107,8 +108,8 @@ class TernGrad(Compressor):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless clip is positive or None."""
-        if self.clip is not None and not self.clip > 0:
-            raise ValueError(f"clip must be positive or null, got {self.clip}; the paper's is 2.5")
+        if self.clip is not None:
+            check_number("clip", self.clip, "; the paper's is 2.5, null clips nothing", above=0)
 
     def noise_size(self, size: int) -> int:
         return size

@@ -44,10 +44,8 @@ class Triggered(Compressor):
 
     def __post_init__(self) -> None:
         """Raise ValueError for values outside their range, or inner error feedback."""
-        check_number("threshold", self.threshold)
+        check_number("threshold", self.threshold, "; 0 sends always", least=0, infinite=True)
         check_number("exponent", self.exponent)
-        if not self.threshold >= 0:
-            raise ValueError(f"threshold must be >= 0, got {self.threshold}; 0 sends always")
         if not 0 <= self.exponent < 1:
             raise ValueError(
                 f"exponent of the threshold must be in [0, 1), got {self.exponent}; 0 is constant"

@@ -24,9 +24,7 @@ class Proximal(Correction):
 
     def __post_init__(self) -> None:
         """Raise ValueError if mu is negative."""
-        check_number("mu", self.mu)
-        if not self.mu >= 0:
-            raise ValueError(f"mu must be >= 0, got {self.mu}; the paper tries 0.001 to 1")
+        check_number("mu", self.mu, "; the paper tries 0.001 to 1", least=0)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

@@ -49,12 +49,8 @@ class WeightedIterate(InnerOptimiser):
 
     def __post_init__(self) -> None:
         """Raise ValueError unless shift is finite and >= 0."""
-        check_number("average_shift", self.shift)
-        if not 0 <= self.shift < float("inf"):
-            raise ValueError(
-                f"shift of the averaged iterate must be >= 0, got {self.shift}; the theorem asks"
-                " for one above 16 kappa and above the period"
-            )
+        advice = "; the theorem asks for one above 16 kappa and above the period"
+        check_number("average_shift", self.shift, advice, least=0)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

@@ -96,9 +96,7 @@ class InnerOptimiser(Component):
 
 def check_lr(lr: float) -> None:
     """Raise ValueError unless lr is positive and finite."""
-    check_number("lr", lr)
-    if not 0 < lr < float("inf"):
-        raise ValueError(f"lr must be positive and finite, got {lr}; for example lr=0.1")
+    check_number("lr", lr, "; for example lr=0.1", above=0)
 
 
 def as_rate(lr: float | Rate) -> Rate:

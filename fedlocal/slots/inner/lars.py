@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.inner.sgd import Buffered, MomentumState, check_momentum, check_weight_decay
+from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree
 
@@ -38,11 +39,8 @@ class LARS(Buffered):
         super().__post_init__()
         check_momentum("momentum", self.momentum)
         check_weight_decay(self.weight_decay)
-        if not (self.trust > 0 and self.eps >= 0):
-            raise ValueError(
-                f"trust must be positive and eps >= 0, got {self.trust} and {self.eps}; for"
-                " example trust=0.001"
-            )
+        check_number("trust", self.trust, "; for example trust=0.001", above=0)
+        check_number("eps", self.eps, least=0)
 
     def bind(self, spec: ParamSpec) -> "LARS":
         return replace(self, sizes=spec.sizes)

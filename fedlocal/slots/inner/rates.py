@@ -79,10 +79,8 @@ class CosineRate(Rate):
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
-        check_number("rounds", self.rounds)
+        check_number("rounds of the cosine", self.rounds, least=1)
         check_number("last", self.last)
-        if self.rounds < 1:
-            raise ValueError(f"rounds of the cosine must be >= 1, got {self.rounds}")
         if not 0 <= self.last <= self.lr:
             raise ValueError(f"last must be between 0 and lr = {self.lr}, got {self.last}")
 
@@ -109,9 +107,7 @@ class InverseTimeRate(Rate):
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
         check_lr(self.lr)
-        check_number("shift", self.shift)
-        if not self.shift > 0:
-            raise ValueError(f"shift must be positive, got {self.shift}")
+        check_number("shift", self.shift, above=0)
 
     def at(self, round_index: int, first_step: int, steps: int) -> NDArray[np.float64]:
         passed = first_step + _inside(steps, self.by_round)
@@ -126,10 +122,8 @@ def stich_rate(strong_convexity: float, shift: float, by_round: bool = False) ->
     Reference: Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767
     """
-    if not (strong_convexity > 0 and shift > 0):
-        raise ValueError(
-            f"strong_convexity and shift must be positive, got {strong_convexity} and {shift}"
-        )
+    check_number("strong_convexity", strong_convexity, above=0)
+    check_number("shift", shift, above=0)
     return InverseTimeRate(4 / (strong_convexity * shift), shift, by_round)
 
 
@@ -151,10 +145,8 @@ class WarmupRate(Rate):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
-        check_number("steps", self.steps)
+        check_number("steps of the warm-up", self.steps, least=1)
         check_number("first", self.first)
-        if self.steps < 1:
-            raise ValueError(f"steps of the warm-up must be >= 1, got {self.steps}")
         if not 0 <= self.first <= 1:
             raise ValueError(f"first must be a factor in [0, 1], got {self.first}")
 

@@ -189,8 +189,8 @@ class AdamW(Buffered):
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
         super().__post_init__()
-        check_number("eps", self.eps)
-        check_number("weight_decay", self.weight_decay)
+        check_number("eps", self.eps, least=0)
+        check_weight_decay(self.weight_decay)
         for beta in self.betas:
             check_momentum("each of betas", beta)
 
@@ -239,10 +239,8 @@ def check_nesterov(name: str, momentum: float, nesterov: bool) -> None:
 
 
 def check_weight_decay(value: float) -> None:
-    """Raise ValueError unless value >= 0."""
-    check_number("weight_decay", value)
-    if not value >= 0:
-        raise ValueError(f"weight_decay must be >= 0, got {value}")
+    """Raise ValueError unless value is finite and >= 0."""
+    check_number("weight_decay", value, least=0)
 
 
 def _add_weight_decay(direction: Tensor, x: Tensor, weight_decay: float) -> Tensor:

@@ -20,7 +20,7 @@ from fedlocal.slots.mixing.kinds import Graph
 from fedlocal.slots.mixing.own import OwnModels
 from fedlocal.slots.mixing.topology import Matrix
 from fedlocal.slots.terms import Guarantee, Round
-from fedlocal.utils.checks import check_number
+from fedlocal.utils.checks import check_whole
 
 CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]
 
@@ -59,9 +59,7 @@ class Cooperative(OwnModels):
             raise ValueError(
                 f"order must be {' or '.join(get_args(CombineOrder))}, got {self.order!r}"
             )
-        check_number("auxiliary", self.auxiliary)
-        if self.auxiliary < 0:
-            raise ValueError(f"auxiliary must be >= 0, got {self.auxiliary}")
+        check_whole("auxiliary", self.auxiliary, 0)
 
     @property
     def requires(self) -> frozenset[Guarantee]:

@@ -37,9 +37,7 @@ class OuterSGD(OuterOptimiser):
         """Raise ValueError for a momentum outside [0, 1) or a step size <= 0."""
         check_momentum("outer momentum", self.momentum)
         check_nesterov("outer momentum", self.momentum, self.nesterov)
-        check_number("outer lr", self.lr)
-        if not self.lr > 0:
-            raise ValueError(f"outer lr must be positive, got {self.lr}; 1.0 takes the mean")
+        check_number("outer lr", self.lr, "; 1.0 takes the mean", above=0)
 
     @property
     def plain(self) -> bool:
@@ -89,9 +87,7 @@ class SlowMomentum(OuterOptimiser):
     def __post_init__(self) -> None:
         """Raise ValueError for a momentum outside [0, 1) or a step size <= 0."""
         check_momentum("slow_momentum", self.slow_momentum)
-        check_number("slow_lr", self.slow_lr)
-        if not self.slow_lr > 0:
-            raise ValueError(f"slow_lr must be positive, got {self.slow_lr}; the paper uses 1")
+        check_number("slow_lr", self.slow_lr, "; the paper uses 1", above=0)
 
     def init(self, anchor: Tensor) -> SlowState:
         return SlowState(torch.zeros_like(anchor))

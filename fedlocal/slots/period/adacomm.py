@@ -58,13 +58,11 @@ class AdaComm(Period):
         """Raise ValueError for a value outside its range."""
         check_period("initial_period", self.initial_period)
         check_number("gamma", self.gamma)
-        check_number("block", self.block)
+        check_number("block", self.block, "; for example block=10", above=0)
         if not 0 < self.gamma < 1:
             raise ValueError(f"gamma must be in (0, 1), got {self.gamma}; the paper uses 0.5")
         if self.exponent not in (0, 1, 3):
             raise ValueError(f"exponent must be 0, 1 or 3, got {self.exponent}; 0 ignores lr")
-        if not self.block > 0:
-            raise ValueError(f"block must be positive, got {self.block}; for example block=10")
         if self.unit not in ("rounds", "seconds"):
             raise ValueError(f"unit must be rounds or seconds, got {self.unit!r}")
         if self.loss not in ("local_loss", "train_loss"):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fedlocal.slots.period.base import ConstantPeriod, Period, check_period
 from fedlocal.slots.terms import Guarantee
-from fedlocal.utils.checks import check_number
+from fedlocal.utils.checks import check_number, check_whole
 from fedlocal.vectors.trees import Tree
 
 
@@ -24,9 +24,7 @@ class SwitchPeriod(Period):
         """Raise ValueError for a value outside its range."""
         check_period("period before the switch", self.before)
         check_period("period (H)", self.after)
-        check_number("the switch round", self.at)
-        if self.at < 0:
-            raise ValueError(f"the switch round must be >= 0, got {self.at}")
+        check_whole("the switch round", self.at, 0)
 
     def steps(self, state: Tree, round_index: int, epoch: NDArray[np.float64]) -> NDArray[np.int64]:
         return np.full(len(epoch), self.before if round_index < self.at else self.after)
@@ -40,9 +38,7 @@ class Epochs(Period):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
-        check_number("epochs", self.epochs)
-        if not 0 < self.epochs < float("inf"):
-            raise ValueError(f"epochs must be positive, got {self.epochs}; for example epochs=1")
+        check_number("epochs", self.epochs, "; for example epochs=1", above=0)
 
     @property
     def breaks(self) -> frozenset[Guarantee]:
@@ -131,13 +127,8 @@ class FixedTime(Period):
 
     def __post_init__(self) -> None:
         """Raise ValueError for a value outside its range."""
-        check_number("seconds", self.seconds)
-        check_number("most", self.most)
-        if not (self.seconds > 0 and self.most >= 1):
-            raise ValueError(
-                "the seconds of computing must be positive and the most steps >= 1, got"
-                f" {self.seconds} and {self.most}"
-            )
+        check_number("seconds", self.seconds, above=0, infinite=True)
+        check_whole("most", self.most, 1)
 
     @property
     def seconds_limit(self) -> float:
