@@ -327,8 +327,11 @@ def test_link_composes_one_direction():
         (lambda: RandomK(-0.1), r"ratio must be in \(0, 1\], got -0.1"),
         (lambda: TopK(float("nan")), r"ratio must be in \(0, 1\], got nan"),
         (lambda: QSGD(0), "levels must be a whole number >= 1, got 0; 16 takes 6 bits a scalar"),
-        (lambda: TernGrad(0.0), "clip must be positive or null, got 0.0; the paper's is 2.5"),
-        (lambda: TernGrad(float("nan")), "clip must be positive or null, got nan"),
+        (
+            lambda: TernGrad(0.0),
+            "clip must be positive, got 0.0; the paper's is 2.5, null clips nothing",
+        ),
+        (lambda: TernGrad(float("nan")), "clip must be positive, got nan"),
     ],
 )
 def test_wrong_parameters_are_refused(build, text):

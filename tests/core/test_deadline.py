@@ -254,7 +254,7 @@ def test_no_deadline_is_the_default():
         (lambda: Deadline(float("nan")), "deadline.seconds must be positive, got nan"),
         (lambda: Deadline(1.0, "later"), "must be partial, drop, next_round, got 'later'"),  # type: ignore[arg-type]
         (lambda: FixedTime(0.0), "seconds must be positive, got 0.0"),
-        (lambda: FixedTime(1.0, 0), "got 1.0 and 0"),
+        (lambda: FixedTime(1.0, 0), "most must be a whole number >= 1, got 0"),
     ],
 )
 def test_no_time_is_refused(make, says):

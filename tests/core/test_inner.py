@@ -199,9 +199,9 @@ def test_rates_come_from_the_schedule(lr, drops, t, steps):
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: SGD(0.0), "lr must be positive and finite, got 0.0; for example lr=0.1"),
-        (lambda: SGD(float("inf")), "lr must be positive and finite, got inf"),
-        (lambda: AdamW(-1.0), "lr must be positive and finite, got -1.0"),
+        (lambda: SGD(0.0), "lr must be positive, got 0.0; for example lr=0.1"),
+        (lambda: SGD(float("inf")), "lr must be finite, got inf"),
+        (lambda: AdamW(-1.0), "lr must be positive, got -1.0"),
         (lambda: SGD(0.1, "mean"), "buffers must be keep, reset or average, got 'mean'"),
         (lambda: sgd(0.1, momentum=1.0), r"momentum must be in \[0, 1\), got 1.0"),
         (lambda: Momentum(0.1, momentum=-0.1), r"momentum must be in \[0, 1\), got -0.1"),

@@ -111,5 +111,5 @@ def test_what_a_server_would_have_to_do_is_refused():
         simulate(PROBLEM, base, 1, participation=0.5)
     with pytest.raises(ValueError, match="order must be adapt_then_combine or combine_then_adapt"):
         cooperative_sgd(0.02, 2, "ring", order="sideways")
-    with pytest.raises(ValueError, match="auxiliary must be >= 0"):
+    with pytest.raises(ValueError, match="auxiliary must be a whole number >= 0, got -1"):
         cooperative_sgd(0.02, 2, "ring", auxiliary=-1)

@@ -132,7 +132,7 @@ class Clock:
             self.latency_seconds,
             self.bandwidth_bytes,
         )
-        if not all(_all(times, lambda s: 0 <= s < inf) for times in (steps, latency)):
+        if not all(_all(times, lambda s: (s >= 0) & (s < inf)) for times in (steps, latency)):
             raise ValueError(
                 "clock.seconds_per_step and clock.latency_seconds must be >= 0 and finite, got"
                 f" {steps} and {latency}"
