@@ -129,7 +129,7 @@ def test_a_mean_weighted_by_examples_is_refused():
 
 @pytest.mark.parametrize("shift", [-1.0, float("inf"), float("nan")])
 def test_weights_must_grow(shift):
-    with pytest.raises(ValueError, match="average_shift must be (>= 0|finite), got"):
+    with pytest.raises(ValueError, match=r"average_shift must be (>= 0|finite), got"):
         local_sgd(0.05, H, average_shift=shift)
 
 

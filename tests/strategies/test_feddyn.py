@@ -39,7 +39,7 @@ def test_h_stays_the_mean_of_the_clients_terms_behind_a_lossy_link(link):
 
 @pytest.mark.parametrize("alpha", [0.0, -1.0, float("nan"), float("inf")])
 def test_alpha_regularises(alpha):
-    with pytest.raises(ValueError, match="alpha must be (positive|finite), got"):
+    with pytest.raises(ValueError, match=r"alpha must be (positive|finite), got"):
         feddyn(0.1, 5, alpha)
 
 
