@@ -13,7 +13,7 @@ from fedlocal import simulate
 from fedlocal.rounds.result import Result
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
-from tests.strategies_in_conf import CONF, NAMES, strategy_of
+from tests.strategies_in_conf import CONF, one_of_each, strategy_of
 from tests.usercode import plain
 
 RUNTIMES = {
@@ -168,7 +168,7 @@ def outcome(name: str, kind: str, runtime):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each("inner", "correction", "uplink", "mixing"))
 def test_every_strategy_in_both_runtimes(name, kind):
     loop = outcome(name, kind, "loop")
     many = outcome(name, kind, RUNTIMES["direct"])

@@ -13,7 +13,7 @@ from fedlocal.runtime import Vmapped
 from fedlocal.slots import Period, Rate
 from fedlocal.slots.period import Epochs
 from strategies import local_sgd, scaffold, vrl_sgd
-from tests.strategies_in_conf import NAMES, strategy_of
+from tests.strategies_in_conf import one_of_each, strategy_of
 
 RUNTIMES = {
     "loop": "loop",
@@ -173,7 +173,7 @@ class Longer(Period):
         return self.base.observe(state, {**row, "period": row["period"] - self.more})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each("inner", "correction", "mixing", "outer"))
 def test_steps_of_personal_parameters_change_no_method(name):
     """Personal steps of a parameter that nothing depends on are as good as none, on full batches.
 
