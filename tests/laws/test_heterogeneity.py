@@ -184,7 +184,7 @@ def test_a_run_goes_on_without_the_dead_and_with_their_data():
 def survived(pool: Clients, faults: DropOut) -> torch.Tensor:
     model = least_squares((1,), dim=4).model()
     options = {"loss": half_squared_error, "faults": faults, "device": "cpu"}
-    return fedlocal.simulate(model, pool, minibatch_sgd(0.1), 1000, None, **options).params
+    return fedlocal.simulate(model, pool, minibatch_sgd(0.3), 400, None, **options).params
 
 
 # Anytime Minibatch.
