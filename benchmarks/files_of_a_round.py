@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.problems import Cell
 from benchmarks.rows import ours
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.runtime_interface import Runtime
 from fedlocal.runtime import Loop, Vmapped
 from strategies import local_sgd
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from benchmarks.problems import BATCH, LR, Cell, Problem, problem
 from fedlocal.api import prepare
 from fedlocal.objective.losses import cross_entropy
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.definition import Environment, Method, Observation
 from fedlocal.rounds.definition import Problem as RunProblem
-from fedlocal.rounds.evaluate import Evaluate
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.run_loop import advance
+from fedlocal.rounds.runtime_interface import Runtime
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.rounds.state import Simulation, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.slots.strategy import Strategy

@@ -26,9 +26,9 @@ import partitions
 from fedlocal.api import prepare
 from fedlocal.data.clients import Clients
 from fedlocal.models import mlp, resnet18_gn
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.run_loop import advance
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.runtime import Vmapped
 from fedlocal.vectors.trees import repeat

@@ -18,7 +18,7 @@ from time import perf_counter
 from benchmarks.problems import BATCH, LR, Cell
 from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
-from fedlocal.rounds.progress import initial_progress, run, running
+from fedlocal.rounds.run_loop import initial_progress, run, running
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime

@@ -12,11 +12,11 @@ import torch
 
 from benchmarks.problems import BATCH, Cell
 from benchmarks.rows import simulation
-from fedlocal.rounds.barrier import order_of, round_info
 from fedlocal.rounds.messages import link_noise
-from fedlocal.rounds.population import plan_of
+from fedlocal.rounds.population import work_of
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import initial_state
+from fedlocal.rounds.synchronous import plan_round, round_info
 from fedlocal.rounds.wire import Header, dense_layout, pack, unpack
 from fedlocal.slots.compress import QSGD, PowerSGD, RandomK, ScaledSign, TopK
 from fedlocal.vectors.flat import ParamSpec
@@ -49,7 +49,7 @@ def test_batches_of_a_client(benchmark, sim):
 
 
 def test_plan_of_a_round(benchmark, sim):
-    plan = benchmark(plan_of, sim, order_of(sim, initial_state(sim)))
+    plan = benchmark(work_of, sim, plan_round(sim, initial_state(sim)))
     assert len(plan.indices) == K
 
 
@@ -57,7 +57,7 @@ def test_plan_of_a_round(benchmark, sim):
 def test_server_round(benchmark, make):
     sim = simulation(Cell("mlp", K, H), make(0.1, H), "vmapped")
     state = initial_state(sim)
-    order = order_of(sim, state)
+    order = plan_round(sim, state)
     _, answers = sim.population.train(sim, state, order)
     rows = np.arange(len(state.server.anchor))
     noise = link_noise(sim.strategy.downlink, Purpose.DOWNLINK, rows, 0, 0, sim.start)

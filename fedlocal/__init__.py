@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from fedlocal.data.clients import Clients
     from fedlocal.rounds.clock import Clock
     from fedlocal.rounds.deadline import Deadline
-    from fedlocal.rounds.evaluate import Evaluate
     from fedlocal.rounds.faults import DropOut
     from fedlocal.rounds.result import Result
+    from fedlocal.rounds.scoring import Evaluate
     from fedlocal.slots.strategy import Strategy
     from fedlocal.utils.version import __version__
 

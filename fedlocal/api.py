@@ -17,19 +17,19 @@ from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
-from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.diagnostics import names_of
-from fedlocal.rounds.evaluate import Evaluate, Examples
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.population import InProcess
-from fedlocal.rounds.progress import Progress, initial_progress, run
 from fedlocal.rounds.result import Result
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.run_loop import Progress, initial_progress, run
+from fedlocal.rounds.runtime_interface import Runtime
+from fedlocal.rounds.scoring import Evaluate, Examples
 from fedlocal.rounds.state import (
     Simulation,
     check_buffers,

@@ -41,7 +41,7 @@ class DriftState(NamedTuple):
     """State of a client between rounds.
 
     drift: Delta_i, [P]. Its mean over all clients, weighted as in the mixing, is zero.
-    local: The server's belief of the client's model at the end of its last round, [P].
+    local: The client's model as the server decoded it at the end of its last round, [P].
     step_sum: Sum of that round's effective step sizes, []; zero before the first round.
     """
 

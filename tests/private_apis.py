@@ -15,7 +15,7 @@ from torch import nn
 
 from fedlocal.flower import private
 from fedlocal.flower.deploy.gate import FOR_NODES
-from fedlocal.objective import keyed
+from fedlocal.objective import keyed_random
 from fedlocal.utils import torch_private
 
 FLOWER = Path(flwr.__file__).parent
@@ -88,7 +88,7 @@ def compiles():
 def functional():
     names = {name for name in vars(nn.functional) if name.startswith("has_torch")}
     assert {"has_torch_function_unary", "has_torch_function_variadic"} <= names
-    assert callable(keyed._unchecked(nn.functional.dropout))
+    assert callable(keyed_random._unchecked(nn.functional.dropout))
 
 
 def message(run_id=5):

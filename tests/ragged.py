@@ -6,8 +6,8 @@ from torch import nn
 from fedlocal.api import prepare
 from fedlocal.objective.options import ModelOptions
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
-from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop
 from fedlocal.slots.strategy import Strategy

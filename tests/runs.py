@@ -1,6 +1,6 @@
 """Runs round by round, and how far two of them are apart."""
 
-from fedlocal.rounds.advance import advance
+from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.vectors.trees import Tree, leaves
 

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fedlocal.api import prepare
 from fedlocal.config.chosen import strategy_of
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
+from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import initial_state
 from tests.ragged import ragged_clients, small_model
 from tests.strategies_in_conf import CONF, NAMES, composed

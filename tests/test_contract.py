@@ -10,7 +10,7 @@ from torch import nn
 import fedlocal
 import strategies
 from fedlocal.data.clients import Clients
-from fedlocal.rounds.advance import advance
+from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import initial_state
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.slots.compress import Identity

@@ -22,14 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
 from fedlocal.cli.interrupt import Interrupted, defer_signals
-from fedlocal.cli.resume import resume_arguments
+from fedlocal.cli.resume_arguments import resume_arguments
 from fedlocal.config.compose import Composed, about, check_length, group_choices
 from fedlocal.config.refusal import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
 
 if TYPE_CHECKING:
     from fedlocal.config.build import Job
-    from fedlocal.rounds.training import Turns
+    from fedlocal.rounds.training_request import Turns
 
 # Files that Hydra writes before a job starts.
 RECORDS = (".hydra", "multirun.yaml", FAILED)
@@ -45,7 +45,7 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     def app(cfg: DictConfig) -> float | None:
-        from fedlocal.rounds.training import completed
+        from fedlocal.rounds.training_request import completed
 
         return completed(attempt(cfg, codes))
 

@@ -18,10 +18,10 @@ from fedlocal.cli.origin import Origin, code_sha256
 from fedlocal.config.build import Job
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun, Group
-from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.fingerprint import params_sha256
 from fedlocal.rounds.ledger import save_ledger
+from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.retimed import clock_decided
 from fedlocal.utils.atomic import write_atomically
 from partitions.statistics import credit

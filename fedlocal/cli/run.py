@@ -16,7 +16,6 @@ from fedlocal.config.refusal import ConfigError
 from fedlocal.report.progress import ProgressBar
 from fedlocal.report.runs import read_rows
 from fedlocal.report.tracking import CsvTracker, TrackerGroup
-from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import (
     Checkpoint,
     has_checkpoint,
@@ -24,8 +23,9 @@ from fedlocal.rounds.checkpoint import (
     save_checkpoint,
 )
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.progress import Progress, initial_progress, is_finished, running
-from fedlocal.rounds.training import Turns, completed
+from fedlocal.rounds.metrics import Row
+from fedlocal.rounds.run_loop import Progress, initial_progress, is_finished, running
+from fedlocal.rounds.training_request import Turns, completed
 from fedlocal.utils.atomic import write_atomically
 from partitions.storage import save_npz
 
@@ -104,7 +104,7 @@ def resumable_progress(folder: Path, job: Job, origin: Origin) -> Progress | Non
     finished = (folder / SUMMARY).exists()
     if not finished and not has_checkpoint(folder / CHECKPOINT):
         return initial_progress(job.simulation)
-    # Before the checkpoint is read: other code may not be able to.
+    # Checked first: other code may be unable to read the checkpoint.
     check_same(folder, load_origin(folder), origin, job.checkpoint.strict)
     try:
         saved = load_checkpoint(folder / CHECKPOINT, job.simulation.start.device)
@@ -135,7 +135,7 @@ def _run(
 
         def after_round(progress: Progress) -> None:
             done = progress.state.round_index
-            # Logged before it is saved: a kill in between logs a round twice rather than never.
+            # Logged before it is saved: a kill in between repeats a round in trackers.
             _log((table, tracker, bar), progress.history[-1])
             if held or job.checkpoint.due(done):
                 save_checkpoint(folder / CHECKPOINT, Checkpoint(digest, progress))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from fedlocal.config.build import Job
-from fedlocal.rounds.training import T, Turns
+from fedlocal.rounds.training_request import T, Turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime

@@ -35,12 +35,12 @@ from fedlocal.objective import Loss, StepOptions
 from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.losses import BinaryCrossEntropy
 from fedlocal.objective.options import ModelOptions
-from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.checkpoint import Checkpointing
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.evaluation import check_measured
+from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.payload import check_messages
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.runtime_interface import Runtime
 from fedlocal.rounds.state import Simulation
 from partitions import Partition
 from partitions.statistics import credit
@@ -158,7 +158,7 @@ def _one_line() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Hydra wraps what the functions raise that it calls.
+        # Hydra wraps the exceptions of the functions that it calls.
         wrapped = isinstance(error, InstantiationException)
         cause = error.__cause__ or error if wrapped else error
         if said := own_failure(cause):
@@ -195,7 +195,7 @@ def _check_owners(dataset: Dataset, partition: Partition) -> None:
 
 def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
     make = model_maker(cfg)
-    # Of two classes binary cross-entropy takes one logit.
+    # For two classes, binary cross-entropy needs a single logit.
     one = isinstance(loss, BinaryCrossEntropy) and dataset.num_classes is not None
     given: list[Any] = [dataset.input_shape, 1 if one else dataset.num_outputs]
     _check_kind("num_tokens" in inspect.signature(make).parameters, dataset)

@@ -1,6 +1,6 @@
 """Datasets: function name = conf name, and every one returns a `Dataset`.
 
-`extract_features` is none: it makes a file for `npz` out of one.
+`extract_features` is not a loader: it writes the features of a dataset to a file for `npz`.
 
 Importing this package costs torch and numpy only: scikit-learn and torchvision are imported
 inside the function that needs them. No file here bears a function's name, because importing a

@@ -1,4 +1,4 @@
-"""Assignment of examples to clients, and mini-batches of each local step."""
+"""Assignment of examples to clients."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.data.arrays import check_finite
+from fedlocal.data.batches import batch_quotas, draw_batches
 from fedlocal.data.examples import check_alike, examples, one_each
 from fedlocal.data.pixels import Pixels
 from fedlocal.utils.arrays import IntArray
@@ -25,11 +26,11 @@ class Clients:
         y: All targets, [n, ...].
         chunks: For each client, index arrays into the pool. A mini-batch is drawn from every one
             of them in proportion; most partitions have one chunk a client.
-        counts: Weight of each client by example count, [K]; an example that several clients hold
-            is shared between them, so that it counts once in all.
-        pixels: What the bytes of x mean; None where x holds numbers.
-        here: Ids of the clients whose examples are in this process, the others' being
-            placeholders; None for all.
+        counts: Weight of each client by example count, [K]; an example that m clients hold
+            contributes 1 / m to each.
+        pixels: Meaning of the bytes of x; None where x holds numbers.
+        here: Ids of the clients whose examples are in this process; those of others are
+            placeholders. None for all.
     """
 
     x: Tensor
@@ -40,7 +41,7 @@ class Clients:
     here: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse other bytes than `pixels` says, NaN, and chunks that are no part of the pool."""
+        """Raise ValueError for NaN, bytes that do not fit `pixels`, or indices outside the pool."""
         if self.pixels is not None:
             self.pixels.check(self.x)
         if len(self.x) != len(self.y):
@@ -109,28 +110,8 @@ class Clients:
         return np.flatnonzero(marked)
 
     def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
-        """Return the number of examples of each pool of chunks in one mini-batch.
-
-        The first chunk is the client's own and gives `batch_size`; every further one gives in
-        proportion to its size, so that redundancy costs compute as in RI-SGD. A chunk that would
-        give less than one example is drawn from together with the one before. None: everything.
-        """
-        return [quota for _, quota in self._pools(client, batch_size)]
-
-    def _pools(self, client: int, batch_size: int | None) -> list[tuple[IntArray, int]]:
-        """Return the pools of a client's chunks, and the examples of each in a mini-batch."""
-        own, *others = self.chunks[client]
-        if batch_size is None or batch_size >= len(own):
-            return [(chunk, len(chunk)) for chunk in (own, *others)]
-        pools = [[own]]
-        for chunk in others:
-            if batch_size * len(chunk) < len(own):
-                pools[-1].append(chunk)
-            else:
-                pools.append([chunk])
-        share = batch_size / len(own)
-        joined = [pool[0] if len(pool) == 1 else np.concatenate(pool) for pool in pools]
-        return [(pool, min(len(pool), int(share * len(pool) + 0.5))) for pool in joined]
+        """Return the sizes of a client's mini-batch by pool; see `fedlocal.data.batches`."""
+        return batch_quotas(self.chunks[client], batch_size)
 
     def epoch(self, client: int, batch_size: int | None) -> float:
         """Return the local steps of one pass: examples held / examples in a batch."""
@@ -144,11 +125,7 @@ class Clients:
     def batches(
         self, client: int, steps: int, batch_size: int | None, seed: int, round_index: int
     ) -> IntArray:
-        """Return the pool indices of the mini-batches of one client's round, [steps, b].
-
-        From each chunk: fresh permutations cut into whole batches, so that a batch never holds an
-        example twice and what is left over of a permutation is simply skipped.
-        """
+        """Return the pool indices of the mini-batches of one client's round, [steps, b]."""
         members = np.array([client]), np.array([steps])
         return self.cohort_batches(*members, batch_size, seed, round_index)[0]
 
@@ -167,22 +144,6 @@ class Clients:
             generators(seed, Purpose.BATCHES, members.tolist(), round_index),
             strict=True,
         )
-        return [self._batches(client, count, batch_size, rng) for client, count, rng in each]
-
-    def _batches(
-        self, client: int, steps: int, batch_size: int | None, rng: np.random.Generator
-    ) -> IntArray:
-        columns = [
-            pool[_cut(rng, len(pool), quota, steps)]
-            for pool, quota in self._pools(client, batch_size)
+        return [
+            draw_batches(self.chunks[client], count, batch_size, rng) for client, count, rng in each
         ]
-        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
-
-
-def _cut(rng: np.random.Generator, size: int, quota: int, steps: int) -> IntArray:
-    if quota == size:
-        return np.broadcast_to(np.arange(size), (steps, size))
-    per_pass = size // quota
-    passes = -(-steps // per_pass)
-    orders = [rng.permutation(size)[: per_pass * quota] for _ in range(passes)]
-    return np.concatenate(orders).reshape(-1, quota)[:steps]

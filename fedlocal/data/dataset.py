@@ -1,4 +1,4 @@
-"""Result of every loader: a whole dataset in memory, checked once when it is built."""
+"""Type that every loader returns: a whole dataset in memory, checked when it is built."""
 
 from __future__ import annotations
 

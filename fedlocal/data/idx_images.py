@@ -1,4 +1,4 @@
-"""MNIST and the three datasets that took over its file format.
+"""MNIST and the three datasets that use the same file format.
 
 The files are read here and not by torchvision, whose reader wants them unpacked: ours also
 reads the published .gz files, in memory, so that the folder may be read-only. Downloading is

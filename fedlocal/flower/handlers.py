@@ -65,7 +65,7 @@ def answer_as(node: Node, digest: str, node_request: NodeRequest) -> tuple[Recor
         state = read_state(load_records(file) if file else kept, train_request.run, node.init())
         if node_request.kind == "evaluate":
             return _vectors(node, train_request, node.models(state, train_request.delivery)), kept
-        if train_request.delivery.order.survey:
+        if train_request.delivery.plan.survey:
             return _vectors(
                 node, train_request, node.gradients(state, train_request.delivery)
             ), kept
@@ -138,19 +138,19 @@ def _trained(
 ) -> tuple[RecordDict, NodeState]:
     began = perf_counter()
     after, uploads = node.train(state, train_request.delivery)
-    order, dtype = train_request.delivery.order, node.sim.start.dtype
+    plan, dtype = train_request.delivery.plan, node.sim.start.dtype
     payloads = []
-    for row, (client, steps) in enumerate(zip(order.members, order.steps, strict=True)):
+    for row, (client, steps) in enumerate(zip(plan.members, plan.steps, strict=True)):
         examples = sum(len(chunk) for chunk in node.sim.clients.chunks[client])
-        header = Header(int(client), order.round_index, examples, int(steps))
+        header = Header(int(client), plan.round_index, examples, int(steps))
         payloads.append(pack_upload(node.sim.messages.upload, take(uploads, row), header, dtype))
-    return write_answer(order.members, payloads, perf_counter() - began), after
+    return write_answer(plan.members, payloads, perf_counter() - began), after
 
 
 def _vectors(node: Node, train_request: TrainRequest, vectors: Tensor) -> RecordDict:
-    order = train_request.delivery.order
+    plan = train_request.delivery.plan
     payloads = [
-        pack_model(node.sim.messages.model, vector, int(client), order.round_index)
-        for client, vector in zip(order.members, vectors, strict=True)
+        pack_model(node.sim.messages.model, vector, int(client), plan.round_index)
+        for client, vector in zip(plan.members, vectors, strict=True)
     ]
-    return write_answer(order.members, payloads, 0.0)
+    return write_answer(plan.members, payloads, 0.0)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fedlocal.rounds.client import ClientState, Inbox, Upload
 from fedlocal.rounds.payload import unpack_broadcast, unpack_model
-from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, plan_of, training
+from fedlocal.rounds.population import fresh_clients, gradients_at, outputs, training, work_of
 from fedlocal.rounds.state import RoundPlan, Simulation
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, leaves, put, take, tree_map
@@ -41,14 +41,14 @@ class NodeState(NamedTuple):
 class Delivery(NamedTuple):
     """Content of a request to a node.
 
-    order: Order of its own clients.
+    plan: Plan of its own clients.
     counted: Last round of each member that the server has counted, [S]; FRESH for none.
     rows: Anchor rows in the request, sorted, [R]: 0 where all clients share one, else client ids.
     whole: Whether the rows are whole, or changes since the round before.
     payloads: Their bytes, [R]. In a gradient exchange they are uncompressed models.
     """
 
-    order: RoundPlan
+    plan: RoundPlan
     counted: IntArray
     rows: IntArray
     whole: bool
@@ -108,11 +108,11 @@ class Node:
         """
         inbox = self._open(state, delivery)
         received = self._received(state, delivery, inbox)
-        if len(delivery.order.members) == 0:
+        if len(delivery.plan.members) == 0:
             return received, None
         before = self._before(state, delivery)
-        own = inbox._replace(model=inbox.model[self._positions(delivery, delivery.order.members)])
-        after, uploads = training(self.sim, before, own, plan_of(self.sim, delivery.order)).run()
+        own = inbox._replace(model=inbox.model[self._positions(delivery, delivery.plan.members)])
+        after, uploads = training(self.sim, before, own, work_of(self.sim, delivery.plan)).run()
         return self._kept(received, delivery, before, after), uploads
 
     def gradients(self, state: NodeState, delivery: Delivery) -> Tensor:
@@ -121,20 +121,20 @@ class Node:
         Raises:
             ValueError: A payload is broken.
         """
-        order, like = delivery.order, self.sim.start
-        if len(order.members) == 0:
+        plan, like = delivery.plan, self.sim.start
+        if len(plan.members) == 0:
             return like.new_zeros(0, len(like))
         models = [
-            unpack_model(self.sim.messages.model, data, int(row), order.round_index, like)
+            unpack_model(self.sim.messages.model, data, int(row), plan.round_index, like)
             for data, row in zip(delivery.payloads, delivery.rows, strict=True)
         ]
-        rows = torch.stack(models)[self._positions(delivery, order.members)]
+        rows = torch.stack(models)[self._positions(delivery, plan.members)]
         own = self._before(state, delivery).own.parts
-        return gradients_at(self.sim, order, rows, own)
+        return gradients_at(self.sim, plan, rows, own)
 
     def models(self, state: NodeState, delivery: Delivery) -> Tensor:
         """Return the model that each member would start the next round from, [S, P]."""
-        rows = self._open(state, delivery).model[self._positions(delivery, delivery.order.members)]
+        rows = self._open(state, delivery).model[self._positions(delivery, delivery.plan.members)]
         return outputs(self.sim, self._before(state, delivery), rows)
 
     def _open(self, state: NodeState, delivery: Delivery) -> Inbox:
@@ -142,15 +142,15 @@ class Node:
         held = np.searchsorted(self.rows, delivery.rows)
         if (
             not delivery.whole
-            and (state.anchor_rounds[held] != delivery.order.round_index - 1).any()
+            and (state.anchor_rounds[held] != delivery.plan.round_index - 1).any()
         ):
             raise StaleError(
-                f"a change since round {delivery.order.round_index - 1} came, and the anchor"
+                f"a change since round {delivery.plan.round_index - 1} came, and the anchor"
                 f" here is of round {state.anchor_rounds[held].min()}"
             )
         inboxes = [
             unpack_broadcast(
-                self.sim, data, int(row), delivery.order.round_index,
+                self.sim, data, int(row), delivery.plan.round_index,
                 None if delivery.whole else state.anchor[at],
             )
             for data, row, at in zip(delivery.payloads, delivery.rows, held, strict=True)
@@ -160,17 +160,17 @@ class Node:
     def _received(self, state: NodeState, delivery: Delivery, inbox: Inbox) -> NodeState:
         held = np.searchsorted(self.rows, delivery.rows)
         rounds = state.anchor_rounds.copy()
-        rounds[held] = delivery.order.round_index
+        rounds[held] = delivery.plan.round_index
         anchor = tree_map(lambda a: a.index_copy(0, self._ids(held), inbox.model), state.anchor)
         return state._replace(anchor=anchor, anchor_rounds=rounds)
 
     def _before(self, state: NodeState, delivery: Delivery) -> ClientState:
         """Return the states from which the members continue, every tensor [S, ...]."""
-        count, place = len(self.clients), np.searchsorted(self.clients, delivery.order.members)
+        count, place = len(self.clients), np.searchsorted(self.clients, delivery.plan.members)
         older, newer = state.rounds[:, place]
         rows = np.where(newer == delivery.counted, count + place, place)
         afresh = (newer != delivery.counted) & (older != delivery.counted)
-        lost = delivery.order.members[afresh & (delivery.counted != FRESH)]
+        lost = delivery.plan.members[afresh & (delivery.counted != FRESH)]
         if len(lost) and any(True for _ in leaves(state.states)):
             raise LostError(f"what clients {lost.tolist()} keep between rounds is gone here")
         # An initial state follows the kept ones.
@@ -180,9 +180,9 @@ class Node:
     def _kept(
         self, state: NodeState, delivery: Delivery, before: ClientState, after: ClientState
     ) -> NodeState:
-        place = np.searchsorted(self.clients, delivery.order.members)
+        place = np.searchsorted(self.clients, delivery.plan.members)
         rounds = state.rounds.copy()
-        rounds[:, place] = delivery.counted, np.full(len(place), delivery.order.round_index)
+        rounds[:, place] = delivery.counted, np.full(len(place), delivery.plan.round_index)
         both = self._ids(np.concatenate([place, len(self.clients) + place]))
         states = put(state.states, both, concatenate([before, after]))
         return state._replace(rounds=rounds, states=states)

@@ -61,17 +61,17 @@ def read_run_spec(content: RecordDict) -> RunSpec:
 
 def write_train_request(train_request: TrainRequest) -> RecordDict:
     """Return the content of a message to a node."""
-    order, delivery = train_request.delivery.order, train_request.delivery
+    plan, delivery = train_request.delivery.plan, train_request.delivery
     head = ConfigRecord(
         {
             "run": train_request.run,
-            "round": order.round_index,
-            "first-step": order.first_step,
+            "round": plan.round_index,
+            "first-step": plan.first_step,
             "whole": delivery.whole,
-            "survey": order.survey,
-            "invited": order.invited.tolist(),
-            "members": order.members.tolist(),
-            "steps": order.steps.tolist(),
+            "survey": plan.survey,
+            "invited": plan.invited.tolist(),
+            "members": plan.members.tolist(),
+            "steps": plan.steps.tolist(),
             "counted": delivery.counted.tolist(),
             "rows": delivery.rows.tolist(),
         }
@@ -92,7 +92,7 @@ def read_train_request(content: RecordDict, form: MessageFormats) -> TrainReques
     """
     head, arrays = content.config_records["order"], content.array_records["broadcast"]
     ints = {key: np.array(head[key], dtype=np.int64) for key in ("invited", "members", "steps")}
-    order = RoundPlan(
+    plan = RoundPlan(
         round_index=int(head["round"]),  # type: ignore[arg-type]
         first_step=int(head["first-step"]),  # type: ignore[arg-type]
         current=np.full(len(ints["invited"]), not head["whole"]),
@@ -103,10 +103,10 @@ def read_train_request(content: RecordDict, form: MessageFormats) -> TrainReques
     )
     rows = np.array(head["rows"], dtype=np.int64)
     broadcast = form.whole if head["whole"] else form.change
-    size = (form.model if order.survey else broadcast).nbytes
+    size = (form.model if plan.survey else broadcast).nbytes
     payloads = tuple(array_bytes(arrays[f"row-{row}"], size) for row in rows)
     counted = np.array(head["counted"], dtype=np.int64)
-    delivery = Delivery(order, counted, rows, bool(head["whole"]), payloads)
+    delivery = Delivery(plan, counted, rows, bool(head["whole"]), payloads)
     return TrainRequest(str(head["run"]), read_run_spec(content), delivery)
 
 

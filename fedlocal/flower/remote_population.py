@@ -73,23 +73,23 @@ class FlowerNodes:
         """See `Population.init`."""
         return self.start
 
-    def train(self, sim: Simulation, state: RunState, order: RoundPlan) -> tuple[Remote, Answers]:
+    def train(self, sim: Simulation, state: RunState, plan: RoundPlan) -> tuple[Remote, Answers]:
         """See `Population.train`."""
-        read, everyone = upload_reader(sim, order), sim.strategy.needs_everyone
-        remote, uploads, reached = self._gather("train", sim, state, order, read, everyone)
-        return counted(sim, remote, order, uploads, reached)
+        read, everyone = upload_reader(sim, plan), sim.strategy.needs_everyone
+        remote, uploads, reached = self._gather("train", sim, state, plan, read, everyone)
+        return counted(sim, remote, plan, uploads, reached)
 
     def gradients(
-        self, sim: Simulation, state: RunState, order: RoundPlan
+        self, sim: Simulation, state: RunState, plan: RoundPlan
     ) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`.
 
         A client that does not answer is not asked to train either.
         """
-        order = order._replace(survey=True)
-        read, everyone = gradient_reader(sim, order), sim.strategy.needs_everyone
-        _, found, _ = self._gather("train", sim, state, order, read, everyone)
-        members = order.members[np.isin(order.members, list(found))]
+        plan = plan._replace(survey=True)
+        read, everyone = gradient_reader(sim, plan), sim.strategy.needs_everyone
+        _, found, _ = self._gather("train", sim, state, plan, read, everyone)
+        members = plan.members[np.isin(plan.members, list(found))]
         none = sim.start.new_zeros(0, len(sim.start))
         return members, torch.stack([found[int(c)] for c in members]) if found else none
 
@@ -106,8 +106,8 @@ class FlowerNodes:
             return unpack_model(sim.messages.model, data, client, state.round_index, sim.start)
 
         nothing = np.zeros_like(everyone)
-        order = RoundPlan(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
-        _, models, _ = self._gather("evaluate", sim, state, order, read, everyone=True)
+        plan = RoundPlan(state.round_index, state.steps, everyone, everyone, nothing, nothing > 0)
+        _, models, _ = self._gather("evaluate", sim, state, plan, read, everyone=True)
         return torch.stack([models[int(c)] for c in everyone])
 
     def own(self, sim: Simulation, state: RunState) -> Own | None:
@@ -122,7 +122,7 @@ class FlowerNodes:
         kind: str,
         sim: Simulation,
         state: RunState,
-        order: RoundPlan,
+        plan: RoundPlan,
         read: Read,
         everyone: bool,
     ) -> tuple[Remote, dict[int, Any], IntArray]:
@@ -132,14 +132,14 @@ class FlowerNodes:
             The nodes as they are now, the values read by client, and the clients reached.
         """
         remote: Remote = state.clients
-        pending = self.requests(sim, remote, order)
+        pending = self.requests(sim, remote, plan)
         found: dict[int, Any] = {}
-        reached = order.invited[:0]
+        reached = plan.invited[:0]
         deadline = monotonic() + self.patience_seconds
         while pending:
             remote = self._roll_call(remote)
             train_requests = self.train_requests(sim, state, remote, pending)
-            replies = self._ask(kind, order, remote, train_requests)
+            replies = self._ask(kind, plan, remote, train_requests)
             settled = settle(sim, pending, replies, read, everyone)
             found |= settled.values
             reached = np.union1d(reached, settled.reached)
@@ -149,18 +149,18 @@ class FlowerNodes:
             sleep(1.0 if pending else 0.0)
         return remote, found, reached
 
-    def requests(self, sim: Simulation, remote: Remote, order: RoundPlan) -> dict[int, Request]:
+    def requests(self, sim: Simulation, remote: Remote, plan: RoundPlan) -> dict[int, Request]:
         """Return the request to each partition's node; none for nodes without an invited client."""
         requests = {}
         for partition in range(len(remote.machines)):
             here = clients_of(len(sim.clients), partition, len(remote.machines))
-            invited, members = np.isin(order.invited, here), np.isin(order.members, here)
-            current = order.current[invited]
-            part = order._replace(
-                invited=order.invited[invited],
+            invited, members = np.isin(plan.invited, here), np.isin(plan.members, here)
+            current = plan.current[invited]
+            part = plan._replace(
+                invited=plan.invited[invited],
                 current=current,
-                members=order.members[members],
-                steps=order.steps[members],
+                members=plan.members[members],
+                steps=plan.steps[members],
             )
             if len(current):
                 whole = not (sim.messages.has_changes and current.all())
@@ -198,15 +198,15 @@ class FlowerNodes:
 
         train_requests = {}
         for partition, request in pending.items():
-            order = request.order
-            rows = np.array([0]) if sim.messages.shared else order.invited
-            counted = remote.counted[order.members]
+            plan = request.plan
+            rows = np.array([0]) if sim.messages.shared else plan.invited
+            counted = remote.counted[plan.members]
             delivery = Delivery(
-                order=order,
+                plan=plan,
                 counted=np.full_like(counted, FRESH) if request.afresh else counted,
                 rows=rows,
                 whole=request.whole,
-                payloads=tuple(pack(int(row), request.whole, order.survey) for row in rows),
+                payloads=tuple(pack(int(row), request.whole, plan.survey) for row in rows),
             )
             train_requests[partition] = write_train_request(
                 TrainRequest(remote.run, self.run_spec, delivery)
@@ -214,26 +214,26 @@ class FlowerNodes:
         return train_requests
 
     def _ask(
-        self, kind: str, order: RoundPlan, remote: Remote, train_requests: dict[int, RecordDict]
+        self, kind: str, plan: RoundPlan, remote: Remote, train_requests: dict[int, RecordDict]
     ) -> dict[int, RecordDict]:
         """Return the replies that arrived, by partition."""
         nodes = {remote.machines[p].node: p for p in train_requests}
         contents = {node: train_requests[p] for node, p in nodes.items()}
-        replies = exchange(self.grid, kind, contents, str(order.round_index), self.timeout_seconds)
+        replies = exchange(self.grid, kind, contents, str(plan.round_index), self.timeout_seconds)
         return {nodes[node]: content for node, content in replies.items()}
 
 
 def counted(
-    sim: Simulation, remote: Remote, order: RoundPlan, uploads: dict[int, Upload], reached: IntArray
+    sim: Simulation, remote: Remote, plan: RoundPlan, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
     """Record the members whose uploads arrived."""
-    members = order.members[np.isin(order.members, list(uploads))]
+    members = plan.members[np.isin(plan.members, list(uploads))]
     rounds = remote.counted.copy()
-    rounds[members] = order.round_index
+    rounds[members] = plan.round_index
     stacked = stack([uploads[int(c)] for c in members]) if len(members) else None
     # The machines drew the same.
     noise = link_noise(
-        sim.strategy.uplink, Purpose.UPLINK, members, order.round_index, sim.seed, sim.start
+        sim.strategy.uplink, Purpose.UPLINK, members, plan.round_index, sim.seed, sim.start
     )
     return remote._replace(counted=rounds), Answers(members, reached, stacked, noise)
 

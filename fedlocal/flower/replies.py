@@ -29,7 +29,7 @@ class Request(NamedTuple):
     attempts: Number of attempts so far.
     """
 
-    order: RoundPlan
+    plan: RoundPlan
     whole: bool
     afresh: bool = False
     attempts: int = 0
@@ -39,24 +39,24 @@ class Request(NamedTuple):
 Read = Callable[[int, Array], Any]
 
 
-def upload_reader(sim: Simulation, order: RoundPlan) -> Read:
+def upload_reader(sim: Simulation, plan: RoundPlan) -> Read:
     """Return the reader of the members' uploads."""
     form = sim.messages.upload
 
     def read(client: int, array: Array) -> Upload:
         data = array_bytes(array, form.nbytes, form.shortest)
-        return unpack_upload(form, data, client, order, sim.start)
+        return unpack_upload(form, data, client, plan, sim.start)
 
     return read
 
 
-def gradient_reader(sim: Simulation, order: RoundPlan) -> Read:
+def gradient_reader(sim: Simulation, plan: RoundPlan) -> Read:
     """Return the reader of the members' gradients."""
     form = sim.messages.model
 
     def read(client: int, array: Array) -> Tensor:
         data = array_bytes(array, form.nbytes)
-        gradient = unpack_model(form, data, client, order.round_index, sim.start)
+        gradient = unpack_model(form, data, client, plan.round_index, sim.start)
         if not gradient.isfinite().all():
             raise ValueError("the gradient holds NaN or infinite values: the model diverged")
         return gradient
@@ -93,7 +93,7 @@ def settle(
         outcome = _outcome(sim, request, replies.get(partition), read, everyone)
         values |= outcome.values
         if outcome.reached:
-            reached = np.union1d(reached, request.order.invited)
+            reached = np.union1d(reached, request.plan.invited)
         if outcome.retry is not None:
             again[partition] = outcome.retry
     return Settled(values, reached, again)
@@ -115,24 +115,24 @@ def _outcome(
     again = request._replace(attempts=request.attempts + 1) if everyone else None
     if (refused := read_refusal(content)) is not None:
         cause, text = refused
-        log.warning("a machine cannot do round %d: %s", request.order.round_index, text)
+        log.warning("a machine cannot do round %d: %s", request.plan.round_index, text)
         if cause == STALE and not request.whole:
             again = request._replace(whole=True)
         elif cause == LOST and not request.afresh:
             again = _afresh(sim, request, text)
         return Outcome({}, False, again)
-    values = _read_all(request.order, content, read)
-    complete = len(values) == len(request.order.members)
+    values = _read_all(request.plan, content, read)
+    complete = len(values) == len(request.plan.members)
     return Outcome(values, True, None if complete else again)
 
 
-def _read_all(order: RoundPlan, content: RecordDict, read: Read) -> dict[int, Any]:
+def _read_all(plan: RoundPlan, content: RecordDict, read: Read) -> dict[int, Any]:
     values = {}
-    for client in map(int, order.members):
+    for client in map(int, plan.members):
         try:
             values[client] = read(client, answer_array(content, client))
         except ValueError as error:
-            log.warning("client %d in round %d is refused: %s", client, order.round_index, error)
+            log.warning("client %d in round %d is refused: %s", client, plan.round_index, error)
     return values
 
 
@@ -148,7 +148,7 @@ def _afresh(sim: Simulation, request: Request, text: str) -> Request:
             f"the run cannot go on: {text}, and the method cannot do without it. Start SuperNodes"
             " with 'state=FOLDER' in --node-config: then it outlives them"
         )
-    log.warning("its clients %s begin anew", request.order.members.tolist())
+    log.warning("its clients %s begin anew", request.plan.members.tolist())
     return request._replace(afresh=True)
 
 

@@ -12,8 +12,8 @@ from fedlocal.flower.app_bundle import write_app
 from fedlocal.flower.engine import Engine, run_app
 from fedlocal.report.runs import read_rows
 from fedlocal.report.tracking.echo import ROUND
-from fedlocal.rounds.barrier import Row
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.metrics import Row
+from fedlocal.rounds.runtime_interface import Runtime
 from fedlocal.runtime import Vmapped
 
 SERVER_APP = "fedlocal.flower.server_app:app"

@@ -24,8 +24,9 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.flower.remote_population import FlowerNodes, counted, population
 from fedlocal.flower.replies import Request, settle, upload_reader
-from fedlocal.rounds.barrier import Row, conclude, order_of
+from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.state import RoundPlan, RunState, Simulation, consensus, initial_state
+from fedlocal.rounds.synchronous import conclude, plan_round
 from fedlocal.slots import Timing
 from fedlocal.slots.strategy import Strategy as FilledSlots
 from fedlocal.vectors.trees import Tree
@@ -76,10 +77,10 @@ class FedLocal(Strategy):
         assert self.state is not None
         sim, state, remote = self.sim, self.state, self.state.clients
         nodes = _nodes(sim)
-        order = order_of(sim, state)
-        pending = nodes.requests(sim, remote, order)
+        plan = plan_round(sim, state)
+        pending = nodes.requests(sim, remote, plan)
         where = {remote.machines[partition].node: partition for partition in pending}
-        self._asked = order, pending, where
+        self._asked = plan, pending, where
         train_requests = nodes.train_requests(sim, state, remote, pending)
         return [
             Message(train_requests[partition], node, "train") for node, partition in where.items()
@@ -94,21 +95,21 @@ class FedLocal(Strategy):
             RuntimeError: A client is missing and the method needs every one.
         """
         assert self.state is not None and self._asked is not None
-        sim, (order, pending, where) = self.sim, self._asked
+        sim, (plan, pending, where) = self.sim, self._asked
         contents = {
             where[reply.metadata.src_node_id]: reply.content
             for reply in replies
             if not reply.has_error()
         }
-        read = upload_reader(sim, order)
+        read = upload_reader(sim, plan)
         settled = settle(sim, pending, contents, read, sim.strategy.needs_everyone)
         if settled.again and sim.strategy.needs_everyone:
             raise RuntimeError(
                 f"no sound reply from the partitions {sorted(settled.again)}, and {sim.strategy}"
                 " needs every client; fedlocal's own ServerApp would ask them again"
             )
-        clients, answers = counted(sim, self.state.clients, order, settled.values, settled.reached)
-        self.state, row, _ = conclude(sim, self.state, order, clients, answers)
+        clients, answers = counted(sim, self.state.clients, plan, settled.values, settled.reached)
+        self.state, row, _ = conclude(sim, self.state, plan, clients, answers)
         self.history.append(row)
         return self._named(consensus(sim, self.state), self.state.server.buffers), _metrics(row)
 

@@ -1,4 +1,4 @@
-"""SuperNode without its waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
+"""flower-supernode with shorter waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
 
 It is flower-supernode with the same arguments, in this process. Three waits make a round of a small
 model last five seconds and more: the SuperExec looks for work once a second (an option of Flower

@@ -1,7 +1,7 @@
 """The objective: a user's model and loss as pure functions of flat vectors."""
 
 from fedlocal.objective.objective import Layout, Loss, Objective, clipped
-from fedlocal.objective.padding import padding_is_exact
+from fedlocal.objective.padding_check import padding_is_exact
 from fedlocal.objective.setup import Start, StepOptions, check_test, objective_of
 
 __all__ = [

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.objective.losses import cross_entropy
 
-# Least ratio of the costs of a probability of 0 and one of 1/2 for the right class: 23 where
+# Least ratio of the losses at probabilities 0 and 1/2 of the right class: 23 where
 # probabilities are clamped to 1e-7, and 4 for a squared error.
 CERTAIN = 10.0
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal.objective.gradients import Batch, Own
-from fedlocal.objective.keyed import drawn_from
+from fedlocal.objective.keyed_random import drawn_from
 from fedlocal.objective.objective import Objective
 from fedlocal.objective.trial import KEY, copied
 from fedlocal.vectors.flat import assign

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedlocal.objective.draws import UnkeyedError
+from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.objective.state import buffers_of, changing, values_of
 from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, copied, failing_as
 

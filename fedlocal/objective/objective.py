@@ -13,8 +13,8 @@ from torch.func import debug_unwrap, functional_call, grad_and_value
 from fedlocal.data.pixels import Scale, normalise
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.gradients import Batch, Own, StepGradient
-from fedlocal.objective.keyed import drawn_from
-from fedlocal.objective.places import ModelTensors
+from fedlocal.objective.keyed_random import drawn_from
+from fedlocal.objective.model_tensors import ModelTensors
 from fedlocal.objective.precision import Precision, check_precision
 from fedlocal.vectors.flat import BufferSpec, ParamSpec
 from fedlocal.vectors.trees import Tree, leaves, like, tree_map
@@ -131,7 +131,7 @@ class Objective:
             # The model may write to its input, so it gets a copy.
             given, named = self.normalise(inputs).clone(), self.layout.named(x, own)
             if not _is_transformed(x):
-                # A model may take gradients of its own, by its parameters, also in evaluations.
+                # The model may differentiate by its own parameters, also in evaluations.
                 trained = {*self.layout.shared.names, *self.layout.personal.names}
                 named |= {name: named[name].detach().requires_grad_() for name in trained}
             return functional_call(self.evaluated, named, (given,))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from fedlocal.data.arrays import short
 from fedlocal.objective.criteria import Criterion
-from fedlocal.objective.draws import UnkeyedError
-from fedlocal.objective.keyed import Keyed
+from fedlocal.objective.keyed_random import Keyed
 from fedlocal.objective.losses import squared_error
+from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.utils.torch_private import OperationMode, argument_names
 
 # Beginning of torch's warning.

@@ -13,24 +13,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.barrier import Row, round_info
 from fedlocal.rounds.client import Upload
-from fedlocal.rounds.diagnostics import diagnose
-from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.in_flight import (
     InFlight,
     computed,
     dispatch,
-    order_for,
+    plan_exchange,
     receive,
     start_all,
 )
 from fedlocal.rounds.late import ReceivedUpdates
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.metrics import Row, metrics_row
 from fedlocal.rounds.server import ServerState, server_round
 from fedlocal.rounds.state import RunState, Simulation, mean_step_size
-from fedlocal.rounds.training import Turns
+from fedlocal.rounds.synchronous import round_info
+from fedlocal.rounds.training_request import Turns
 from fedlocal.slots import Round
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import concatenate
@@ -82,7 +81,7 @@ def _exchange(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Exchang
         uplink_bytes=int(sim.messages.upload_nbytes(upload)[0]),
         downlink_bytes=sim.messages.whole.nbytes,
         staleness=in_flight.exchanges - int(in_flight.read[who]),
-        lr=mean_step_size(sim, order_for(in_flight, np.array([who]))),
+        lr=mean_step_size(sim, plan_exchange(in_flight, np.array([who]))),
         upload=upload,
         noise=noise,
         info=info,
@@ -102,7 +101,7 @@ def _served(
 def _info(sim: Simulation, state: RunState, who: int) -> Round:
     in_flight: InFlight = state.in_flight
     members = np.array([who])
-    info = round_info(sim, state, order_for(in_flight, members), members)
+    info = round_info(sim, state, plan_exchange(in_flight, members), members)
     return info._replace(round_index=in_flight.exchanges, read=in_flight.models.take(members))
 
 
@@ -129,20 +128,16 @@ def _row(sim: Simulation, state: RunState, exchanges: list[Exchange]) -> Row:
     def mean(values: list[float]) -> float:
         return float(np.mean(values))
 
-    return {
-        "round": state.round_index,
-        "local_steps": state.steps,
-        "period": round(mean([e.steps for e in exchanges])),
-        "lr": mean([e.lr for e in exchanges]),
-        "answered": len({e.client for e in exchanges}),
-        "local_loss": mean([float(e.upload.loss[0]) for e in exchanges]),
-        **evaluation(sim, state),
-        **diagnose(sim, state, _received(exchanges)),
-        "uplink_bytes": state.uplink_bytes,
-        "downlink_bytes": state.downlink_bytes,
-        "sim_seconds": state.sim_seconds,
-        "staleness": mean([e.staleness for e in exchanges]),
-    }
+    return metrics_row(
+        sim,
+        state,
+        _received(exchanges) if sim.diagnostics else None,
+        period=round(mean([e.steps for e in exchanges])),
+        lr=mean([e.lr for e in exchanges]),
+        answered=len({e.client for e in exchanges}),
+        local_loss=mean([float(e.upload.loss[0]) for e in exchanges]),
+        staleness=mean([e.staleness for e in exchanges]),
+    )
 
 
 def _received(exchanges: list[Exchange]) -> ReceivedUpdates:

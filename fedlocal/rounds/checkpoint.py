@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client_table import ClientTable
-from fedlocal.rounds.progress import Progress
+from fedlocal.rounds.run_loop import Progress
 from fedlocal.utils.atomic import write_atomically
 from fedlocal.vectors.trees import tree_map
 
 FILE = "state.pt"
 
-# Raised for a damaged file, and for classes that have other names or fields now.
+# Errors of unpickling for damaged files, and for classes that have other names or fields now.
 UNREADABLE = (
     UnpicklingError, EOFError, RuntimeError, AttributeError, ImportError, TypeError, KeyError,
 )  # fmt: skip
@@ -90,7 +90,7 @@ def load_checkpoint(folder: Path, device: torch.device) -> Checkpoint | None:
     def placed(leaf: Any) -> Any:
         if isinstance(leaf, ClientTable):
             return leaf.to(device)
-        # A copy, which depends on no file.
+        # A copy, so that the tensor is not mapped from the file.
         return leaf.to(device, copy=True) if isinstance(leaf, Tensor) else leaf
 
     state = tree_map(placed, saved.progress.state)

@@ -26,7 +26,7 @@ class OwnState(NamedTuple):
 
     @property
     def parts(self) -> Own:
-        """The same as parts of the model."""
+        """Return the personal parameters and buffers, without the optimiser's state."""
         return Own(self.personal, self.buffers)
 
 

@@ -16,10 +16,10 @@ from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.options import ModelOptions
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
-from fedlocal.rounds.evaluate import Evaluate
 from fedlocal.rounds.faults import DropOut, check_participation
 from fedlocal.rounds.goal import Goal
-from fedlocal.rounds.runner import Runtime
+from fedlocal.rounds.runtime_interface import Runtime
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.strategy import Strategy
 from fedlocal.utils.checks import check_types, check_whole
 

@@ -86,8 +86,8 @@ def _gradients(sim: Simulation, state: RunState) -> Tensor | None:
         return None
     clients = np.arange(len(sim.clients))
     nothing = np.zeros_like(clients)
-    order = RoundPlan(0, 0, clients, clients, nothing, nothing > 0)
-    return gradients_at(sim, order, x.expand(len(clients), -1), own)
+    plan = RoundPlan(0, 0, clients, clients, nothing, nothing > 0)
+    return gradients_at(sim, plan, x.expand(len(clients), -1), own)
 
 
 def _updates(sim: Simulation, received: ReceivedUpdates) -> Tensor:

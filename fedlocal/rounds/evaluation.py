@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.objective.gradients import Own
-from fedlocal.rounds.evaluate import Examples, Score, score
+from fedlocal.rounds.scoring import Examples, Score, score
 from fedlocal.rounds.state import RunState, Simulation, client_models, consensus
 from fedlocal.vectors.rng import Purpose, generator
 from fedlocal.vectors.trees import take
@@ -17,7 +17,7 @@ NOTHING: Columns = {"train_loss": None, "test_loss": None, "test_accuracy": None
 
 
 def check_measured(sim: Simulation, away: bool) -> None:
-    """Raise ValueError if goal or period read a column that is empty in every row.
+    """Raise ValueError if the goal or an adaptive period reads a metric that is never measured.
 
     Args:
         sim: The run.

@@ -14,7 +14,7 @@ from fedlocal.rounds.client import broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.population import train
 from fedlocal.rounds.state import RoundPlan, RunState, Simulation, local_steps
-from fedlocal.rounds.training import Turns
+from fedlocal.rounds.training_request import Turns
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, take
 
@@ -65,8 +65,8 @@ def start_all(sim: Simulation, state: RunState) -> RunState:
     return state
 
 
-def order_for(in_flight: InFlight, members: IntArray) -> RoundPlan:
-    """Return the order of members with equal numbers of completed exchanges and steps."""
+def plan_exchange(in_flight: InFlight, members: IntArray) -> RoundPlan:
+    """Return the plan of members with equal numbers of completed exchanges and steps."""
     return RoundPlan(
         round_index=int(in_flight.done[members[0]]),
         first_step=int(in_flight.taken[members[0]]),
@@ -92,12 +92,12 @@ def computed(sim: Simulation, state: RunState) -> Turns[RunState]:
 def _trained(sim: Simulation, state: RunState, members: IntArray) -> Turns[RunState]:
     in_flight: InFlight = state.in_flight
     # Each client works on the model that it read, not on the server's current one.
-    order = order_for(in_flight, members)
+    plan = plan_exchange(in_flight, members)
     as_read = state._replace(
-        round_index=order.round_index,
+        round_index=plan.round_index,
         server=state.server._replace(anchor=in_flight.models.everyone()),
     )
-    clients, answers = yield from train(sim, as_read, order)
+    clients, answers = yield from train(sim, as_read, plan)
     fresh = answers.uploads, answers.noise
     known = in_flight.messages
     if known == ():

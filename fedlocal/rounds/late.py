@@ -53,26 +53,26 @@ def not_busy(state: RunState, clients: IntArray) -> IntArray:
     return clients if state.late == () else clients[~np.isin(clients, state.late.received.members)]
 
 
-def within_deadline(sim: Simulation, state: RunState, order: RoundPlan) -> RoundPlan:
-    """Restrict the order to the members and steps that fit within the deadline."""
+def within_deadline(sim: Simulation, state: RunState, plan: RoundPlan) -> RoundPlan:
+    """Restrict the plan to the members and steps that fit within the deadline."""
     end, stop = sim.deadline.limit, sim.strategy.period.seconds_limit
     if end == stop == inf:
-        return order
+        return plan
     overlapped = sim.strategy.timing is Timing.OVERLAPPED
-    who, t = order.members, order.round_index
-    travel = _travel(sim, state, order)
+    who, t = plan.members, plan.round_index
+    travel = _travel(sim, state, plan)
     room = np.full(len(who), stop)
     if sim.deadline.late == "partial":
         room = np.minimum(room, _left(travel, end, overlapped))
-    steps = sim.clock.steps_within(room, who, order.steps, t, sim.seed)
+    steps = sim.clock.steps_within(room, who, plan.steps, t, sim.seed)
     compute = sim.clock.compute_seconds(who, steps, t, sim.seed)
     needs = together(travel, compute, overlapped)
     patience = 2 * end if sim.deadline.late == "next_round" else end
     # A client that stops before its first shared step has nothing to send.
     kept = (steps > sim.personal_steps) & (needs <= patience * ALLOWANCE)
     # Clients that were cut short worked until the limit.
-    busy = together(travel, room, overlapped)[kept & (steps < order.steps)]
-    return order._replace(
+    busy = together(travel, room, overlapped)[kept & (steps < plan.steps)]
+    return plan._replace(
         members=who[kept],
         steps=steps[kept],
         late=who[kept & (needs > end * ALLOWANCE)],
@@ -80,12 +80,12 @@ def within_deadline(sim: Simulation, state: RunState, order: RoundPlan) -> Round
     )
 
 
-def lasts(order: RoundPlan, answers: Answers) -> tuple[float, float]:
+def lasts(plan: RoundPlan, answers: Answers) -> tuple[float, float]:
     """Return bounds of the round's length; missing members keep it open until the deadline."""
-    least, most = order.lasts
+    least, most = plan.lasts
     if most == inf:
         return least, most
-    here = np.isin(order.invited, np.setdiff1d(answers.members, order.late))
+    here = np.isin(plan.invited, np.setdiff1d(answers.members, plan.late))
     return (least if here.all() else most), most
 
 
@@ -94,12 +94,12 @@ def _awaited(state: RunState) -> float:
     return 0.0 if state.late == () else state.late.seconds
 
 
-def _travel(sim: Simulation, state: RunState, order: RoundPlan) -> FloatArray:
+def _travel(sim: Simulation, state: RunState, plan: RoundPlan) -> FloatArray:
     """Return the seconds that the longest messages to and from each member take, [S]."""
-    at_work = isin(order.invited, order.members)
-    uploads = np.full(len(order.invited), sim.messages.upload.nbytes)
-    up, down = traffic(sim, state, order, uploads)
-    clock, who = sim.clock, order.members
+    at_work = isin(plan.invited, plan.members)
+    uploads = np.full(len(plan.invited), sim.messages.upload.nbytes)
+    up, down = traffic(sim, state, plan, uploads)
+    clock, who = sim.clock, plan.members
     return clock.travel_seconds(who, up[at_work]) + clock.travel_seconds(who, down[at_work])
 
 
@@ -111,7 +111,7 @@ def _left(travel: FloatArray, end: float, overlapped: bool) -> FloatArray:
 def split_by_deadline(
     sim: Simulation,
     before: Tree,
-    order: RoundPlan,
+    plan: RoundPlan,
     record: RoundRecord,
     received: ReceivedUpdates | None,
 ) -> tuple[ReceivedUpdates | None, Tree]:
@@ -120,25 +120,25 @@ def split_by_deadline(
     Args:
         sim: The run.
         before: Late updates of the round before; () for none.
-        order: Order of the round.
+        plan: Plan of the round.
         record: Ledger record of the round.
         received: Updates of the round's members; None if nobody answered.
     """
-    if before == () and len(order.late) == 0:
+    if before == () and len(plan.late) == 0:
         return received, ()
     counted, kept = [] if before == () else [before.received], ()
     if received is not None:
-        tardy = np.isin(received.members, order.late)
+        tardy = np.isin(received.members, plan.late)
         if tardy.any():
-            kept = LateUpdates(_part(received, tardy, age=1), _overdue(sim, record, order))
+            kept = LateUpdates(_part(received, tardy, age=1), _overdue(sim, record, plan))
         if not tardy.all():
             counted.append(_part(received, ~tardy))
-    return _joined(sim, order.round_index, counted), kept
+    return _joined(sim, plan.round_index, counted), kept
 
 
-def _overdue(sim: Simulation, record: RoundRecord, order: RoundPlan) -> float:
+def _overdue(sim: Simulation, record: RoundRecord, plan: RoundPlan) -> float:
     seconds = sim.clock.client_seconds(record, sim.seed)
-    return float(seconds[np.isin(record.clients, order.late)].max()) - sim.deadline.limit
+    return float(seconds[np.isin(record.clients, plan.late)].max()) - sim.deadline.limit
 
 
 def _part(received: ReceivedUpdates, rows: NDArray[np.bool_], age: int = 0) -> ReceivedUpdates:

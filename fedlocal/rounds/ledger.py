@@ -1,6 +1,6 @@
 """The ledger: bytes and local steps of every client in every round.
 
-A clock computes simulated seconds from it, in the run or later under another law.
+A clock computes simulated seconds from it, during the run, or later with other compute times.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Formats and lengths of a run's messages, computed once.
 
-Both ends of a link derive them from the strategy, so they never travel. Ledger, clock, wire and
-Flower use the same lengths.
+Both ends of a link derive them from the strategy, so they are not transmitted. Ledger, clock,
+wire and Flower use the same lengths.
 """
 
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class MessageFormats(NamedTuple):
     upload: Upload of one client. change: Broadcast to clients that hold the previous anchor.
     whole: Broadcast to the others; equal to `change` where the encoded change would be no shorter
     (a compressor with indices may be longer). model: An uncompressed vector [P], of a model or a
-    gradient. flag: A yes or no. shared: Whether all clients share one anchor row.
+    gradient. flag: A one-bit message. shared: Whether all clients share one anchor row.
     """
 
     upload: Format

@@ -36,16 +36,16 @@ def pack_upload(form: Format, upload: Upload, header: Header, dtype: torch.dtype
     return pack(header, upload_parts(upload), form.layout, dtype)
 
 
-def unpack_upload(form: Format, data: bytes, client: int, order: RoundPlan, like: Tensor) -> Upload:
+def unpack_upload(form: Format, data: bytes, client: int, plan: RoundPlan, like: Tensor) -> Upload:
     """Unpack an upload packed by `pack_upload`.
 
     Raises:
         ValueError: Another format, client or round, or values that are not finite.
     """
     header, (message, (inner, correction, buffers)) = _open(
-        form, data, client, order.round_index, like
+        form, data, client, plan.round_index, like
     )
-    wanted = int(order.steps[order.members == client][0])
+    wanted = int(plan.steps[plan.members == client][0])
     if header.steps != wanted:
         raise ValueError(f"an upload after {wanted} local steps was expected, got {header.steps}")
     loss = torch.tensor(header.loss, dtype=like.dtype, device=like.device)

@@ -11,7 +11,7 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.messages import link_noise
-from fedlocal.rounds.runner import CohortWork
+from fedlocal.rounds.runtime_interface import CohortWork
 from fedlocal.rounds.state import (
     Answers,
     RoundPlan,
@@ -20,7 +20,7 @@ from fedlocal.rounds.state import (
     has_own_models,
     step_sizes,
 )
-from fedlocal.rounds.training import Trained, Training, Turns
+from fedlocal.rounds.training_request import Trained, Training, Turns
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generator, step_keys
 from fedlocal.vectors.trees import Tree, expand, repeat
@@ -41,41 +41,41 @@ class InProcess:
         return ClientTable.of(sim.fresh_client(), len(sim.clients))
 
     def train(
-        self, sim: Simulation, state: RunState, order: RoundPlan
+        self, sim: Simulation, state: RunState, plan: RoundPlan
     ) -> tuple[ClientTable, Answers]:
         """See `Population.train`. Every member answers."""
-        if len(order.members) == 0:
+        if len(plan.members) == 0:
             nothing = sim.start.new_zeros(0, 0)
-            return state.clients, Answers(order.members, order.invited, None, nothing)
-        training = self.training(sim, state, order)
-        return self.trained(state, order, training.plan, training.run())
+            return state.clients, Answers(plan.members, plan.invited, None, nothing)
+        training = self.training(sim, state, plan)
+        return self.trained(state, plan, training.work, training.run())
 
-    def training(self, sim: Simulation, state: RunState, order: RoundPlan) -> Training:
-        """The members' local training, from the states that they kept."""
-        ids = torch.from_numpy(order.members).to(sim.start.device)
+    def training(self, sim: Simulation, state: RunState, plan: RoundPlan) -> Training:
+        """Return the members' local training, from the states that they kept."""
+        ids = torch.from_numpy(plan.members).to(sim.start.device)
         server = state.server
         models = broadcast_rows(server.anchor, ids)
         inbox = Inbox(models, server.inner, server.correction, server.buffers)
         table: ClientTable = state.clients
-        return training(sim, table.take(order.members), inbox, plan_of(sim, order))
+        return training(sim, table.take(plan.members), inbox, work_of(sim, plan))
 
     def trained(
-        self, state: RunState, order: RoundPlan, plan: CohortWork, outcome: Trained
+        self, state: RunState, plan: RoundPlan, work: CohortWork, outcome: Trained
     ) -> tuple[ClientTable, Answers]:
-        """The clients and their answers, once the members have trained."""
+        """Return the clients and their answers after the members have trained."""
         states, uploads = outcome
-        answers = Answers(order.members, order.invited, uploads, plan.noise)
-        return state.clients.put(order.members, states, self.spill), answers
+        answers = Answers(plan.members, plan.invited, uploads, work.noise)
+        return state.clients.put(plan.members, states, self.spill), answers
 
     def gradients(
-        self, sim: Simulation, state: RunState, order: RoundPlan
+        self, sim: Simulation, state: RunState, plan: RoundPlan
     ) -> tuple[IntArray, Tensor]:
         """See `Population.gradients`. Every member answers."""
-        ids = torch.from_numpy(order.members).to(sim.start.device)
+        ids = torch.from_numpy(plan.members).to(sim.start.device)
         table: ClientTable = state.clients
-        own = own_parts(table.take(order.members).own, state.server.buffers, len(order.members))
+        own = own_parts(table.take(plan.members).own, state.server.buffers, len(plan.members))
         models = broadcast_rows(state.server.anchor, ids)
-        return order.members, gradients_at(sim, order, models, own)
+        return plan.members, gradients_at(sim, plan, models, own)
 
     def models(self, sim: Simulation, state: RunState) -> Tensor:
         """See `Population.models`."""
@@ -95,98 +95,98 @@ def fresh_clients(sim: Simulation, count: int) -> ClientState:
     return repeat(sim.fresh_client(), count)
 
 
-def train(sim: Simulation, state: RunState, order: RoundPlan) -> Turns[tuple[Tree, Answers]]:
+def train(sim: Simulation, state: RunState, plan: RoundPlan) -> Turns[tuple[Tree, Answers]]:
     """See `Population.train`; a batched run yields the local training."""
     here = sim.population
-    if not sim.batched or not isinstance(here, InProcess) or len(order.members) == 0:
-        return here.train(sim, state, order)
-    training = here.training(sim, state, order)
+    if not sim.batched or not isinstance(here, InProcess) or len(plan.members) == 0:
+        return here.train(sim, state, plan)
+    training = here.training(sim, state, plan)
     outcome = yield training
-    return here.trained(state, order, training.plan, outcome or training.run())
+    return here.trained(state, plan, training.work, outcome or training.run())
 
 
-def training(sim: Simulation, states: ClientState, inbox: Inbox, plan: CohortWork) -> Training:
-    """The members' local training.
+def training(sim: Simulation, states: ClientState, inbox: Inbox, work: CohortWork) -> Training:
+    """Return the members' local training as a request.
 
     Args:
         sim: The run.
         states: The members' states, every tensor [S, ...].
         inbox: What they received; its model is [S, P], its controls are those of all.
-        plan: Who the members are and what they do.
+        work: Their mini-batches, step sizes and draws.
     """
-    shared = expand((inbox.inner, inbox.correction, inbox.buffers), len(plan.clients))
-    return Training(sim, states, Inbox(inbox.model, *shared), plan)
+    shared = expand((inbox.inner, inbox.correction, inbox.buffers), len(work.clients))
+    return Training(sim, states, Inbox(inbox.model, *shared), work)
 
 
-def plan_of(sim: Simulation, order: RoundPlan) -> CohortWork:
+def work_of(sim: Simulation, plan: RoundPlan) -> CohortWork:
     """Return the members' mini-batches, step sizes and draws, equal on every machine."""
     indices = sim.clients.cohort_batches(
-        order.members, order.steps, sim.batch_size, sim.seed, order.round_index
+        plan.members, plan.steps, sim.batch_size, sim.seed, plan.round_index
     )
-    uplink, rates = sim.strategy.uplink, step_sizes(sim, order)
+    uplink, rates = sim.strategy.uplink, step_sizes(sim, plan)
     reads_all = sim.strategy.correction.reads_all_data
     return CohortWork(
-        clients=order.members,
-        steps=order.steps,
-        rates=np.broadcast_to(rates, (len(order.members), len(rates))),
+        clients=plan.members,
+        steps=plan.steps,
+        rates=np.broadcast_to(rates, (len(plan.members), len(rates))),
         indices=indices,
         noise=link_noise(
-            uplink, Purpose.UPLINK, order.members, order.round_index, sim.seed, sim.start
+            uplink, Purpose.UPLINK, plan.members, plan.round_index, sim.seed, sim.start
         ),
-        everything=_examples(sim, order) if reads_all else [],
-        draws=_draws(sim, order, indices),
-        keys=_keys(sim, order, Purpose.FORWARD, len(rates)),
-        full_keys=_full_keys(sim, order) if reads_all else NO_KEYS,
+        everything=_examples(sim, plan) if reads_all else [],
+        draws=_draws(sim, plan, indices),
+        keys=_keys(sim, plan, Purpose.FORWARD, len(rates)),
+        full_keys=_full_keys(sim, plan) if reads_all else NO_KEYS,
         personal_steps=sim.personal_steps,
     )
 
 
-def gradients_at(sim: Simulation, order: RoundPlan, models: Tensor, own: Own) -> Tensor:
+def gradients_at(sim: Simulation, plan: RoundPlan, models: Tensor, own: Own) -> Tensor:
     """Compute the gradient of each member over all of its examples, [S, P].
 
     Args:
         sim: The run.
-        order: Order with the members.
+        plan: Plan with the members.
         models: Points of the gradients, [S, P].
         own: Other parts of the members' models, every tensor [S, ...].
     """
-    return sim.cohort.gradients(models, own, _examples(sim, order), _full_keys(sim, order))
+    return sim.cohort.gradients(models, own, _examples(sim, plan), _full_keys(sim, plan))
 
 
 def own_parts(states: OwnState, buffers: Tree, count: int) -> Own:
-    """Return the own parts of `count` members, every tensor [S, ...]; averaged buffers [B] win."""
+    """Return the own parts of `count` members, [S, ...]; averaged buffers [B] replace their own."""
     return states.parts if buffers == () else Own(states.personal, expand(buffers, count))
 
 
 NO_KEYS = np.zeros((0, 0), dtype=np.int64)
 
 
-def _keys(sim: Simulation, order: RoundPlan, purpose: Purpose, steps: int) -> IntArray:
+def _keys(sim: Simulation, plan: RoundPlan, purpose: Purpose, steps: int) -> IntArray:
     """Return the keys of the model's random numbers, [S, steps]; none where it draws none."""
     if not sim.objective.random[0]:
         return NO_KEYS
-    return step_keys(sim.seed, purpose, order.members, order.round_index, steps)
+    return step_keys(sim.seed, purpose, plan.members, plan.round_index, steps)
 
 
-def _full_keys(sim: Simulation, order: RoundPlan) -> IntArray:
-    return _keys(sim, order, Purpose.FULL_GRADIENT, 1)
+def _full_keys(sim: Simulation, plan: RoundPlan) -> IntArray:
+    return _keys(sim, plan, Purpose.FULL_GRADIENT, 1)
 
 
-def _draws(sim: Simulation, order: RoundPlan, indices: list[IntArray]) -> list[IntArray]:
+def _draws(sim: Simulation, plan: RoundPlan, indices: list[IntArray]) -> list[IntArray]:
     """Draw the augmentation of each member, [steps_i, b_i, n]; empty without one."""
     augment = sim.objective.augment
     if augment == NoAugment():
         return []
     height, width = sim.objective.x.shape[-2:]
     drawn: list[IntArray] = []
-    for client, own in zip(order.members, indices, strict=True):
-        rng = generator(sim.seed, Purpose.AUGMENTATION, int(client), order.round_index)
+    for client, own in zip(plan.members, indices, strict=True):
+        rng = generator(sim.seed, Purpose.AUGMENTATION, int(client), plan.round_index)
         drawn.append(augment.draw(rng, own.shape[0], own.shape[1], (height, width)))
     return drawn
 
 
-def _examples(sim: Simulation, order: RoundPlan) -> list[IntArray]:
-    return [sim.clients.examples(int(c)) for c in order.members]
+def _examples(sim: Simulation, plan: RoundPlan) -> list[IntArray]:
+    return [sim.clients.examples(int(c)) for c in plan.members]
 
 
 def outputs(sim: Simulation, states: ClientState, rows: Tensor) -> Tensor:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from fedlocal.objective import Layout
 from fedlocal.objective.gradients import Own
-from fedlocal.rounds.barrier import Row
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.ledger import Ledger
+from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.server import ServerState
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.flat import assign

@@ -75,7 +75,7 @@ def server_round(
     correction = strategy.correction.combine(state.correction, uploads.correction, received, info)
     return (
         ServerState(
-            # Not the move: a lossy broadcast must leave both sides with the same model.
+            # Decoded, not `move`: after a lossy broadcast both ends must hold the same model.
             anchor=state.anchor + change,
             inner=strategy.inner.combine(state.inner, uploads.inner, info),
             correction=correction,

@@ -16,11 +16,11 @@ from fedlocal.objective.gradients import NO_PARTS, Gradients, Own
 from fedlocal.rounds.client import Client, ClientState, Upload, broadcast_rows, init_client
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
-from fedlocal.rounds.evaluate import Evaluate, Examples
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.messages import MessageFormats, message_formats
-from fedlocal.rounds.runner import Runner, RunSize, Runtime
+from fedlocal.rounds.runtime_interface import Runner, RunSize, Runtime
+from fedlocal.rounds.scoring import Evaluate, Examples
 from fedlocal.rounds.server import ServerState, init_server
 from fedlocal.slots import Timing
 from fedlocal.slots.strategy import Strategy
@@ -213,12 +213,12 @@ class Population(Protocol):
         """Return the state before the first round."""
         ...
 
-    def train(self, sim: Simulation, state: RunState, order: RoundPlan) -> tuple[Tree, Answers]:
-        """Send the order and the server's broadcast to the cohort, and return what it answers."""
+    def train(self, sim: Simulation, state: RunState, plan: RoundPlan) -> tuple[Tree, Answers]:
+        """Send the plan and the server's broadcast to the cohort, and return what it answers."""
         ...
 
     def gradients(
-        self, sim: Simulation, state: RunState, order: RoundPlan
+        self, sim: Simulation, state: RunState, plan: RoundPlan
     ) -> tuple[IntArray, Tensor]:
         """Return the members that answer, [S], and their full gradients at the anchor, [S, P]."""
         ...
@@ -267,15 +267,15 @@ def local_steps(sim: Simulation, period: Tree, round_index: int, members: IntArr
     return steps
 
 
-def step_sizes(sim: Simulation, order: RoundPlan) -> NDArray[np.float64]:
+def step_sizes(sim: Simulation, plan: RoundPlan) -> NDArray[np.float64]:
     """Return the step sizes of the cohort's longest member, [max steps]."""
-    longest = int(order.steps.max())
-    return sim.strategy.inner.rates(order.round_index, order.first_step, longest)
+    longest = int(plan.steps.max())
+    return sim.strategy.inner.rates(plan.round_index, plan.first_step, longest)
 
 
-def mean_step_size(sim: Simulation, order: RoundPlan) -> float:
+def mean_step_size(sim: Simulation, plan: RoundPlan) -> float:
     """Return the mean step size of the shared parameters; exact where all are equal."""
-    rates = step_sizes(sim, order)[sim.personal_steps :]
+    rates = step_sizes(sim, plan)[sim.personal_steps :]
     return float(rates[0]) if (rates == rates[0]).all() else fsum(rates) / len(rates)
 
 

@@ -6,15 +6,15 @@ from fedlocal.utils.arrays import IntArray, isin
 
 
 def traffic(
-    sim: Simulation, state: RunState, order: RoundPlan, uploads: IntArray
+    sim: Simulation, state: RunState, plan: RoundPlan, uploads: IntArray
 ) -> tuple[IntArray, IntArray]:
     """Return bytes up and down of each invited client, both [I]; `uploads` [I] holds lengths."""
     strategy = sim.strategy
-    up, down = uploads, sim.messages.broadcast_nbytes(order.current)
+    up, down = uploads, sim.messages.broadcast_nbytes(plan.current)
     if strategy.correction.needs_gradient_exchange:
         # The gradient exchange: a model to all invited clients, a gradient from each member.
         vector = sim.messages.model.nbytes
-        up, down = up + vector * isin(order.invited, order.members), down + vector
+        up, down = up + vector * isin(plan.invited, plan.members), down + vector
     links = strategy.mixing.links(state.round_index, len(sim.clients))
     if links is not None:
         # Clients send to their neighbours and not to the server.
@@ -23,7 +23,7 @@ def traffic(
 
 
 def polled(sim: Simulation, before: RunState, after: RunState, record: RoundRecord) -> RoundRecord:
-    """Return the record with the messages that were sent, where the mixing decides that."""
+    """Return the record with the bytes actually sent, where the mixing decides during the round."""
     message_counts = sim.strategy.mixing.message_counts(before.server.mixing, after.server.mixing)
     if message_counts is None:
         return record

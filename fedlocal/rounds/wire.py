@@ -120,7 +120,7 @@ def _body_bytes(layout: Tree, dtype: torch.dtype) -> int:
 
 
 def _spared(messages: Tree, layout: Tree, dtype: torch.dtype) -> NDArray[np.int64] | int:
-    """Bytes that each message does without because of flags that are 0."""
+    """Bytes saved per message by optional parts whose flag is 0."""
     if isinstance(layout, Field):
         return 0
     if not isinstance(layout, OptionalField):

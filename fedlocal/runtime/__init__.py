@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedlocal.utils.lazy import lazy
 
 if TYPE_CHECKING:
-    from fedlocal.rounds.runner import Runtime
+    from fedlocal.rounds.runtime_interface import Runtime
     from fedlocal.runtime.loop import Loop
     from fedlocal.runtime.vmapped import Vmapped
 

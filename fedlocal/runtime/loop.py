@@ -11,7 +11,7 @@ from torch import Tensor
 from fedlocal.objective.gradients import Everything, Own
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.client import Client, ClientState, Inbox, PaddedWork, Upload, full_gradient
-from fedlocal.rounds.runner import CohortWork, RunSize, everything, shared_steps
+from fedlocal.rounds.runtime_interface import CohortWork, RunSize, everything, shared_steps
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import stack, take
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Everything
 from fedlocal.rounds.client import PaddedWork
-from fedlocal.rounds.runner import CohortWork, everything, shared_steps
+from fedlocal.rounds.runtime_interface import CohortWork, everything, shared_steps
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import tree_map
 
@@ -77,7 +77,7 @@ def _shared(plan: CohortWork, rows: IntArray, like: Tensor) -> Tensor:
 
 
 def whole(rows: IntArray, count: int) -> bool:
-    """Return whether these are all rows in order, which a slice serves without a copy."""
+    """Return whether `rows` is 0..count - 1, so that a slice replaces a copy by index."""
     return np.array_equal(rows, np.arange(count))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from fedlocal.objective.gradients import Batch
 from fedlocal.rounds.client import Local, PaddedWork, RoundStart
-from fedlocal.rounds.runner import ClientParts
+from fedlocal.rounds.runtime_interface import ClientParts
 from fedlocal.runtime.tracing.backends import RECORD_FROM, Finish, Program, as_it_is
 from fedlocal.runtime.tracing.cuda_graphs import CudaGraphed
 from fedlocal.runtime.tracing.trace import Traced

@@ -13,8 +13,8 @@ from torch import Tensor
 from fedlocal.objective.gradients import Own
 from fedlocal.objective.precision import products_in
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload, batch, full_gradient
-from fedlocal.rounds.runner import ClientParts, CohortWork, RunSize, everything
-from fedlocal.runtime.groups import (
+from fedlocal.rounds.runtime_interface import ClientParts, CohortWork, RunSize, everything
+from fedlocal.runtime.group_size import (
     EXECUTORS,
     Executor,
     budget,
@@ -31,7 +31,7 @@ from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, map_rows, take, tree_map
 
-# A short run of a small model: to measure its memory would cost more than it saves.
+# Group size of a short run of a small model, for which measuring memory costs more than it saves.
 USUAL = 64
 SMALL = 8 << 20
 
@@ -152,7 +152,7 @@ class VmappedRunner:
         own, inbox = take((states, inbox), picked)
         work = padded(plan, rows, inbox.model, self._client.gradients.pads)
         at_start, local = parts.begin(own, inbox, work)
-        # Of one layout from the first step on: a program is made for a layout.
+        # Contiguous from the first step on: a traced step is made for one memory layout.
         local = tree_map(Tensor.contiguous, local)
         local = parts.steps(local, at_start, work, inbox.correction)
         return parts.end(own, at_start, local, inbox.correction, work)
@@ -169,7 +169,7 @@ class VmappedRunner:
         return Ready(size, alike, parts, reason)
 
     def _why_not_together(self, states: ClientState, inbox: Inbox, plan: CohortWork) -> str:
-        """Return why no two clients can run as one batch; "" if they can, or never would."""
+        """Return why clients cannot run as one batch; "" if they can or are not asked to."""
         settings = self._settings
         pair = next((rows[:2] for rows in self._alike(plan) if len(rows) > 1), None)
         if pair is None or settings.clients_per_batch == 1 or settings.executor == "sequential":
@@ -179,7 +179,7 @@ class VmappedRunner:
         own, mail = take((states, inbox), ids)
         reason = why_not_together(self._client, own, mail, work)
         if reason and not isinstance(self._client, Client):
-            # Clients of several runs: each run is better off alone, where it says so itself.
+            # Clients of several runs: each run trains alone and reports the reason.
             raise NotBatchable(reason)
         return reason
 
@@ -192,10 +192,10 @@ class VmappedRunner:
             at_start, local = begin_of_many(self._client)(own, one, work)
             given = (local, at_start, batch(work, 0), one.correction, work.rates[0])
             try:
-                # As one of many: by itself it is taken apart less.
+                # Under vmap: the step of a single client consists of fewer operations.
                 return peak_bytes(record(torch.vmap(self._client.step), given)[0])
             except NotTraceable:
-                # It depends on values and has no record: as many as a small model takes.
+                # The step depends on values and cannot be traced: the size for a small model.
                 return budget(one.model.device) // USUAL
 
         executor, (steps, clients) = self._settings.executor, self._ahead

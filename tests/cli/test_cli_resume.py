@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import fedlocal.cli.run
-import fedlocal.rounds.progress
+import fedlocal.rounds.run_loop
 from fedlocal.cli.origin import load_origin, save_origin
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.checkpoint import FILE, load_checkpoint, save_checkpoint
@@ -36,12 +36,12 @@ def dying(monkeypatch):
     """Lets a run die in the round after so many."""
 
     def at(rounds: int) -> None:
-        def advancing(sim, state, _advance=fedlocal.rounds.advance.advancing):
+        def advancing(sim, state, _advance=fedlocal.rounds.run_loop.advancing):
             if state.round_index == rounds:
                 raise Killed
             return _advance(sim, state)
 
-        monkeypatch.setattr(fedlocal.rounds.progress, "advancing", advancing)
+        monkeypatch.setattr(fedlocal.rounds.run_loop, "advancing", advancing)
 
     return at
 
@@ -322,21 +322,21 @@ def test_a_killed_sweep_skips_what_is_finished_and_goes_on_with_the_rest(cli, he
     assert cli(*SWEEP, "hydra.sweep.dir=whole").code == 0
     calls = []
 
-    def third(sim, state, _advance=fedlocal.rounds.advance.advancing):
+    def third(sim, state, _advance=fedlocal.rounds.run_loop.advancing):
         calls.append(state.round_index)
         if len(calls) == 8 + 8 + 5:
             raise Killed
         return _advance(sim, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fedlocal.rounds.progress, "advancing", third)
+        patch.setattr(fedlocal.rounds.run_loop, "advancing", third)
         with pytest.raises(Killed):
             cli(*SWEEP, "hydra.sweep.dir=cut")
         finished = [(here / f"cut/{job}/summary.json").exists() for job in range(4)]
         assert finished == [True, True, False, False]
         calls.clear()
-        patch.setattr(fedlocal.rounds.progress, "advancing", lambda sim, state: (
-            calls.append(state.round_index) or fedlocal.rounds.advance.advancing(sim, state)
+        patch.setattr(fedlocal.rounds.run_loop, "advancing", lambda sim, state: (
+            calls.append(state.round_index) or fedlocal.rounds.run_loop.advancing(sim, state)
         ))  # fmt: skip
         outcome = cli("resume=cut")
     assert (outcome.code, outcome.err) == (0, "")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import fedlocal
 from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, cross_entropy
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from strategies import local_sgd
 
 N, C = 23, 3

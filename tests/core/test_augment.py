@@ -12,8 +12,8 @@ from fedlocal import Clients
 from fedlocal.data.pixels import Pixels
 from fedlocal.objective.augment import CropFlip, NoAugment, ResizedCrop
 from fedlocal.objective.gradients import Own
-from fedlocal.rounds.evaluate import Examples, score
 from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.scoring import Examples, score
 from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.vectors.rng import Purpose, generator

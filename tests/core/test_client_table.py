@@ -16,7 +16,7 @@ from fedlocal.api import prepare, simulate
 from fedlocal.rounds.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from fedlocal.rounds.client_table import ClientTable
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
-from fedlocal.rounds.progress import Progress
+from fedlocal.rounds.run_loop import Progress
 from fedlocal.rounds.state import initial_state
 from fedlocal.slots.compress import TopK
 from fedlocal.vectors.trees import leaves, tree_map

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock, DropOut
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.deadline import Deadline
+from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import initial_state
 from fedlocal.slots import Timing
 from fedlocal.slots.compress import ErrorFeedback, TopK

@@ -6,7 +6,7 @@ import pytest
 from fedlocal import Clock, DropOut
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES, names_of
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.compress import TopK
 from strategies.double_compression import double_compression
 from strategies.easgd import easgd

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.rounds.barrier
+import fedlocal.rounds.synchronous
 from fedlocal import DropOut
 from fedlocal.rounds.ledger import Ledger, RoundRecord
 from fedlocal.rounds.server import server_round
@@ -69,7 +69,7 @@ class Wire:
 
 def run(monkeypatch, strategy, dtype, **options):
     wire = Wire()
-    monkeypatch.setattr(fedlocal.rounds.barrier, "server_round", wire.server_round)
+    monkeypatch.setattr(fedlocal.rounds.synchronous, "server_round", wire.server_round)
     problem = two_layers()
     result = fedlocal.simulate(
         problem.model(),

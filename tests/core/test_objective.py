@@ -19,8 +19,8 @@ from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.losses import cross_entropy, squared_error
 from fedlocal.objective.options import ModelOptions
 from fedlocal.objective.precision import products_in
-from fedlocal.rounds.evaluate import Examples, score
 from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.scoring import Examples, score
 from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Loop, Vmapped
 from partitions import dirichlet

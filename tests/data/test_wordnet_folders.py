@@ -13,7 +13,7 @@ from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import normalise, standardise
 from fedlocal.objective.augment import CropFlip
-from fedlocal.rounds.progress import initial_progress, run
+from fedlocal.rounds.run_loop import initial_progress, run
 from tests.strategies_in_conf import composed
 
 WNIDS = ("n01443537", "n01629819", "n02056570")

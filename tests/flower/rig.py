@@ -14,10 +14,10 @@ from fedlocal.flower.node_request import NodeRequest
 from fedlocal.flower.records import RunSpec
 from fedlocal.flower.remote_population import FlowerNodes, Remote
 from fedlocal.flower.transport import meet
-from fedlocal.rounds.advance import advance
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.ledger import Ledger
 from fedlocal.rounds.payload import check_messages
+from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 
 Carry = Callable[[Message], Iterable[Message]]

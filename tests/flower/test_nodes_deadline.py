@@ -7,7 +7,7 @@ import pytest
 from fedlocal import Clock, DropOut
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.diagnostics import NAMES
-from fedlocal.rounds.progress import initial_progress, run
+from fedlocal.rounds.run_loop import initial_progress, run
 from strategies import anytime_minibatch, double_compression, local_sgd, overlap_local_sgd
 from tests.flower.rig import Rig
 from tests.ragged import simulation

@@ -21,7 +21,7 @@ from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.messages import MessageFormats
 from fedlocal.rounds.payload import check_messages
-from fedlocal.rounds.progress import initial_progress, run
+from fedlocal.rounds.run_loop import initial_progress, run
 from fedlocal.rounds.state import Simulation
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.vectors.trees import concatenate, leaves, take

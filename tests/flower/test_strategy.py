@@ -22,7 +22,7 @@ from fedlocal.flower.server_app import app as server_app
 from fedlocal.flower.strategy import FedLocal
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.checkpoint import save_checkpoint
-from fedlocal.rounds.progress import initial_progress, run
+from fedlocal.rounds.run_loop import initial_progress, run
 from fedlocal.rounds.state import consensus
 
 COMMON = "K=5 H=3 rounds=3 dtype=float64 partition=label_blocks model.hidden=[8] runtime=loop"

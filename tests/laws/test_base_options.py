@@ -14,7 +14,7 @@ import torch
 
 import fedlocal
 import strategies
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.compress import Identity, PowerSGD, TopK
 from fedlocal.slots.inner.sgd import SGD, AdamW, Momentum
 from fedlocal.slots.outer.sgd import OuterSGD

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal import Clock
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.lars import LARS
 from fedlocal.slots.inner.rates import CosineRate, InverseTimeRate, StepRate, WarmupRate

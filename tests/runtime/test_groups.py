@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from fedlocal.runtime.groups import CPU_BYTES, group_size, groups, peak_bytes
+from fedlocal.runtime.group_size import CPU_BYTES, group_size, groups, peak_bytes
 from fedlocal.runtime.tracing.trace import record
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedlocal.objective.options import ModelOptions
-from fedlocal.rounds.progress import initial_progress, run, running
+from fedlocal.rounds.run_loop import initial_progress, run, running
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime

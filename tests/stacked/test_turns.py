@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.rounds.training import completed
+from fedlocal.rounds.training_request import completed
 from fedlocal.runtime.stacked.turns import in_turns
 
 

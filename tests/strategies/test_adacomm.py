@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.inner.rates import StepRate
 from strategies.adacomm import adacomm
 from tests.choices import every_pair

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedlocal import Clock
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.compress import QSGD, Identity, TopK, error_feedback
 from strategies.overlap_local_sgd import overlap_local_sgd
 from tests.choices import every_pair

@@ -1,5 +1,5 @@
 from fedlocal.report.tracking.echo import Echo
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 
 
 def row(index: int, loss: float | None) -> dict:

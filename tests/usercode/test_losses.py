@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedlocal import simulate
 from fedlocal.api import prepare
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from fedlocal.rounds.state import RoundPlan, initial_state
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from fedlocal import simulate
-from fedlocal.objective.keyed import Keyed
+from fedlocal.objective.keyed_random import Keyed
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.usercode import plain

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 from tests.usercode import plain
 from tests.usercode.test_layers import LOSS, RUNTIMES, Writes, clients, dense, trained
 

@@ -15,7 +15,7 @@ from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.objective.losses import CrossEntropy
-from fedlocal.rounds import progress
+from fedlocal.rounds import run_loop
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
 from tests.usercode import mine, plain
@@ -203,7 +203,7 @@ def test_complex_buffers_on_the_command_line(dtype):
     given = f"K=2 H=2 rounds=2 partition=iid dataset=own dataset._target_={file}.data lr=0.1"
     chosen = f"model=own model._target_={file}.Rotary dtype={name} device=cpu"
     sim = build(compose(f"{given} {chosen}").cfg).simulation
-    result = finish(sim, progress.run(sim, progress.initial_progress(sim), lambda _: None))
+    result = finish(sim, run_loop.run(sim, run_loop.initial_progress(sim), lambda _: None))
     of_buffer, allowed = PRECISIONS[dtype]
     assert result.model.turn.dtype == of_buffer and result.model.turn.imag.abs().min() > 0.2
     x, y = sim.objective.x.double(), sim.objective.y

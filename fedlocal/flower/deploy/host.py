@@ -1,4 +1,4 @@
-"""Process of one of Flower's servers, which ends when the server has ceased to work.
+"""Watchdog of flower-superlink or flower-supernode: it ends when the program no longer works.
 
 On a machine short of memory or time two things happen that no supervisor would see. A SuperNode
 whose connection breaks in the wrong moment leaves its loop, but its process stays. A server
@@ -44,7 +44,7 @@ def main() -> None:
 def _start_gate(address: str, is_open: bool, flags: list[str]) -> subprocess.Popen[bytes]:
     # -P: what lies beside the script must not hide Python's own modules.
     command = [sys.executable, "-P", str(Path(__file__).with_name("gate_server.py"))]
-    # It ends when its input is closed, as it is however this process ends.
+    # The gate ends when its input is closed, which happens however this process ends.
     return subprocess.Popen(
         [*command, address, "open" if is_open else "closed", *flags], stdin=subprocess.PIPE
     )
@@ -52,7 +52,7 @@ def _start_gate(address: str, is_open: bool, flags: list[str]) -> subprocess.Pop
 
 def _end_with_helpers(gate: subprocess.Popen[bytes] | None) -> None:
     known: dict[int, bool] = {}
-    # One that has ended is dead until it is waited for, and then gone.
+    # An ended SuperExec is a zombie until it is waited for, and then absent.
     while all((known := dict.fromkeys(known, False) | _superexecs()).values()):
         if gate is not None and gate.poll() is not None:
             print("the gate has ended, without which no node is reached", file=sys.stderr)

@@ -25,7 +25,7 @@ _LET_IN = re.compile(r"SuperNode ID: (\d+)")
 
 
 class LocalDeployment:
-    """SuperLink and SuperNodes from the start of `with` to its end.
+    """Context manager that runs a SuperLink and SuperNodes on this machine.
 
     The folder may be used again; the SuperLink then has its former state.
 

@@ -76,7 +76,7 @@ def start(
 def kill(running: Running) -> None:
     """Kill a program and everything it started."""
     running.process.kill()
-    # Where environments cannot be read, the session is what can be reached.
+    # Where environments cannot be read, the process group is killed.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, signal.SIGKILL)
     running.process.wait()
@@ -93,8 +93,8 @@ def kill_marked(mark: str) -> None:
 
 
 def marked(mark: str) -> list[psutil.Process]:
-    """Return the ids of the processes with a mark, or one within it (Linux only)."""
-    # None stands for the environment of another user's process.
+    """Return the processes that carry the mark or one nested in it (Linux only)."""
+    # psutil gives None where the environment is not readable.
     return [
         process
         for process in psutil.process_iter(["environ"])

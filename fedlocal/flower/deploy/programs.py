@@ -21,7 +21,7 @@ from fedlocal.utils.atomic import write_atomically
 CONNECTION = "fedlocal"
 # The SuperLink's database, in its folder.
 STATE = "state.db"
-# Addresses to listen on that loopback reaches too.
+# Addresses to listen on that are also reachable through loopback.
 LISTEN = ("0.0.0.0", "127.0.0.1", "::")
 
 _HERE = Path(__file__).parent
@@ -75,7 +75,7 @@ def supernode_program(
 
     Args:
         folder: The node's folder.
-        settings: What it is told.
+        settings: Contents of node.toml.
         port: For the app's processes, on loopback only.
         insecure: Neither encryption nor authentication.
         stock: Flower's own program, with its waits between messages.

@@ -19,7 +19,7 @@ class CsvTracker:
         self._file.close()
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one round. The first one decides the columns."""
+        """Append one round. The first row is the header; see `rounds/metrics.py`."""
         if self._writer is None:
             self._writer = csv.DictWriter(self._file, fieldnames=list(row))
             self._writer.writeheader()

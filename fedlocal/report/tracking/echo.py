@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from fedlocal.report.progress import status
 from fedlocal.report.tracking.tracker import Service
-from fedlocal.rounds.evaluate import Evaluate
+from fedlocal.rounds.scoring import Evaluate
 
 ROUND = "round "
 

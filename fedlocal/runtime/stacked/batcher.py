@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from fedlocal.objective import Objective
-from fedlocal.rounds.runner import CohortWork, Runner, RunSize
-from fedlocal.rounds.training import Trained, Training
+from fedlocal.rounds.runtime_interface import CohortWork, Runner, RunSize
+from fedlocal.rounds.training_request import Trained, Training
 from fedlocal.runtime.stacked.client import StackedClient
 from fedlocal.runtime.stacked.runtime import BatchedRunner
 from fedlocal.runtime.stacked.turns import Outcome
@@ -127,12 +127,12 @@ def runner_of(training: Training) -> BatchedRunner:
 
 def group_key(training: Training) -> GroupKey:
     """Return the settings in which trainings of one batch agree."""
-    one = take((training.states, training.inbox, training.plan.noise), 0)
+    one = take((training.states, training.inbox, training.work.noise), 0)
     return (
         *runner_of(training).group_key.items(),
         ("the layout of client states", shapes(one)),
-        ("correction.reads_all_data", bool(training.plan.everything)),
-        ("augment", bool(training.plan.draws)),
+        ("correction.reads_all_data", bool(training.work.everything)),
+        ("augment", bool(training.work.draws)),
     )
 
 
@@ -156,13 +156,13 @@ def _same_data(a: Objective, b: Objective) -> bool:
 
 def _stacked(runner: Runner, trainings: list[Training], values: list[list[float]]) -> list[Trained]:
     """Run the cohorts as one; `values` holds the varying numbers of each."""
-    counts = [len(training.plan.clients) for training in trainings]
+    counts = [len(training.work.clients) for training in trainings]
     like = trainings[0].inbox.model
     rows = torch.tensor(values, dtype=like.dtype).to(like.device)
     rows = rows.repeat_interleave(torch.tensor(counts, device=like.device), 0)
     states: Tree = (tuple(rows.unbind(1)), concatenate([each.states for each in trainings]))
     inbox = concatenate([each.inbox for each in trainings])
-    outcome = runner.run(states, inbox, _plan([each.plan for each in trainings]))
+    outcome = runner.run(states, inbox, _plan([each.work for each in trainings]))
     ends = np.cumsum(counts)
     return [
         take(outcome, slice(int(end) - count, int(end)))

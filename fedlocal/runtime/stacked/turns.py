@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from fedlocal.rounds.training import T, Trained, Training, Turns
+from fedlocal.rounds.training_request import T, Trained, Training, Turns
 
 # Result of a training; None where the run must train by itself.
 Outcome = Trained | Exception | None

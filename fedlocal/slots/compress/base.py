@@ -1,4 +1,4 @@
-"""The slots of the two links, and the structure of a message."""
+"""Base class of compressors, and the layout of their messages."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

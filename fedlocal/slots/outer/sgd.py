@@ -23,7 +23,7 @@ class OuterState(NamedTuple):
 
 @dataclass(frozen=True)
 class OuterSGD(OuterOptimiser):
-    """SGD on the anchor along the pseudo-gradient; with the defaults it takes the mean.
+    """SGD on the anchor along the pseudo-gradient; with the defaults the anchor becomes the mean.
 
     v <- momentum v + d, the anchor moves by -lr v; with `nesterov` it moves by
     -lr (d + momentum v).

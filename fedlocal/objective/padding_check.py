@@ -1,4 +1,4 @@
-"""Trial of whether batches of clients that differ in size may be padded to one width.
+"""Check that padding mini-batches to a common size leaves the gradient unchanged.
 
 A padded batch with a mask is fast: many clients of different sizes are one call. It is right only
 for a loss that is the mean of its values on single examples, and a model that looks at each example
@@ -23,7 +23,7 @@ from fedlocal.objective.model import cast
 from fedlocal.objective.objective import Objective
 from fedlocal.vectors.trees import Tree, leaves
 
-# Number of examples that are tried, and standard deviations of the change of the parameters. At the
+# Number of probe examples, and standard deviations of the perturbation of the parameters. At the
 # start itself all outputs may be equal, and class weights would have no effect.
 MOST = 24
 MOVES = (0.1, 0.5, 0.02)
@@ -50,15 +50,15 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
     in_float64 = partial(_tried_in_float64, objective, x, own, targets)
     as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, targets, 1e-3)
     with warnings.catch_warnings():
-        # Batches of one may warn, and the run itself may never have them.
+        # The check uses batches of one, which may warn although the run never has them.
         warnings.simplefilter("ignore")
-        # vmap takes some operations one by one, CTC for example; their results may differ in size.
+        # vmap runs some operations in a loop, CTC for example; they count as not batchable.
         warnings.filterwarnings("error", message=".*performance drop.*")
         for trial in (in_float64, as_it_is):
             try:
                 return trial()
             except (RuntimeError, ValueError, TypeError, UserWarning):
-                # vmap cannot take the loss apart, or the model refuses a batch of one.
+                # The loss does not support vmap, or the model refuses a batch of one.
                 continue
     return False
 

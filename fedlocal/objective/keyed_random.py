@@ -14,8 +14,8 @@ from typing import Any
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fedlocal.objective.draws import COMPOSED, DRAWS, UnkeyedError
-from fedlocal.objective.stream import Stream
+from fedlocal.objective.random_ops import COMPOSED, DRAWS, UnkeyedError
+from fedlocal.objective.random_stream import Stream
 
 
 class Keyed(TorchFunctionMode):

@@ -18,7 +18,7 @@ EXAMPLES_AT_ONCE = 512
 
 
 class CohortWork(NamedTuple):
-    """Work of a cohort, decided before a runtime starts it; clients may differ in size and steps.
+    """Work of a cohort; clients may differ in batch size and number of steps.
 
     clients: Client ids, [S].
     steps: Local steps of each, [S].

@@ -1,4 +1,4 @@
-"""A synchronous round: cohort, local training, server round, and the row of metrics."""
+"""Synchronous round: cohort, local training, server round, metrics."""
 
 from typing import Any
 
@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import broadcast_rows
-from fedlocal.rounds.diagnostics import diagnose
-from fedlocal.rounds.evaluation import evaluation
 from fedlocal.rounds.late import (
     ReceivedUpdates,
     lasts,
@@ -18,6 +16,7 @@ from fedlocal.rounds.late import (
 )
 from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.metrics import Row, metrics_row
 from fedlocal.rounds.population import train
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import (
@@ -30,96 +29,90 @@ from fedlocal.rounds.state import (
     step_sizes,
 )
 from fedlocal.rounds.traffic import polled, traffic
-from fedlocal.rounds.training import Turns
+from fedlocal.rounds.training_request import Turns
 from fedlocal.slots import Round, Timing
 from fedlocal.utils.arrays import IntArray, isin
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree
 
-Row = dict[str, Any]
-
 
 def barrier_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """Run one synchronous round; return the next state, its metrics, and its ledger record."""
-    state, order = exchange_gradients(sim, state, order_of(sim, state))
-    clients, answers = yield from train(sim, state, order)
-    return conclude(sim, state, order, clients, answers)
+    state, plan = exchange_gradients(sim, state, plan_round(sim, state))
+    clients, answers = yield from train(sim, state, plan)
+    return conclude(sim, state, plan, clients, answers)
 
 
-def order_of(sim: Simulation, state: RunState) -> RoundPlan:
-    """Return the order of the next round."""
+def plan_round(sim: Simulation, state: RunState) -> RoundPlan:
+    """Sample the cohort and plan the next round: its members and their local steps."""
     cohort = sim.strategy.sampling.cohort(
         len(sim.clients), sim.participation, sim.seed, state.round_index
     )
     invited = not_busy(state, cohort)
     members = sim.faults.answering(invited, sim.seed, state.round_index)
-    order = RoundPlan(
+    plan = RoundPlan(
         round_index=state.round_index,
         first_step=state.steps,
         invited=invited,
         members=members,
         steps=local_steps(sim, state.period, state.round_index, members),
-        # A change is useful only to clients that hold the previous anchor; the first round has
-        # none.
+        # Only clients that received the previous broadcast can apply a change to it; the first
+        # round has none.
         current=(state.seen[invited] == state.round_index - 1) & (state.broadcast != ()),
     )
-    return within_deadline(sim, state, order)
+    return within_deadline(sim, state, plan)
 
 
 def exchange_gradients(
-    sim: Simulation, state: RunState, order: RoundPlan
+    sim: Simulation, state: RunState, plan: RoundPlan
 ) -> tuple[RunState, RoundPlan]:
     """Exchange gradients before the local steps, where the correction needs them.
 
     Returns:
-        The state with the new control, and the order restricted to the members that answered.
+        The state with the new control, and the plan restricted to the members that answered.
     """
     correction = sim.strategy.correction
-    if not correction.needs_gradient_exchange or len(order.members) == 0:
-        return state, order
-    members, gradients = sim.population.gradients(sim, state, order)
-    order = order._replace(members=members, steps=order.steps[isin(order.members, members)])
+    if not correction.needs_gradient_exchange or len(plan.members) == 0:
+        return state, plan
+    members, gradients = sim.population.gradients(sim, state, plan)
+    plan = plan._replace(members=members, steps=plan.steps[isin(plan.members, members)])
     if len(members) == 0:
-        return state, order
-    weights = round_info(sim, state, order, members).weights
+        return state, plan
+    weights = round_info(sim, state, plan, members).weights
     control = correction.combine_gradients(state.server.correction, gradients, weights)
-    return state._replace(server=state.server._replace(correction=control)), order
+    return state._replace(server=state.server._replace(correction=control)), plan
 
 
 def conclude(
-    sim: Simulation, state: RunState, order: RoundPlan, clients: Tree, answers: Answers
+    sim: Simulation, state: RunState, plan: RoundPlan, clients: Tree, answers: Answers
 ) -> tuple[RunState, Row, RoundRecord]:
     """Finish a round, given the answers."""
-    record = _record(sim, state, order, answers)
+    record = _record(sim, state, plan, answers)
     received, late = split_by_deadline(
-        sim, state.late, order, record, _received(sim, state, order, answers)
+        sim, state.late, plan, record, _received(sim, state, plan, answers)
     )
     served, local_loss = _served(sim, state._replace(clients=clients, late=late), received)
     record = polled(sim, state, served, record)
     after = _counted(sim, served, record, answers.reached)
-    row = {
-        "round": after.round_index,
-        "local_steps": after.steps,
-        "period": after.steps - state.steps,
-        "lr": None if answers.uploads is None else mean_step_size(sim, order),
-        "answered": 0 if received is None else len(received.members),
-        "local_loss": local_loss,
-        **evaluation(sim, after),
-        **(diagnose(sim, after, received) if sim.diagnostics else {}),
-        "uplink_bytes": after.uplink_bytes,
-        "downlink_bytes": after.downlink_bytes,
-        "sim_seconds": after.sim_seconds,
-    }
+    row = metrics_row(
+        sim,
+        after,
+        received,
+        period=after.steps - state.steps,
+        lr=None if answers.uploads is None else mean_step_size(sim, plan),
+        answered=0 if received is None else len(received.members),
+        local_loss=local_loss,
+    )
     return after._replace(period=sim.strategy.period.observe(state.period, row)), row, record
 
 
 def _received(
-    sim: Simulation, state: RunState, order: RoundPlan, answers: Answers
+    sim: Simulation, state: RunState, plan: RoundPlan, answers: Answers
 ) -> ReceivedUpdates | None:
     if answers.uploads is None:
         return None
     members = answers.members
-    info = round_info(sim, state, order, members)
+    info = round_info(sim, state, plan, members)
     return ReceivedUpdates(members, answers.uploads, answers.noise, info, np.zeros_like(members))
 
 
@@ -144,47 +137,47 @@ def _served(
     return state._replace(server=server, broadcast=broadcast), loss
 
 
-def round_info(sim: Simulation, state: RunState, order: RoundPlan, members: IntArray) -> Round:
+def round_info(sim: Simulation, state: RunState, plan: RoundPlan, members: IntArray) -> Round:
     """Return the server's information about the members' work."""
     like = sim.start
     # Only steps of the shared parameters count.
     first = sim.personal_steps
-    answered = order.steps[isin(order.members, members)] - first
-    steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, order)[first:]
+    answered = plan.steps[isin(plan.members, members)] - first
+    steps, rates = torch.from_numpy(answered.astype(np.float64)), step_sizes(sim, plan)[first:]
     effective = sim.strategy.inner.effective(torch.tensor(rates))
     counts = torch.from_numpy(sim.clients.counts[members])
 
     def placed(value: Any) -> Tensor:
-        # The dtype is given at once: a Python number would pass through float32.
+        # With a dtype: a Python number would be rounded to float32 first.
         return torch.as_tensor(value, dtype=like.dtype).to(like.device)
 
     return Round(
-        round_index=order.round_index,
+        round_index=plan.round_index,
         read=broadcast_rows(state.server.anchor, torch.from_numpy(members).to(like.device)),
         weights=placed(sim.strategy.mixing.weigh(counts, steps)),
         fraction=len(members) / len(sim.clients),
-        lr=placed(mean_step_size(sim, order)),
+        lr=placed(mean_step_size(sim, plan)),
         steps=placed(steps),
         step_sums=placed(torch.cumsum(effective, 0)[answered - 1]),
     )
 
 
-def _record(sim: Simulation, state: RunState, order: RoundPlan, answers: Answers) -> RoundRecord:
-    answered = isin(order.invited, answers.members)
-    steps = np.zeros(len(order.invited), dtype=np.int64)
-    steps[answered] = order.steps[isin(order.members, answers.members)]
-    up = np.zeros(len(order.invited), dtype=np.int64)
+def _record(sim: Simulation, state: RunState, plan: RoundPlan, answers: Answers) -> RoundRecord:
+    answered = isin(plan.invited, answers.members)
+    steps = np.zeros(len(plan.invited), dtype=np.int64)
+    steps[answered] = plan.steps[isin(plan.members, answers.members)]
+    up = np.zeros(len(plan.invited), dtype=np.int64)
     if answers.uploads is not None:
         up[answered] = sim.messages.upload_nbytes(answers.uploads)
-    up, down = traffic(sim, state, order, up)
+    up, down = traffic(sim, state, plan, up)
     return RoundRecord(
         round_index=state.round_index,
-        clients=order.invited,
+        clients=plan.invited,
         steps=steps,
         uplink_bytes=up,
         downlink_bytes=down,
         overlapped=sim.strategy.timing is Timing.OVERLAPPED,
-        lasts=lasts(order, answers),
+        lasts=lasts(plan, answers),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import NamedTuple, TypeVar
 
 from fedlocal.rounds.client import ClientState, Inbox, Upload
-from fedlocal.rounds.runner import CohortWork
+from fedlocal.rounds.runtime_interface import CohortWork
 from fedlocal.rounds.state import Simulation
 
 T = TypeVar("T")
@@ -13,28 +13,28 @@ Trained = tuple[ClientState, Upload]
 
 
 class Training(NamedTuple):
-    """The local training of one run's cohort; every tensor of states and inbox is [S, ...]."""
+    """Local training of one run's cohort; every tensor of states and inbox is [S, ...]."""
 
     sim: Simulation
     states: ClientState
     inbox: Inbox
-    plan: CohortWork
+    work: CohortWork
 
     def run(self) -> Trained:
         """Train the cohort by itself; return its next states and uploads, every tensor [S, ...]."""
-        return self.sim.cohort.run(self.states, self.inbox, self.plan)
+        return self.sim.cohort.run(self.states, self.inbox, self.work)
 
 
-# Part of a run with result T. A batched run yields its trainings and is sent their results, None
-# where it must train by itself; any other run yields nothing.
+# Generator with result T. In a batched sweep it yields each cohort's training and is sent the
+# result, or None if the run must train alone; in any other run it yields nothing.
 Turns = Generator[Training, Trained | None, T]
 
 
 def completed(turns: Turns[T]) -> T:
-    """Run a generator that trains by itself, and return its result.
+    """Run a generator that yields nothing, and return its result.
 
     Raises:
-        RuntimeError: It waits to be batched with other runs.
+        RuntimeError: It yields a training: the run must be batched with others.
     """
     try:
         next(turns)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fedlocal.objective.stream import Shape, Stream
+from fedlocal.objective.random_stream import Shape, Stream
 
 
 class UnkeyedError(ValueError):
