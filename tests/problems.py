@@ -151,10 +151,16 @@ def constant_gradients(vectors: Vector, size: int = 1) -> Problem:
 
 
 def simulate(problem: Problem, strategy: Any, rounds: int, **options: Any) -> Any:
-    """fedlocal.simulate in float64 on the CPU, with full batches unless told otherwise."""
+    """fedlocal.simulate in float64 on the CPU, with full batches unless told otherwise.
+
+    Long runs are evaluated at their end alone.
+    """
     import fedlocal
+    from fedlocal.rounds.scoring import Evaluate
 
     settings = {"batch_size": None, "loss": half_squared_error, "runtime": "vmapped", **options}
+    if rounds > 50:
+        settings.setdefault("evaluate", Evaluate(every=rounds))
     return fedlocal.simulate(
         problem.model(),
         problem.clients,
