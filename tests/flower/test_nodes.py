@@ -40,7 +40,7 @@ def rig_of(sim, nodes):
 # Two nodes and one for each client are below.
 @pytest.mark.parametrize(("name", "nodes"), [*zip(NAMES, cycle([1, 3, 7]), strict=False)])
 def test_every_strategy(name, nodes):
-    sim = simulation(strategy_of(name))
+    sim = simulation(strategy_of(name), rounds=3)
     rig = rig_of(sim, nodes)
     over, here = rig.run(), in_process(sim)
     assert_same(over, here)
@@ -69,7 +69,7 @@ def test_averaged_iterates_come_from_the_clients():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_vmapped_on_every_node(name):
-    sim = simulation(strategy_of(name), runtime=Vmapped())
+    sim = simulation(strategy_of(name), rounds=3, runtime=Vmapped())
     assert_same(rig_of(sim, 2).run(), in_process(sim), tolerance=1e-12)
 
 
@@ -86,8 +86,8 @@ def test_sampled_and_dropped_clients(make):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ledger_counts_what_travels(name):
-    # One client on each node: then nothing is shared on the way.
-    sim = simulation(strategy_of(name))
+    # One client on each node: then nothing is shared on the way. The second round sends changes.
+    sim = simulation(strategy_of(name), rounds=2)
     rig = rig_of(sim, len(SIZES))
     _, state, ledger = rig.run()
     down, up = 0, 0
