@@ -18,7 +18,7 @@ from time import perf_counter
 from benchmarks.problems import BATCH, LR, Cell
 from benchmarks.rows import simulation
 from benchmarks.timing import about, heading, line, ratios
-from fedlocal.rounds.run_loop import initial_progress, run, running
+from fedlocal.rounds.run_loop import initial_progress, run, run_turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
@@ -82,7 +82,7 @@ def rounds(options: argparse.Namespace, way: str) -> None:
             run(sim, initial_progress(sim))
         return
     batched = [replace(sim, runtime=BatchedRuntime(sim.runtime, {}), batched=True) for sim in sims]
-    in_turns([running(sim, initial_progress(sim)) for sim in batched], SweepBatcher().train)
+    in_turns([run_turns(sim, initial_progress(sim)) for sim in batched], SweepBatcher().train)
 
 
 def command(options: argparse.Namespace, way: str, folder: str) -> list[str]:

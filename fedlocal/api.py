@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from fedlocal.data.arrays import placed
+from fedlocal.data.arrays import place_like
 from fedlocal.data.clients import Clients
 from fedlocal.data.examples import check_alike, check_single, examples
 from fedlocal.objective import Loss, Start, StepOptions, check_test, objective_of
@@ -208,7 +208,7 @@ def finish(sim: Simulation, progress: Progress) -> Result:
     state, objective = progress.state, sim.objective
     params, model = consensus(sim, state), objective.evaluated
     assign(model, params, objective.spec)
-    if sim.averaged != ():
+    if sim.averaged_buffers != ():
         assign(model, state.server.buffers, objective.layout.buffers)
     return Result(
         history=progress.history,
@@ -252,7 +252,7 @@ def _test(given: Any, pool: Clients, built: Start) -> Examples:
     x, y = built.objective.x, built.objective.y
     check_single(given, x)
     pair = examples(given, "test", pool.pixels)
-    inputs, targets = placed(pair[0], x, "test: x"), placed(pair[1], y, "test: y")
+    inputs, targets = place_like(pair[0], x, "test: x"), place_like(pair[1], y, "test: y")
     check_alike([(x, y), (inputs, targets)], ["clients", "test"])
     check_test(built, inputs, targets)
     return Examples(inputs, targets)

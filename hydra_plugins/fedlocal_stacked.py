@@ -45,7 +45,7 @@ class StackedLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """See Hydra."""
         from fedlocal.cli.interrupt import defer_signals
-        from fedlocal.cli.stacked import stacked
+        from fedlocal.cli.stacked import train_stacked
 
         setup_globals()
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ class StackedLauncher(Launcher):
                 for index, overrides in enumerate(job_overrides)
             ]
             for first in range(0, len(jobs), self.jobs_at_once):
-                done += stacked(jobs[first : first + self.jobs_at_once])
+                done += train_stacked(jobs[first : first + self.jobs_at_once])
         return done
 
     def _job(

@@ -45,9 +45,9 @@ def main() -> None:
 
     @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     def app(cfg: DictConfig) -> float | None:
-        from fedlocal.rounds.training_request import completed
+        from fedlocal.rounds.training_request import complete
 
-        return completed(attempt(cfg, codes))
+        return complete(attempt(cfg, codes))
 
     # Otherwise Hydra prints an abridged traceback and exits with 1.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -73,14 +73,14 @@ def main() -> None:
         sys.exit(min(code for code in codes if code))
 
 
-def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
+def prepare_job(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
     """Check one job; return its turns, which end with the last value of the goal's metric.
 
     Args:
         cfg: The job's configuration, which is Hydra's for the time being.
         held: Signals held back for the stack that the job is one of; None for a job by itself.
     """
-    from fedlocal.cli.stacked import batched
+    from fedlocal.cli.stacked import join_stack
     from fedlocal.config.build import build
 
     _find_modules_in(HydraConfig.get().runtime.cwd)
@@ -94,7 +94,7 @@ def prepared(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]":
     folder = Path(HydraConfig.get().runtime.output_dir)
     description = about(_composed(cfg))
     if held is not None:
-        job = batched(job, description["config"])
+        job = join_stack(job, description["config"])
     return _run(job, folder, description, _sweep(), held)
 
 
@@ -145,13 +145,13 @@ def attempt(
     """Prepare a job, whose turns run it; None if it fails in one or the other.
 
     Args:
-        cfg: See `prepared`.
+        cfg: See `prepare_job`.
         codes: Gets the exit code of a job that fails.
-        held: See `prepared`.
+        held: See `prepare_job`.
     """
     note = partial(_note, codes, HydraConfig.get())
     try:
-        turns = prepared(cfg, held)
+        turns = prepare_job(cfg, held)
     except Exception as error:
         note(error)
         turns = None

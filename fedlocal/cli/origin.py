@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from fedlocal.config.refusal import ConfigError
 from fedlocal.utils.atomic import write_atomically
-from fedlocal.utils.flattened import flattened
+from fedlocal.utils.flattened import flatten
 
 FILE = "origin.json"
 # Keys that may differ at resume: length of the run, tracking, places of files.
@@ -94,7 +94,7 @@ def code_sha256(origin: Origin) -> str:
 
 def other_settings(before: Origin, now: Origin) -> list[str]:
     """Return the settings that differ between two runs, a short line each."""
-    changes = _changes(flattened(_bound(before.config)), flattened(_bound(now.config)))
+    changes = _changes(flatten(_bound(before.config)), flatten(_bound(now.config)))
     return [f"{key}: {old} -> {new}" for key, old, new in changes]
 
 

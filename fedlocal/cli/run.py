@@ -10,7 +10,7 @@ from fedlocal.cli.interrupt import Interrupted
 from fedlocal.cli.origin import Origin, check_same, load_origin, origin_of, save_origin
 from fedlocal.cli.outcome import SUMMARY, write_outcome
 from fedlocal.config.build import Job
-from fedlocal.config.compose import named
+from fedlocal.config.compose import name_choices
 from fedlocal.config.headline import headline
 from fedlocal.config.refusal import ConfigError
 from fedlocal.report.progress import ProgressBar
@@ -24,8 +24,8 @@ from fedlocal.rounds.checkpoint import (
 )
 from fedlocal.rounds.fingerprint import run_digest
 from fedlocal.rounds.metrics import Row
-from fedlocal.rounds.run_loop import Progress, initial_progress, is_finished, running
-from fedlocal.rounds.training_request import Turns, completed
+from fedlocal.rounds.run_loop import Progress, initial_progress, is_finished, run_turns
+from fedlocal.rounds.training_request import Turns, complete
 from fedlocal.utils.atomic import write_atomically
 from partitions.storage import save_npz
 
@@ -44,7 +44,7 @@ def run_job(
     job: Job, folder: Path, about: dict[str, Any], sweep: str | None, held: Sequence[int] = ()
 ) -> list[Row]:
     """Run a job that trains by itself. See `running_job`."""
-    return completed(running_job(job, folder, about, sweep, held))
+    return complete(running_job(job, folder, about, sweep, held))
 
 
 def running_job(
@@ -78,7 +78,7 @@ def running_job(
         folder / "partition.npz", lambda path: save_npz(path, job.partition, job.labels)
     )
     resumed, tracker = len(progress.history), TrackerGroup(job.trackers)
-    tracker.start(folder, named(about), about["name"], sweep, resumed)
+    tracker.start(folder, name_choices(about), about["name"], sweep, resumed)
     try:
         progress = yield from _run(job, tracker, folder, about["name"], progress, held)
         result = finish(job.simulation, progress)
@@ -144,7 +144,7 @@ def _run(
 
         for row in progress.history:
             _log((table, bar), row)
-        return (yield from running(sim, progress, after_round))
+        return (yield from run_turns(sim, progress, after_round))
 
 
 def _log(sinks: Iterable[Sink], row: Row) -> None:

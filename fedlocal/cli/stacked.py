@@ -18,7 +18,7 @@ SAME = (
 )  # fmt: skip
 
 
-def batched(job: Job, config: Mapping[str, Any]) -> Job:
+def join_stack(job: Job, config: Mapping[str, Any]) -> Job:
     """Return the job as part of a stack if it can be; `config` is its own."""
     runtime = job.simulation.runtime
     if job.engine is not None or not isinstance(runtime, Vmapped):
@@ -28,6 +28,6 @@ def batched(job: Job, config: Mapping[str, Any]) -> Job:
     return replace(job, simulation=simulation)
 
 
-def stacked(jobs: Sequence[Turns[T]]) -> list[T]:
+def train_stacked(jobs: Sequence[Turns[T]]) -> list[T]:
     """Train the jobs together; return their results."""
     return in_turns(jobs, SweepBatcher().train)

@@ -25,7 +25,7 @@ from fedlocal.api import prepare
 from fedlocal.config.blame import own_failure
 from fedlocal.config.chosen import clock_of, loss_of, strategy_of
 from fedlocal.config.keys import check_top_level
-from fedlocal.config.refusal import ConfigError, one_line, placed
+from fedlocal.config.refusal import ConfigError, one_line, with_place
 from fedlocal.config.settings import check_settings
 from fedlocal.config.split import labels_of, partition_of
 from fedlocal.data.clients import Clients
@@ -162,7 +162,7 @@ def _one_line() -> Iterator[None]:
         wrapped = isinstance(error, InstantiationException)
         cause = error.__cause__ or error if wrapped else error
         if said := own_failure(cause):
-            raise ConfigError(placed(error, said) if wrapped else said) from error
+            raise ConfigError(with_place(error, said) if wrapped else said) from error
         if not isinstance(cause, REFUSALS):
             raise
         raise ConfigError(one_line(error)) from error

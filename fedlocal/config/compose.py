@@ -85,7 +85,7 @@ def run_name(overrides: Sequence[str]) -> str:
     return ",".join(description) or "fedlocal"
 
 
-def named(about: Mapping[str, Any]) -> dict[str, Any]:
+def name_choices(about: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of `about`, with each group's chosen option as its key `name`.
 
     >>> config = {"K": 2, "strategy": {"lr": 0.1}}

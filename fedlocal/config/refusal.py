@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from fedlocal.config.known import top_level
-from fedlocal.utils.flattened import flattened
+from fedlocal.utils.flattened import flatten
 from fedlocal.utils.suggest import did_you_mean, suggest
 
 
@@ -29,7 +29,7 @@ def one_line(error: BaseException) -> str:
         if isinstance(one, ConfigAttributeError | ConfigKeyError):
             return _unknown_key(one)
     if isinstance(error, InstantiationException) and cause is not None:
-        return placed(error, one_line(cause))
+        return with_place(error, one_line(cause))
     return "; ".join(_lines(error))
 
 
@@ -48,7 +48,7 @@ def _malformed(error: OverrideParseException) -> str:
     )
 
 
-def placed(error: Exception, line: str) -> str:
+def with_place(error: Exception, line: str) -> str:
     """Put the place in the configuration, which Hydra appends, before the message."""
     place = str(error).partition("full_key: ")[2].strip()
     return line if line.startswith(place.split(".")[0]) else f"{place}: {line}"
@@ -99,9 +99,7 @@ def _everywhere(root: Any) -> list[str]:
     # Unresolved, so that a reference to a group adds no keys.
     plain: Any = OmegaConf.to_container(root) if isinstance(root, DictConfig) else {}
     return [
-        name
-        for name in flattened(plain)
-        if not name.startswith("hydra.") and "._" not in f".{name}"
+        name for name in flatten(plain) if not name.startswith("hydra.") and "._" not in f".{name}"
     ]
 
 

@@ -107,7 +107,7 @@ def check_finite(values: Tensor, label: str) -> None:
         )
 
 
-def placed(values: Tensor, like: Tensor, label: str) -> Tensor:
+def place_like(values: Tensor, like: Tensor, label: str) -> Tensor:
     """Return the values on the device of `like`, and in its dtype where both are floating.
 
     Raises:

@@ -105,7 +105,7 @@ def plain_config(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 @contextmanager
-def announced() -> Iterator[None]:
+def announce_end() -> Iterator[None]:
     """Print how the block ended, on a line of its own, if the marker variable is set."""
     outcome = "completed"
     try:

@@ -77,7 +77,7 @@ class FlowerNodes:
         """See `Population.train`."""
         read, everyone = upload_reader(sim, plan), sim.strategy.needs_everyone
         remote, uploads, reached = self._gather("train", sim, state, plan, read, everyone)
-        return counted(sim, remote, plan, uploads, reached)
+        return count_uploads(sim, remote, plan, uploads, reached)
 
     def gradients(
         self, sim: Simulation, state: RunState, plan: RoundPlan
@@ -223,7 +223,7 @@ class FlowerNodes:
         return {nodes[node]: content for node, content in replies.items()}
 
 
-def counted(
+def count_uploads(
     sim: Simulation, remote: Remote, plan: RoundPlan, uploads: dict[int, Upload], reached: IntArray
 ) -> tuple[Remote, Answers]:
     """Record the members whose uploads arrived."""
@@ -235,7 +235,7 @@ def counted(
     noise = link_noise(
         sim.strategy.uplink, Purpose.UPLINK, members, plan.round_index, sim.seed, sim.start
     )
-    return remote._replace(counted=rounds), Answers(members, reached, stacked, noise)
+    return remote._replace(count_uploads=rounds), Answers(members, reached, stacked, noise)
 
 
 def population(

@@ -22,7 +22,7 @@ from torch import Tensor
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
-from fedlocal.flower.remote_population import FlowerNodes, counted, population
+from fedlocal.flower.remote_population import FlowerNodes, count_uploads, population
 from fedlocal.flower.replies import Request, settle, upload_reader
 from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.state import RoundPlan, RunState, Simulation, consensus, initial_state
@@ -62,7 +62,7 @@ class FedLocal(Strategy):
 
     def initial_arrays(self) -> ArrayRecord:
         """Return the initial model: its shared parameters, by name."""
-        return self._named(self.sim.start, self.sim.averaged)
+        return self._named(self.sim.start, self.sim.averaged_buffers)
 
     def summary(self) -> None:
         """Log what runs."""
@@ -108,7 +108,9 @@ class FedLocal(Strategy):
                 f"no sound reply from the partitions {sorted(settled.again)}, and {sim.strategy}"
                 " needs every client; fedlocal's own ServerApp would ask them again"
             )
-        clients, answers = counted(sim, self.state.clients, plan, settled.values, settled.reached)
+        clients, answers = count_uploads(
+            sim, self.state.clients, plan, settled.values, settled.reached
+        )
         self.state, row, _ = conclude(sim, self.state, plan, clients, answers)
         self.history.append(row)
         return self._named(consensus(sim, self.state), self.state.server.buffers), _metrics(row)

@@ -1,6 +1,6 @@
 """The objective: a user's model and loss as pure functions of flat vectors."""
 
-from fedlocal.objective.objective import Layout, Loss, Objective, clipped
+from fedlocal.objective.objective import Layout, Loss, Objective, clip_to_norm
 from fedlocal.objective.padding_check import padding_is_exact
 from fedlocal.objective.setup import Start, StepOptions, check_test, objective_of
 
@@ -11,7 +11,7 @@ __all__ = [
     "Start",
     "StepOptions",
     "check_test",
-    "clipped",
+    "clip_to_norm",
     "objective_of",
     "padding_is_exact",
 ]

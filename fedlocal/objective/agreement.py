@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.keyed_random import drawn_from
 from fedlocal.objective.objective import Objective
-from fedlocal.objective.trial import KEY, copied
+from fedlocal.objective.trial import KEY, deep_copy
 from fedlocal.vectors.flat import assign
 
 # Standard deviations of the change of the parameters. A large change may overflow.
@@ -64,7 +64,7 @@ def _by_backward(
     objective: Objective, x: Tensor, own: Own, rows: Tensor, key: Tensor | None
 ) -> dict[str, Tensor]:
     """Compute the gradient of each trained parameter by `backward()`."""
-    model: nn.Module = copied(objective.model)
+    model: nn.Module = deep_copy(objective.model)
     layout = objective.layout
     assign(model, x, layout.shared)
     for spec, part in ((layout.personal, own.personal), (layout.buffers, own.buffers)):

@@ -63,13 +63,13 @@ class Classes(Criterion):
         fits = {-1: shape[:-1] == wanted, 1: (*shape[:1], *shape[2:]) == tuple(wanted)}
         found = [dim for dim in fits if fits[dim] and self.class_dim in (None, dim)]
         if target.is_floating_point() or output.dim() < 2 or not found:
-            raise self.refused(
+            raise self.refusal(
                 f"needs class indices of the output's shape without its classes, got output"
                 f" {list(shape)} and target {target.dtype} {list(wanted)};"
                 f" {_fix(output, target)}use loss=mse or loss=bce for targets that are numbers"
             )
         if len(found) > 1 and output.dim() > 2:
-            raise self.refused(
+            raise self.refusal(
                 f"cannot tell which dimension of output {list(shape)} has the classes; say"
                 " class_dim=-1 (the last) or class_dim=1"
             )
@@ -79,7 +79,7 @@ class Classes(Criterion):
         """Raise ValueError for indices that are no class."""
         classes = output.shape[self.dim(output, targets[: len(output)])]
         if classes < 2:
-            raise self.refused(
+            raise self.refusal(
                 "needs a score for each of two or more classes, and the model has one output; use"
                 " loss=bce, which takes one logit"
             )
@@ -90,7 +90,7 @@ class Classes(Criterion):
             fix = "subtract 1" if from_one else "give the model more outputs, or ignore_index"
             if low < 0:
                 fix = f"leave out those below 0, or skip them with ignore_index={low}"
-            raise self.refused(
+            raise self.refusal(
                 f"has targets {low} to {high}, and the model's {classes} outputs are for 0 to"
                 f" {classes - 1}; {fix}"
             )
@@ -145,7 +145,7 @@ class CrossEntropy(Classes):
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:
         if self.class_weights == "balanced" and self.weights is None:
-            raise self.refused(
+            raise self.refusal(
                 "has balanced class_weights and no training labels yet; call fit(output, targets)"
             )
         return F.cross_entropy(
@@ -165,7 +165,7 @@ class CrossEntropy(Classes):
             counted = targets[targets != self.ignore_index].reshape(-1)
             self.weights = _balanced(counted, classes).to(output.device, output.dtype)
         if self.weights is not None and len(self.weights) != classes:
-            raise self.refused(
+            raise self.refusal(
                 f"has {len(self.weights)} class_weights, and the model has {classes} outputs; give"
                 " one for each, or balanced"
             )
@@ -183,7 +183,7 @@ class NLL(Classes):
         super().fit(output, targets)
         total = output.logsumexp(self.dim(output, targets[: len(output)])).abs().max()
         if not total < 1e-2:
-            raise self.refused(
+            raise self.refusal(
                 "needs log-probabilities, and the exponentials of the model's outputs do not sum"
                 " to 1; end the model with log_softmax, or use loss=cross_entropy for logits"
             )

@@ -33,7 +33,7 @@ class Criterion(nn.Module):
             ValueError: The targets do not suit this loss.
         """
 
-    def refused(self, why: str) -> ValueError:
+    def refusal(self, why: str) -> ValueError:
         """Return the error that says in one line why data do not suit this loss."""
         return ValueError(f"loss {type(self).__name__} {why}")
 
@@ -60,7 +60,7 @@ class Elementwise(Criterion):
             ValueError: Shapes differ; [n, 1] against [n] would broadcast to a square.
         """
         if output.shape != target.shape:
-            raise self.refused(
+            raise self.refusal(
                 f"needs equal shapes, got output {list(output.shape)} and target"
                 f" {list(target.shape)}{equal_shapes(output, target)}"
             )
@@ -69,7 +69,7 @@ class Elementwise(Criterion):
     def fit(self, output: Tensor, targets: Tensor) -> None:
         """Raise ValueError for class indices, whose distance from an output means nothing."""
         if not targets.is_floating_point():
-            raise self.refused(
+            raise self.refusal(
                 f"needs numbers as targets, got class indices ({targets.dtype}); use"
                 " loss=cross_entropy, or give the targets as floating-point numbers"
             )
@@ -146,12 +146,12 @@ class BinaryCrossEntropy(Elementwise):
     def fit(self, output: Tensor, targets: Tensor) -> None:
         """Raise ValueError for targets outside [0, 1], or weights for another number of columns."""
         if not 0 <= float(targets.min()) <= float(targets.max()) <= 1:
-            raise self.refused(
+            raise self.refusal(
                 f"needs targets in [0, 1], got {targets.min():g} to {targets.max():g}; use"
                 " loss=cross_entropy for several classes, loss=mse for numbers"
             )
         if self.pos_weight is not None and self.pos_weight.numel() not in (1, output.shape[-1]):
-            raise self.refused(
+            raise self.refusal(
                 f"has {self.pos_weight.numel()} pos_weight for {output.shape[-1]} columns; give a"
                 " number, or one for each"
             )
@@ -166,7 +166,7 @@ def equal_shapes(output: Tensor, target: Tensor) -> str:
     return "; the model must give a number for each of the target's"
 
 
-def placed(loss: Any, like: Tensor) -> Any:
+def place_loss(loss: Any, like: Tensor) -> Any:
     """Return the loss, or a copy of a module on the device and in the dtype of `like`.
 
     Raises:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from fedlocal.objective.random_ops import UnkeyedError
-from fedlocal.objective.state import buffers_of, changing, values_of
-from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, copied, failing_as
+from fedlocal.objective.state import buffers_of, first_difference, values_of
+from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, deep_copy, failing_as
 
 # What users write for the random operations that have another name inside of torch.
 WRITTEN = {
@@ -57,7 +57,7 @@ def inspect(
     Raises:
         ValueError: One of them fails, or does what no run can repeat; the message says what.
     """
-    trained = Subject(copied(model), loss, inputs, targets)
+    trained = Subject(deep_copy(model), loss, inputs, targets)
     before = _tensors(trained.model)
     with _unmoved():
         first = trained.trial()
@@ -80,7 +80,7 @@ def inspect(
         check_pairing(loss, first.output.detach(), targets)
         changed = _changed(trained.model, before)
         _check_repeatable(trained, before, bool(first.drawn))
-        evaluated = Subject(copied(model).eval(), loss, inputs, targets)
+        evaluated = Subject(deep_copy(model).eval(), loss, inputs, targets)
         second = evaluated.trial()
         with torch.no_grad(), failing_as("the loss fails in evaluations, which take no gradients"):
             loss(second.output.detach().clone(), targets.clone())
@@ -124,12 +124,12 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
         attributes.append(values_of(subject.model))
         losses.append(values_of(subject.loss) | buffers_of(subject.loss))
     # The first call may create attributes.
-    if name := changing(*attributes[1:]):
+    if name := first_difference(*attributes[1:]):
         raise ValueError(
             f"forward changes the attribute {name} of the model, which a run cannot carry from"
             " step to step; keep such state in a buffer, or leave it out"
         )
-    if name := changing(*losses[1:]):
+    if name := first_difference(*losses[1:]):
         raise ValueError(
             f"the loss changes its {name} at every call, and what it changes would depend on the"
             " order in which clients are computed; a loss must keep no state"
@@ -153,7 +153,7 @@ def _check_leaves(subject: Subject, loss: Tensor) -> None:
     strangers = [leaf for leaf in _leaves(loss) if id(leaf) not in ours]
     if not strangers:
         return
-    again = _leaves(replace(subject, model=copied(subject.model)).trial().loss)
+    again = _leaves(replace(subject, model=deep_copy(subject.model)).trial().loss)
     for stranger in strangers:
         if any(leaf is stranger for leaf in again):
             raise ValueError(

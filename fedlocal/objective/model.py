@@ -13,7 +13,7 @@ from torch import nn
 
 from fedlocal.data.arrays import short
 from fedlocal.objective.precision import DTYPES
-from fedlocal.objective.trial import copied
+from fedlocal.objective.trial import deep_copy
 from fedlocal.utils.torch_private import has_gradient_hook
 from fedlocal.vectors.flat import ParamSpec
 
@@ -114,9 +114,9 @@ def check_kept(dtype: torch.dtype) -> None:
         )
 
 
-def placed(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+def place_model(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
     """Return a copy of the model on a device and in a dtype; see `cast`."""
-    return cast(copied(model), dtype).to(device)
+    return cast(deep_copy(model), dtype).to(device)
 
 
 def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
@@ -140,7 +140,7 @@ def cast(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
     """Freeze the parameters that match by any of their names."""
     named, names = dict(model.named_parameters()), _first_names(model)
-    for name in matching("frozen", patterns, names):
+    for name in match_names("frozen", patterns, names):
         named[names[name]].requires_grad_(False)
 
 
@@ -157,7 +157,7 @@ def split(model: nn.Module, personal: Sequence[str]) -> tuple[ParamSpec, ParamSp
     if not trained:
         raise ValueError(_nothing_trained(model))
     names = _first_names(model)
-    everything = [names[name] for name in matching("personal", personal, names)]
+    everything = [names[name] for name in match_names("personal", personal, names)]
     own = set(everything).intersection(trained)
     if everything and not own:
         raise ValueError(
@@ -180,7 +180,7 @@ def in_train_mode(model: nn.Module, still: Sequence[str]) -> nn.Module:
     return model
 
 
-def sharing(model: nn.Module) -> nn.Module:
+def share_tensors(model: nn.Module) -> nn.Module:
     """Return a copy of the modules that shares their tensors."""
     tensors = chain(model.parameters(), model.buffers())
     return deepcopy(model, {id(t): t for t in tensors})
@@ -196,7 +196,7 @@ def _nothing_trained(model: nn.Module) -> str:
     )
 
 
-def matching(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
+def match_names(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
     """Return the names that match one of the patterns; a module's name matches all inside of it.
 
     >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])

@@ -32,7 +32,7 @@ class ModelTensors:
                 self._places += found
 
     @contextmanager
-    def restored(self) -> Iterator[None]:
+    def restore_after(self) -> Iterator[None]:
         """Restore the current tensors at the end of the context."""
         before = [(held, key, held[key]) for _, held, key in self._places]
         try:

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
     personal: ParamSpec
     buffers: BufferSpec
 
-    def named(self, x: Tensor, own: Own) -> dict[str, Tensor]:
+    def tensors_by_name(self, x: Tensor, own: Own) -> dict[str, Tensor]:
         """Return a model's tensors by name; buffers are copies, which `forward` may write to."""
         named = self.shared.named(x)
         if own.personal != ():
@@ -129,7 +129,7 @@ class Objective:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with drawn_from(key):
             # The model may write to its input, so it gets a copy.
-            given, named = self.normalise(inputs).clone(), self.layout.named(x, own)
+            given, named = self.normalise(inputs).clone(), self.layout.tensors_by_name(x, own)
             if not _is_transformed(x):
                 # The model may differentiate by its own parameters, also in evaluations.
                 trained = {*self.layout.shared.names, *self.layout.personal.names}
@@ -143,7 +143,7 @@ class Objective:
     def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
         point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)
         # The backward pass may read the model's tensors again.
-        with self._places.restored():
+        with self._places.restore_after():
             if any(map(_is_transformed, leaves((point, rest)))):
                 aimed = grad_and_value(self._value, has_aux=True)
                 (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
@@ -155,7 +155,7 @@ class Objective:
     ) -> tuple[Tensor, tuple[Tensor, Tree]]:
         """Compute the objective []; and the loss [] without the l2 term, with the new buffers."""
         x, personal = point
-        named = self.layout.named(x, Own(personal, buffers))
+        named = self.layout.tensors_by_name(x, Own(personal, buffers))
         with drawn_from(batch.key if self.random[0] else None):
             output = self._output(named, inputs, x.dtype)
             loss = self._loss(output, targets, batch.mask)
@@ -207,13 +207,13 @@ def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]
 def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
     """Return both parts of a gradient, scaled down so that their joint length is at most `norm`."""
     if grad.personal == ():
-        return {"shared": clipped(grad.shared, norm)}
-    whole = clipped(torch.cat([grad.shared, grad.personal]), norm)
+        return {"shared": clip_to_norm(grad.shared, norm)}
+    whole = clip_to_norm(torch.cat([grad.shared, grad.personal]), norm)
     shared, personal = whole.split([len(grad.shared), len(grad.personal)])
     return {"shared": shared, "personal": personal}
 
 
-def clipped(grad: Tensor, norm: float) -> Tensor:
+def clip_to_norm(grad: Tensor, norm: float) -> Tensor:
     """Return `grad` [P], scaled down to the length `norm` if it is longer.
 
     A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes

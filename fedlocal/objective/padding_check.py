@@ -46,7 +46,7 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
         x: The initial shared parameters, [P].
         own: The other parts of the model at the start.
     """
-    targets = objective.y[varied(objective.y, MOST_TARGETS)]
+    targets = objective.y[pick_varied(objective.y, MOST_TARGETS)]
     in_float64 = partial(_tried_in_float64, objective, x, own, targets)
     as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, targets, 1e-3)
     with warnings.catch_warnings():
@@ -68,7 +68,7 @@ def _tried_in_float64(objective: Objective, x: Tensor, own: Own, targets: Tensor
     return _tried(_doubled(objective), x.double(), _as_double(own), targets, 1e-9)
 
 
-def varied(targets: Tensor, count: int) -> Tensor:
+def pick_varied(targets: Tensor, count: int) -> Tensor:
     """Return indices of about `count` examples with as many different targets as possible.
 
     >>> varied(torch.tensor([0, 0, 0, 5, 0, 7]), 3).tolist()
@@ -84,7 +84,7 @@ def varied(targets: Tensor, count: int) -> Tensor:
 
 
 def _tried(objective: Objective, x: Tensor, own: Own, targets: Tensor, tolerance: float) -> bool:
-    rows, tried = varied(objective.y, MOST), 0
+    rows, tried = pick_varied(objective.y, MOST), 0
     generator = torch.Generator().manual_seed(KEY)
     for (real, width), move in zip(SHAPES, MOVES, strict=True):
         if width > len(rows):
@@ -147,7 +147,7 @@ def _as_double(own: Own) -> Own:
 
 def _doubled(objective: Objective) -> Objective:
     """Return the objective in float64 on a few examples, without augmentation or scaling."""
-    rows = varied(objective.y, MOST)
+    rows = pick_varied(objective.y, MOST)
     inputs, y = objective.normalise(objective.x[rows]), objective.y[rows]
     loss = objective.loss
     return replace(

@@ -30,8 +30,8 @@ class Stream:
         """
         self._calls += 1
         index = torch.arange(math.prod(shape), device=self._key.device).reshape(shape)
-        stream = mixed(self._key + wrapped(self._calls * GOLDEN))
-        return _shifted(mixed(stream + (index + 1) * GOLDEN), 11)
+        stream = mix_bits(self._key + wrap_to_int64(self._calls * GOLDEN))
+        return _shifted(mix_bits(stream + (index + 1) * GOLDEN), 11)
 
     def uniform(self, shape: Shape, dtype: torch.dtype) -> Tensor:
         """Draw uniforms in [0, 1), [*shape], of 53 random bits in float64, 24 in other dtypes."""
@@ -49,17 +49,17 @@ class Stream:
         """Draw a mask that is 0 with probability p and else 1, [*shape], in the dtype of `like`."""
         return (self.uniform(shape, torch.float32) >= p).to(like.dtype)
 
-    def batched(self, t: Tensor) -> Tensor:
+    def zeros_per_client(self, t: Tensor) -> Tensor:
         """Return zeros like `t`, to be filled in place, that vmap treats as one per client."""
         return torch.zeros_like(t) + (self._key & 0).to(t.dtype)
 
 
-def wrapped(value: int) -> int:
+def wrap_to_int64(value: int) -> int:
     """Return the int64 with the same last 64 bits."""
     return (value + 2**63) % 2**64 - 2**63
 
 
-def mixed(z: Tensor) -> Tensor:
+def mix_bits(z: Tensor) -> Tensor:
     """Apply the finaliser of splitmix64 to each int64."""
     z = (z ^ _shifted(z, 30)) * -4658895280553007687
     z = (z ^ _shifted(z, 27)) * -7723592293110705685

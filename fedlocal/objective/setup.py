@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedlocal.data.arrays import placed
+from fedlocal.data.arrays import place_like
 from fedlocal.data.clients import Clients
 from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import normalise
@@ -18,7 +18,7 @@ from fedlocal.objective.accuracy import function_of, ignored_target
 from fedlocal.objective.agreement import check_gradient
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.criteria import Criterion
-from fedlocal.objective.criteria import placed as on_device
+from fedlocal.objective.criteria import place_loss as on_device
 from fedlocal.objective.gradients import Own
 from fedlocal.objective.inspection import Traits, inspect
 from fedlocal.objective.losses import cross_entropy
@@ -29,16 +29,16 @@ from fedlocal.objective.model import (
     check_parameters,
     freeze,
     in_train_mode,
-    sharing,
+    share_tensors,
     split,
 )
 from fedlocal.objective.model import (
-    placed as placed_model,
+    place_model as placed_model,
 )
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
-from fedlocal.objective.trial import Subject, copied
+from fedlocal.objective.trial import Subject, deep_copy
 from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.checks import check_number, check_types
 from fedlocal.vectors.flat import BufferSpec
@@ -100,7 +100,7 @@ def objective_of(
     like = named[shared.names[0]]
     check_kept(like.dtype)
     loss = on_device(loss, like)
-    x, y = placed(clients.x, like, "x"), placed(clients.y, like, "y")
+    x, y = place_like(clients.x, like, "x"), place_like(clients.y, like, "y")
     scale = None if clients.pixels is None else clients.pixels.scale(like)
 
     def examples(rows: IntArray) -> tuple[Tensor, Tensor]:
@@ -108,7 +108,7 @@ def objective_of(
         return normalise(x[ids], scale), y[ids]
 
     steps.augment.check(examples(np.arange(1))[0])
-    first = Subject(copied(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
+    first = Subject(deep_copy(model).eval(), loss, *examples(np.arange(min(len(x), TRIED))))
     with torch.no_grad():
         _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
@@ -116,7 +116,7 @@ def objective_of(
     layout = Layout(shared, personal, BufferSpec.from_names(traits.changed, model))
     objective = Objective(
         model=in_train_mode(model, still),
-        evaluated=sharing(model).eval(),
+        evaluated=share_tensors(model).eval(),
         loss=loss,
         x=x,
         y=y,
@@ -161,7 +161,7 @@ def check_test(start: Start, x: Tensor, y: Tensor) -> None:
         ValueError: Model or loss cannot take them.
     """
     objective, loss = start.objective, start.objective.loss
-    model, few = copied(objective.evaluated), objective.normalise(x[:TRIED])
+    model, few = deep_copy(objective.evaluated), objective.normalise(x[:TRIED])
     subject = Subject(model, loss, few, y[:TRIED])
     try:
         with torch.no_grad():

@@ -32,7 +32,7 @@ def buffers_of(code: Any) -> dict[str, bytes]:
     return dict(_plain(named))
 
 
-def changing(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> str | None:
+def first_difference(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> str | None:
     """Return the name of the first value that differs; None if all are equal."""
     return next((name for name, value in one.items() if other.get(name) != value), None)
 

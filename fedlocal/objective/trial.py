@@ -170,7 +170,7 @@ def _unequal(output: Tensor, targets: Tensor) -> str:
     return f"the loss compares numbers one by one, and {shapes} differ in shape; {advice}"
 
 
-def copied(model: nn.Module) -> nn.Module:
+def deep_copy(model: nn.Module) -> nn.Module:
     """Return a deep copy.
 
     Raises:

@@ -34,7 +34,7 @@ def groups_of(runs: list[FinishedRun]) -> list[Group]:
     return [Group(*one) for one in zip(names, settings, members, strict=True)]
 
 
-def varied(groups: list[Group]) -> list[str]:
+def varied_settings(groups: list[Group]) -> list[str]:
     """Return the settings that differ between groups."""
     return varied_keys([group.settings for group in groups])
 

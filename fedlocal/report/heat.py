@@ -3,7 +3,7 @@
 from math import isnan
 from typing import NamedTuple
 
-from fedlocal.report.groups import varied
+from fedlocal.report.groups import varied_settings
 from fedlocal.report.runs import Group
 from fedlocal.report.settings import labels, short_names
 from fedlocal.report.tables import DEVIATION, means, result
@@ -62,7 +62,7 @@ def heat_keys(groups: list[Group], given: str | None) -> tuple[str, str] | None:
     Raises:
         ValueError: The given ones are not two of those that vary.
     """
-    keys = varied(groups)
+    keys = varied_settings(groups)
     if given is not None:
         return _parse_keys(given, keys)
     if len(keys) < 2:

@@ -7,7 +7,7 @@ from string import Template
 from typing import Any
 
 from fedlocal.report.graphs import graphs_of
-from fedlocal.report.groups import varied
+from fedlocal.report.groups import varied_settings
 from fedlocal.report.page_curves import curves_data
 from fedlocal.report.page_data import (
     graph_data,
@@ -53,7 +53,7 @@ def page_data(report: Report) -> dict[str, Any]:
     """Return the values that the page's scripts draw."""
     graphs = graphs_of(report.groups)
     lost = [f"the graph of {label} is not drawn: {why}" for label, why in graphs.lost.items()]
-    alike = [key for key in report.groups[0].settings if key not in varied(report.groups)]
+    alike = [key for key in report.groups[0].settings if key not in varied_settings(report.groups)]
     return {
         "about": _about(report),
         "shared": _shared(report, alike),

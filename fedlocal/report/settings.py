@@ -3,7 +3,7 @@
 from typing import Any
 
 from fedlocal.report.runs import FinishedRun
-from fedlocal.utils.flattened import flattened
+from fedlocal.utils.flattened import flatten
 
 
 def overrides(run: FinishedRun) -> dict[str, str]:
@@ -47,7 +47,7 @@ def flat_text(config: dict[str, Any]) -> dict[str, str]:
     >>> flat_text({"K": 8, "model": {"hidden": [4, 3]}})
     {'K': '8', 'model.hidden': '[4,3]'}
     """
-    return {key: as_text(value) for key, value in flattened(config).items()}
+    return {key: as_text(value) for key, value in flatten(config).items()}
 
 
 def as_text(value: Any) -> str:

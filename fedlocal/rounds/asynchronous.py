@@ -16,7 +16,7 @@ from torch import Tensor
 from fedlocal.rounds.client import Upload
 from fedlocal.rounds.in_flight import (
     InFlight,
-    computed,
+    compute_pending,
     dispatch,
     plan_exchange,
     receive,
@@ -69,7 +69,7 @@ def exchanges_round(sim: Simulation, state: RunState) -> Turns[tuple[RunState, R
 def _exchange(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Exchange]]:
     who = int(np.argmin(state.in_flight.arrives))
     if not state.in_flight.computed[who]:
-        state = yield from computed(sim, state)
+        state = yield from compute_pending(sim, state)
     in_flight: InFlight = state.in_flight
     ids = torch.tensor([who], device=sim.start.device)
     upload, noise = in_flight.messages.take(np.array([who]))

@@ -26,7 +26,7 @@ def check_measured(sim: Simulation, away: bool) -> None:
     period, absent = sim.strategy.period, empty_columns(sim, away)
     parts = "the personal parts of the model" if sim.has_personal else "the training examples"
     why = f"is empty in every row, as {parts} stay on their machines"
-    if sim.goal.asked and sim.goal.metric in absent:
+    if sim.goal.is_set and sim.goal.metric in absent:
         raise ValueError(
             f"goal.metric={sim.goal.metric} {why}; use goal.metric=local_loss, the loss while"
             " clients train"

@@ -39,7 +39,7 @@ def run_digest(sim: Simulation) -> str:
         sim.buffers,
         sim.personal_steps,
         sim.objective.l2,
-        described(sim.objective.loss),
+        describe_loss(sim.objective.loss),
         params_sha256(sim.start),
         str(sim.start.dtype),
         len(sim.clients),
@@ -49,13 +49,13 @@ def run_digest(sim: Simulation) -> str:
         sim.objective.augment,
         sim.objective.precision,
         sim.objective.clip_norm,
-        *(f"{name} {described(tensor)}" for name, tensor in fixed.items()),
-        *map(described, leaves(sim.own)),
+        *(f"{name} {describe_loss(tensor)}" for name, tensor in fixed.items()),
+        *map(describe_loss, leaves(sim.own)),
     )
     return hashlib.sha256(repr(agreed).encode()).hexdigest()
 
 
-def described(value: Any) -> str:
+def describe_loss(value: Any) -> str:
     """Describe a loss by a string that is the same in every process.
 
     A function is its module and name with bound keywords; a module its class, settings and tensors;
@@ -66,15 +66,15 @@ def described(value: Any) -> str:
     'fedlocal.objective.losses.cross_entropy(margin=2)'
     """
     if isinstance(value, partial):
-        words = [described(each) for each in value.args]
-        words += [f"{key}={described(each)}" for key, each in sorted(value.keywords.items())]
-        return f"{described(value.func)}({', '.join(words)})"
+        words = [describe_loss(each) for each in value.args]
+        words += [f"{key}={describe_loss(each)}" for key, each in sorted(value.keywords.items())]
+        return f"{describe_loss(value.func)}({', '.join(words)})"
     if isinstance(value, Tensor):
         return f"{value.dtype}{list(value.shape)} {params_sha256(value)}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(described, value))}]"
+        return f"[{', '.join(map(describe_loss, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {described(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {describe_loss(each)}" for key, each in value.items()) + "}"
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     return _named(value)
@@ -85,7 +85,7 @@ def _named(value: Any) -> str:
         return f"{value.__module__}.{value.__qualname__}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if not isinstance(value, nn.Module):
-        return f"{kind} {described(vars(value))}" if hasattr(value, "__dict__") else kind
+        return f"{kind} {describe_loss(vars(value))}" if hasattr(value, "__dict__") else kind
     plain = {key: each for key, each in vars(value).items() if not key.startswith("_")}
-    parts = {key: described(each) for key, each in value.named_children()}
-    return f"{kind} {described(plain)} {described(value.state_dict())} {parts}"
+    parts = {key: describe_loss(each) for key, each in value.named_children()}
+    return f"{kind} {describe_loss(plain)} {describe_loss(value.state_dict())} {parts}"

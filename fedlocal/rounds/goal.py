@@ -50,7 +50,7 @@ class Goal:
         check_number("goal.min_change", self.min_change, least=0)
 
     @property
-    def asked(self) -> bool:
+    def is_set(self) -> bool:
         """Whether a target or a patience is set."""
         return self.target is not None or self.patience is not None
 
@@ -62,7 +62,7 @@ class Goal:
             tested: Whether there are test examples.
         """
         lacks = {"test_accuracy": not (tested and classes), "test_loss": not tested}
-        if self.asked and lacks.get(self.metric):
+        if self.is_set and lacks.get(self.metric):
             there = ", ".join(name for name in get_args(Metric) if not lacks.get(name))
             raise ValueError(
                 f"goal.metric={self.metric} is not defined for this data set; it has {there}"

@@ -77,7 +77,7 @@ def plan_exchange(in_flight: InFlight, members: IntArray) -> RoundPlan:
     )
 
 
-def computed(sim: Simulation, state: RunState) -> Turns[RunState]:
+def compute_pending(sim: Simulation, state: RunState) -> Turns[RunState]:
     """Compute all updates in flight that are not computed yet."""
     in_flight: InFlight = state.in_flight
     waiting = np.flatnonzero(~in_flight.computed)
@@ -130,7 +130,7 @@ def dispatch(sim: Simulation, state: RunState, who: int) -> RunState:
         read=np.where(one, in_flight.exchanges, in_flight.read),
         steps=np.where(one, steps, in_flight.steps),
         models=in_flight.models.put(np.array([who]), row),
-        computed=in_flight.computed & ~one,
+        compute_pending=in_flight.computed & ~one,
     )
     return state._replace(in_flight=after)
 

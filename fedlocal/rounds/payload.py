@@ -23,7 +23,7 @@ def check_messages(sim: Simulation) -> None:
             f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
             " do not; its clients can be simulated: runtime=vmapped or runtime=loop"
         )
-    if strategy.correction.needs_gradient_exchange and sim.averaged != ():
+    if strategy.correction.needs_gradient_exchange and sim.averaged_buffers != ():
         raise ValueError(
             f"{strategy.correction} asks for gradients before the round, in messages without the"
             " model's buffers; on Flower use buffers=personal, buffers=frozen, or GroupNorm"

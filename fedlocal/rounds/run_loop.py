@@ -9,7 +9,7 @@ from fedlocal.rounds.ledger import RoundRecord
 from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.state import RunState, Simulation, initial_state
 from fedlocal.rounds.synchronous import barrier_round
-from fedlocal.rounds.training_request import Turns, completed
+from fedlocal.rounds.training_request import Turns, complete
 from fedlocal.slots import Timing
 
 ROUNDS = {
@@ -52,17 +52,17 @@ def run(
         progress: Progress so far; its lists are extended.
         after_round: Called with the progress after each round.
     """
-    return completed(running(sim, progress, after_round))
+    return complete(run_turns(sim, progress, after_round))
 
 
-def running(
+def run_turns(
     sim: Simulation,
     progress: Progress,
     after_round: Callable[[Progress], None] = lambda progress: None,
 ) -> Turns[Progress]:
     """See `run`; a batched run yields its local training."""
     while not is_finished(sim, progress.history):
-        state, row, record = yield from advancing(sim, progress.state)
+        state, row, record = yield from advance_turns(sim, progress.state)
         progress.history.append(row)
         progress.records.append(record)
         progress = progress._replace(state=state)
@@ -72,10 +72,10 @@ def running(
 
 def advance(sim: Simulation, state: RunState) -> tuple[RunState, Row, RoundRecord]:
     """Run one round; return the next state, its row of metrics, and its ledger record."""
-    return completed(advancing(sim, state))
+    return complete(advance_turns(sim, state))
 
 
-def advancing(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
+def advance_turns(sim: Simulation, state: RunState) -> Turns[tuple[RunState, Row, RoundRecord]]:
     """See `advance`; a batched run yields its local training."""
     began = perf_counter()
     after, row, record = yield from ROUNDS[sim.strategy.timing](sim, state)

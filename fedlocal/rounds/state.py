@@ -89,7 +89,7 @@ class Simulation:
         return self.personal is not None or kept
 
     @property
-    def averaged(self) -> Tree:
+    def averaged_buffers(self) -> Tree:
         """Initial buffers [B] that the server averages; () for none."""
         return self.own.buffers if self.buffers == "average" else ()
 
@@ -114,7 +114,7 @@ class Simulation:
     @cached_property
     def messages(self) -> MessageFormats:
         """Format and lengths of the run's messages."""
-        server = init_server(self.strategy, self.start, len(self.clients), self.averaged)
+        server = init_server(self.strategy, self.start, len(self.clients), self.averaged_buffers)
         return message_formats(self.strategy, self.personal, self.fresh_client(), server)
 
     @property
@@ -238,7 +238,7 @@ def initial_state(sim: Simulation) -> RunState:
     return RunState(
         round_index=0,
         steps=0,
-        server=init_server(sim.strategy, sim.start, count, sim.averaged),
+        server=init_server(sim.strategy, sim.start, count, sim.averaged_buffers),
         clients=sim.population.init(sim),
         broadcast=(),
         seen=np.full(count, -1),
@@ -290,7 +290,7 @@ def check_buffers(sim: Simulation) -> None:
     rows = len(sim.strategy.mixing.anchor(sim.start[:1], len(sim.clients)))
     waits = sim.strategy.timing is not Timing.ASYNCHRONOUS
     alone = has_own_models(sim) or rows > 1 or not waits
-    if sim.averaged != () and alone:
+    if sim.averaged_buffers != () and alone:
         first = sim.objective.layout.buffers.names[0]
         mixing = type(sim.strategy.mixing).__name__
         raise ValueError(

@@ -28,7 +28,7 @@ from fedlocal.rounds.state import (
     mean_step_size,
     step_sizes,
 )
-from fedlocal.rounds.traffic import polled, traffic
+from fedlocal.rounds.traffic import count_polled, traffic
 from fedlocal.rounds.training_request import Turns
 from fedlocal.slots import Round, Timing
 from fedlocal.utils.arrays import IntArray, isin
@@ -92,7 +92,7 @@ def conclude(
         sim, state.late, plan, record, _received(sim, state, plan, answers)
     )
     served, local_loss = _served(sim, state._replace(clients=clients, late=late), received)
-    record = polled(sim, state, served, record)
+    record = count_polled(sim, state, served, record)
     after = _counted(sim, served, record, answers.reached)
     row = metrics_row(
         sim,

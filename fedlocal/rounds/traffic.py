@@ -22,7 +22,9 @@ def traffic(
     return up, down
 
 
-def polled(sim: Simulation, before: RunState, after: RunState, record: RoundRecord) -> RoundRecord:
+def count_polled(
+    sim: Simulation, before: RunState, after: RunState, record: RoundRecord
+) -> RoundRecord:
     """Return the record with the bytes actually sent, where the mixing decides during the round."""
     message_counts = sim.strategy.mixing.message_counts(before.server.mixing, after.server.mixing)
     if message_counts is None:

@@ -30,7 +30,7 @@ class Training(NamedTuple):
 Turns = Generator[Training, Trained | None, T]
 
 
-def completed(turns: Turns[T]) -> T:
+def complete(turns: Turns[T]) -> T:
     """Run a generator that yields nothing, and return its result.
 
     Raises:

@@ -53,7 +53,7 @@ def groups(rows: IntArray, most: int) -> list[IntArray]:
     return np.array_split(rows, -(-len(rows) // most))
 
 
-def described(size: int, alike: Sequence[int]) -> str:
+def describe_groups(size: int, alike: Sequence[int]) -> str:
     """Describe the choice in words.
 
     Args:

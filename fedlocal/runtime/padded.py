@@ -13,7 +13,9 @@ from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import tree_map
 
 
-def padded(plan: CohortWork, rows: IntArray, like: Tensor, pads: Callable[[], bool]) -> PaddedWork:
+def pad_work(
+    plan: CohortWork, rows: IntArray, like: Tensor, pads: Callable[[], bool]
+) -> PaddedWork:
     """Return the work of these rows of a plan as one tree; steps come before clients.
 
     Args:

@@ -18,12 +18,12 @@ from fedlocal.runtime.group_size import (
     EXECUTORS,
     Executor,
     budget,
-    described,
+    describe_groups,
     group_size,
     groups,
     peak_bytes,
 )
-from fedlocal.runtime.padded import equal_rows, padded, same_shapes, whole
+from fedlocal.runtime.padded import equal_rows, pad_work, same_shapes, whole
 from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import NotTraceable, record
@@ -98,7 +98,7 @@ class VmappedRunner:
         if self._ready is None:
             return ""
         size, alike, parts, reason = self._ready
-        about = f"{described(size, alike)}; local steps {parts.program()}"
+        about = f"{describe_groups(size, alike)}; local steps {parts.program()}"
         return f"{about}; one client at a time: {reason}" if reason else about
 
     def run(
@@ -150,7 +150,7 @@ class VmappedRunner:
         every = whole(rows, len(plan.clients))
         picked = slice(None) if every else torch.from_numpy(rows).to(inbox.model.device)
         own, inbox = take((states, inbox), picked)
-        work = padded(plan, rows, inbox.model, self._client.gradients.pads)
+        work = pad_work(plan, rows, inbox.model, self._client.gradients.pads)
         at_start, local = parts.begin(own, inbox, work)
         # Contiguous from the first step on: a traced step is made for one memory layout.
         local = tree_map(Tensor.contiguous, local)
@@ -175,7 +175,7 @@ class VmappedRunner:
         if pair is None or settings.clients_per_batch == 1 or settings.executor == "sequential":
             return ""
         ids = torch.from_numpy(pair).to(inbox.model.device)
-        work = padded(plan, pair, inbox.model, self._client.gradients.pads)
+        work = pad_work(plan, pair, inbox.model, self._client.gradients.pads)
         own, mail = take((states, inbox), ids)
         reason = why_not_together(self._client, own, mail, work)
         if reason and not isinstance(self._client, Client):
@@ -188,7 +188,7 @@ class VmappedRunner:
 
         def need() -> int:
             own, one = take((states, inbox), slice(1))
-            work = padded(plan, np.array([0]), one.model, self._client.gradients.pads)
+            work = pad_work(plan, np.array([0]), one.model, self._client.gradients.pads)
             at_start, local = begin_of_many(self._client)(own, one, work)
             given = (local, at_start, batch(work, 0), one.correction, work.rates[0])
             try:

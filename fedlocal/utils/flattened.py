@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return all values that are not mappings, under their dotted command-line keys.
 
     >>> flattened({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
@@ -13,7 +13,7 @@ def flattened(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
     return flat

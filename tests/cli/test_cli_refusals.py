@@ -122,7 +122,7 @@ def test_a_bug_keeps_its_traceback(cli, here, monkeypatch):
     def buggy(*_):
         raise TypeError("not the user's doing")
 
-    monkeypatch.setattr("fedlocal.rounds.run_loop.advancing", buggy)
+    monkeypatch.setattr("fedlocal.rounds.run_loop.advance_turns", buggy)
     outcome = cli(*QUICK)
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "buggy" in outcome.err

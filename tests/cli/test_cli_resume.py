@@ -27,6 +27,10 @@ SEVERAL = [
 ]
 
 
+# The function itself, whatever takes its place.
+ADVANCE = fedlocal.rounds.run_loop.advance_turns
+
+
 class Killed(BaseException):
     """As SIGKILL: nobody is asked."""
 
@@ -36,12 +40,12 @@ def dying(monkeypatch):
     """Lets a run die in the round after so many."""
 
     def at(rounds: int) -> None:
-        def advancing(sim, state, _advance=fedlocal.rounds.run_loop.advancing):
+        def advancing(sim, state):
             if state.round_index == rounds:
                 raise Killed
-            return _advance(sim, state)
+            return ADVANCE(sim, state)
 
-        monkeypatch.setattr(fedlocal.rounds.run_loop, "advancing", advancing)
+        monkeypatch.setattr(fedlocal.rounds.run_loop, "advance_turns", advancing)
 
     return at
 
@@ -322,21 +326,21 @@ def test_a_killed_sweep_skips_what_is_finished_and_goes_on_with_the_rest(cli, he
     assert cli(*SWEEP, "hydra.sweep.dir=whole").code == 0
     calls = []
 
-    def third(sim, state, _advance=fedlocal.rounds.run_loop.advancing):
+    def third(sim, state):
         calls.append(state.round_index)
         if len(calls) == 8 + 8 + 5:
             raise Killed
-        return _advance(sim, state)
+        return ADVANCE(sim, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fedlocal.rounds.run_loop, "advancing", third)
+        patch.setattr(fedlocal.rounds.run_loop, "advance_turns", third)
         with pytest.raises(Killed):
             cli(*SWEEP, "hydra.sweep.dir=cut")
         finished = [(here / f"cut/{job}/summary.json").exists() for job in range(4)]
         assert finished == [True, True, False, False]
         calls.clear()
-        patch.setattr(fedlocal.rounds.run_loop, "advancing", lambda sim, state: (
-            calls.append(state.round_index) or fedlocal.rounds.run_loop.advancing(sim, state)
+        patch.setattr(fedlocal.rounds.run_loop, "advance_turns", lambda sim, state: (
+            calls.append(state.round_index) or ADVANCE(sim, state)
         ))  # fmt: skip
         outcome = cli("resume=cut")
     assert (outcome.code, outcome.err) == (0, "")

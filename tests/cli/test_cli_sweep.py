@@ -9,7 +9,7 @@ from fedlocal.report.command import main as report
 from fedlocal.report.groups import groups_of
 from fedlocal.report.runs import read_runs
 from fedlocal.report.tables import tabulate
-from fedlocal.rounds import progress as progress
+from fedlocal.rounds import run_loop
 
 QUICK = ("dataset=quadratic", "rounds=2")
 
@@ -98,12 +98,12 @@ def test_a_sweep_in_which_nothing_began_leaves_nothing(cli, here, given):
 
 
 def test_a_bug_in_one_job_spares_the_others(cli, here, monkeypatch):
-    def buggy(sim, state, _advance=progress.advancing):
+    def buggy(sim, state, _advance=run_loop.advance_turns):
         if len(sim.clients) == 2:
             raise RuntimeError("a bug")
         return _advance(sim, state)
 
-    monkeypatch.setattr(progress, "advancing", buggy)
+    monkeypatch.setattr(run_loop, "advance_turns", buggy)
     outcome = cli("-m", *QUICK, "K=2,3,0")
     assert outcome.code == 1
     assert "Traceback" in outcome.err and "RuntimeError: a bug" in outcome.err

@@ -195,14 +195,14 @@ def test_a_run_of_an_agent_has_the_id_that_the_agent_gives(cli, here, home, monk
 def test_a_run_that_was_cut_goes_on_in_its_own(cli, here, home, monkeypatch):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    def dying(sim, state, _advance=fedlocal.rounds.run_loop.advancing):
+    def dying(sim, state, _advance=fedlocal.rounds.run_loop.advance_turns):
         if state.round_index == 5:
             raise RuntimeError("cut")
         return _advance(sim, state)
 
     chosen = ("tracking=several", "tracking.wandb.mode=offline", "checkpoint.every=3", "rounds=7")
     with monkeypatch.context() as patch:
-        patch.setattr("fedlocal.rounds.run_loop.advancing", dying)
+        patch.setattr("fedlocal.rounds.run_loop.advance_turns", dying)
         assert cli(*SMALL, *chosen, "hydra.run.dir=cut").code == 1
     assert cli("resume=cut").code == 0
     first, second = written_in(here / "cut")
@@ -294,7 +294,7 @@ def test_a_run_that_broke_off_is_closed_as_failed(cli, monkeypatch):
     in_place_of_wandb(
         monkeypatch, SimpleNamespace(finish=lambda exit_code: codes.append(exit_code))
     )
-    monkeypatch.setattr("fedlocal.rounds.run_loop.advancing", buggy)
+    monkeypatch.setattr("fedlocal.rounds.run_loop.advance_turns", buggy)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert cli(*QUICK).code == 1

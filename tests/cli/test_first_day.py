@@ -10,7 +10,7 @@ from torch import nn
 
 import fedlocal
 import strategies
-from fedlocal.config.compose import about, compose, named, run_name
+from fedlocal.config.compose import about, compose, name_choices, run_name
 from fedlocal.slots import Compressor, Field
 from fedlocal.slots.strategy import Strategy
 from fedlocal.utils.device import pick_device
@@ -131,7 +131,7 @@ def test_what_a_run_is_called():
 
 def test_trackers_are_told_plain_names():
     told = about(compose("strategy=vrl_sgd partition=iid tracking=wandb loss=auto"))
-    config = named(told)
+    config = name_choices(told)
     groups = ("strategy", "partition", "model", "dataset", "loss")
     assert [config[group]["name"] for group in groups] == [
         "vrl_sgd", "iid", "mlp", "digits", "auto",

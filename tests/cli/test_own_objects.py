@@ -14,7 +14,7 @@ from fedlocal.config.compose import compose
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
-from fedlocal.rounds.fingerprint import described, run_digest
+from fedlocal.rounds.fingerprint import describe_loss, run_digest
 
 FILE = """
 import torch
@@ -95,7 +95,7 @@ def test_all_four(mine):
     given = " ".join(f"{group}=own {group}._target_={name}.{GROUPS[group]}" for group in GROUPS)
     job = built(f"{given} +model.width=7 +loss.gamma=1 +dataset.size=24")
     assert len(job.labels) == 24 and len(job.simulation.start) == 7 * 5 + 8 * 3
-    assert described(job.simulation.objective.loss) == f"{name}.focal(gamma=1)"
+    assert describe_loss(job.simulation.objective.loss) == f"{name}.focal(gamma=1)"
 
 
 @pytest.mark.parametrize("group", GROUPS)

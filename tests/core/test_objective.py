@@ -13,7 +13,7 @@ from fedlocal.config.build import build
 from fedlocal.config.refusal import ConfigError
 from fedlocal.data import digits
 from fedlocal.models import mlp
-from fedlocal.objective import clipped
+from fedlocal.objective import clip_to_norm
 from fedlocal.objective.augment import CropFlip, ResizedCrop
 from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.losses import cross_entropy, squared_error
@@ -81,9 +81,9 @@ def test_gradients_of_zeros_stay_zeros(runtime):
 
 def test_what_is_not_finite_is_not_hidden():
     for bad in (math.inf, math.nan):
-        assert clipped(torch.tensor([1.0, bad]), 1.0).isnan().any()
+        assert clip_to_norm(torch.tensor([1.0, bad]), 1.0).isnan().any()
     # Its square overflows.
-    assert clipped(torch.tensor([1e30, 0.0]), 1.0).isnan().any()
+    assert clip_to_norm(torch.tensor([1e30, 0.0]), 1.0).isnan().any()
 
 
 def test_both_gradients_of_a_step_are_clipped():

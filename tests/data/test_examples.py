@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 import fedlocal
 from fedlocal import Clients
-from fedlocal.data.arrays import placed
+from fedlocal.data.arrays import place_like
 from fedlocal.data.examples import check_targets, examples
 from fedlocal.data.pixels import Pixels
 from strategies.local_sgd import local_sgd
@@ -254,11 +254,11 @@ def test_a_test_set_of_another_precision_is_cast():
 def test_numbers_that_the_runs_dtype_does_not_hold():
     large = torch.tensor([[1e300, 0.0]], dtype=torch.float64)
     with pytest.raises(ValueError) as error:
-        placed(large, torch.zeros(1), "x")
+        place_like(large, torch.zeros(1), "x")
     assert str(error.value) == (
         "x has numbers too large for float32, up to 1e+300; scale them, or run with dtype=float64"
     )
-    assert placed(large, torch.zeros(1, dtype=torch.float64), "x") is large
+    assert place_like(large, torch.zeros(1, dtype=torch.float64), "x") is large
 
 
 @pytest.mark.parametrize(

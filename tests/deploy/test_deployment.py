@@ -20,7 +20,7 @@ from fedlocal.flower.deploy import programs
 from fedlocal.flower.deploy.doctor import examine
 from fedlocal.flower.deploy.folders import create_deployment, renew
 from fedlocal.flower.deploy.local import LocalDeployment
-from fedlocal.flower.deploy.processes import kill, marked, new_mark, start
+from fedlocal.flower.deploy.processes import find_marked, kill, new_mark, start
 from fedlocal.flower.deploy.settings import load_node
 from fedlocal.flower.home import free_port
 
@@ -141,8 +141,8 @@ def test_a_run_with_tls_and_authentication(tmp_path, app):
         assert len(ids) == 2
         assert ids[0] == ids[1]
         assert answers(deployment.run(app)) == ["answer [0.0, 4.0, 1.0]", "answer [1.0, 10.0, 1.0]"]
-        assert marked(mark)
-    assert marked(mark) == []
+        assert find_marked(mark)
+    assert find_marked(mark) == []
 
 
 def test_strangers_are_refused_and_runs_go_on(tmp_path, app):
@@ -191,7 +191,7 @@ def test_strangers_are_refused_and_runs_go_on(tmp_path, app):
         assert all(check.ok for check in examine_at(node, deployment.address))
         assert len(answers(deployment.run(app, {"nodes": 1}))) == 1
         mark = deployment.mark
-    assert marked(mark) == []
+    assert find_marked(mark) == []
 
 
 def examine_at(node, superlink):
@@ -214,8 +214,8 @@ def test_an_insecure_run_only_if_asked_for_and_a_failure_is_told(tmp_path, app):
         run = deployment.run(app)
         next(run)
         run.close()
-        assert marked(mark)
-    assert marked(mark) == []
+        assert find_marked(mark)
+    assert find_marked(mark) == []
 
 
 def test_the_commands(tmp_path):

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from fedlocal.flower.deploy import processes
-from fedlocal.flower.deploy.processes import Program, kill, kill_marked, marked, new_mark, start
+from fedlocal.flower.deploy.processes import (
+    Program,
+    find_marked,
+    kill,
+    kill_marked,
+    new_mark,
+    start,
+)
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 
@@ -43,7 +50,7 @@ def supervising(mark, command, beside=None):
     finally:
         supervisor.kill()
         supervisor.wait()
-        leftover = marked(mark)
+        leftover = find_marked(mark)
         kill_marked(mark)
     assert leftover == []
 
@@ -52,9 +59,9 @@ def test_kill_reaches_the_whole_family():
     mark = new_mark()
     running = start(Program(["sh", "-c", FAMILY], {}), new_mark(mark))
     other = start(Program(["sleep", "600"], {}), new_mark())
-    until(lambda: len(marked(mark)) == 4)
+    until(lambda: len(find_marked(mark)) == 4)
     kill(running)
-    assert marked(mark) == []
+    assert find_marked(mark) == []
     assert other.process.poll() is None
     kill(other)
     kill(other)
@@ -70,7 +77,7 @@ def test_signals_are_passed_on(tmp_path, number):
     mark, file = new_mark(), tmp_path / "told"
     trap = f"trap 'echo {number.name} > {file}; exit 7' {number.name[3:]}; {FAMILY} & wait"
     with supervising(mark, trap) as supervisor:
-        until(lambda: len(marked(mark)) >= 4)
+        until(lambda: len(find_marked(mark)) >= 4)
         supervisor.send_signal(number)
         # It ended because it was told to.
         assert supervisor.wait() == 0
@@ -105,8 +112,8 @@ def test_the_watchdog_cleans_up_when_its_parent_dies():
     started = [start(Program(["sh", "-c", FAMILY], {}), new_mark(mark)) for _ in range(2)]
     command = [sys.executable, "-P", processes.__file__, mark]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as watchdog:
-        until(lambda: len(marked(mark)) == 8)
+        until(lambda: len(find_marked(mark)) == 8)
         watchdog.stdin.close()
         assert watchdog.wait() == 0
-    assert marked(mark) == []
+    assert find_marked(mark) == []
     assert [one.process.wait() for one in started] == [-9, -9]

@@ -9,7 +9,7 @@ from flwr.common.config import get_fused_config_from_dir, validate_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlocal.flower.app_bundle import MARK, announced, plain_config, write_app
+from fedlocal.flower.app_bundle import MARK, announce_end, plain_config, write_app
 
 NASTY = [
     'say "yes"',
@@ -119,14 +119,14 @@ def test_names_are_checked_before_anything_is_written(tmp_path, name, server, cl
 
 def test_the_end_is_announced_behind_the_mark(monkeypatch, capsys):
     monkeypatch.setenv(MARK, "4f1e")
-    with announced():
+    with announce_end():
         print("working")
     assert capsys.readouterr().out == "working\n4f1e completed\n"
 
 
 def test_a_failure_is_announced_in_one_line(monkeypatch, capsys):
     monkeypatch.setenv(MARK, "4f1e")
-    with pytest.raises(ValueError), announced():
+    with pytest.raises(ValueError), announce_end():
         raise ValueError("two\n  lines")
     out, err = capsys.readouterr()
     assert out == "4f1e failed: ValueError: two lines\n"
@@ -135,8 +135,8 @@ def test_a_failure_is_announced_in_one_line(monkeypatch, capsys):
 
 def test_without_a_mark_nothing_is_said(monkeypatch, capsys):
     monkeypatch.delenv(MARK, raising=False)
-    with pytest.raises(KeyError), announced():
+    with pytest.raises(KeyError), announce_end():
         raise KeyError("x")
-    with announced():
+    with announce_end():
         pass
     assert capsys.readouterr() == ("", "")

@@ -129,8 +129,8 @@ def trained_and_moved(sim: Simulation, here) -> None:
     """Fail if a part that should change in the run has not."""
     assert not torch.equal(here.state.server.anchor[0], sim.start)
     states = here.state.clients.everyone().own
-    if sim.averaged != ():
-        assert not torch.equal(here.state.server.buffers, sim.averaged)
+    if sim.averaged_buffers != ():
+        assert not torch.equal(here.state.server.buffers, sim.averaged_buffers)
     for part, start in zip(states.parts, sim.own, strict=True):
         assert part == () or all(not torch.equal(row, start) for row in part)
 

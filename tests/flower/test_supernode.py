@@ -18,7 +18,7 @@ import pytest
 
 from fedlocal.flower import supernode
 from fedlocal.flower.deploy.local import LocalDeployment
-from fedlocal.flower.deploy.processes import marked
+from fedlocal.flower.deploy.processes import find_marked
 from fedlocal.flower.supernode import Clock, shorten_sleep, warm_apps
 from fedlocal.flower.worker_node import PROC, process
 
@@ -351,4 +351,4 @@ def test_a_deployed_run_whose_messages_are_answered_by_forks_of_one_process(plac
         assert "SuperNode terminated gracefully" in deployment.logs(0)
         assert left(place) == []
         mark = deployment.mark
-    assert marked(mark) == []
+    assert find_marked(mark) == []

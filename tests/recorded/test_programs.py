@@ -11,7 +11,7 @@ from fedlocal import simulate
 from fedlocal.models import lenet5
 from fedlocal.runtime import Loop, Vmapped
 from fedlocal.runtime.tracing import backends as program
-from fedlocal.runtime.tracing.backends import close, compiled
+from fedlocal.runtime.tracing.backends import close, compile_graph
 from fedlocal.runtime.tracing.trace import record
 from fedlocal.slots import Correction
 from fedlocal.vectors.trees import leaves
@@ -86,7 +86,7 @@ def test_a_compiler_that_gives_other_numbers_is_not_used(caplog):
     def wrong(graph, inputs):
         return lambda a: [a * 2 + 1e-3]
 
-    assert compiled(graph, GIVEN, wrong) is None
+    assert compile_graph(graph, GIVEN, wrong) is None
     assert "other numbers" in caplog.text
 
 
@@ -98,12 +98,12 @@ def test_a_compiler_that_fails_is_not_used(caplog):
         return call
 
     graph = graph_of(lambda a: a * 2)
-    assert compiled(graph, GIVEN, broken) is None
+    assert compile_graph(graph, GIVEN, broken) is None
     assert "no such header" in caplog.text
 
 
 def test_a_step_that_is_not_compiled_does_not_say_so(monkeypatch):
-    monkeypatch.setattr(program, "compiled", lambda graph, inputs: None)
+    monkeypatch.setattr(program, "compile_graph", lambda graph, inputs: None)
     finish = program.Finish("compiled", 1)
     assert torch.equal(finish(graph_of(lambda a: a * 2), GIVEN)(*GIVEN)[0], GIVEN[0] * 2)
     assert not finish.compiles
@@ -115,7 +115,7 @@ def test_a_compiler_that_rounds_otherwise_is_used(caplog):
     def good(graph, inputs):
         return lambda a: [a * 2 * (1 + 1e-7)]
 
-    fast = compiled(graph_of(lambda a: a * 2), GIVEN, good)
+    fast = compile_graph(graph_of(lambda a: a * 2), GIVEN, good)
     assert torch.equal(fast(*GIVEN)[0], GIVEN[0] * 2 * (1 + 1e-7))
     assert "compiled in" in caplog.text
 
@@ -128,14 +128,14 @@ def test_a_compiler_is_given_the_examples_and_cannot_copy_them():
         assert list(graph.buffers()) == [] and inputs[-1].data_ptr() == data.data_ptr()
         return graph.forward
 
-    fast = compiled(graph, [torch.arange(2)], given)
+    fast = compile_graph(graph, [torch.arange(2)], given)
     data.zero_()
     assert torch.equal(fast(torch.arange(2))[0], torch.zeros(2))
 
 
 @pytest.mark.parametrize(("groups", "compiles"), [(1, False), (2, True)])
 def test_ordinary_convolutions_are_left_to_the_libraries(groups, compiles, monkeypatch):
-    monkeypatch.setattr(program, "compiled", lambda graph, inputs: graph.forward)
+    monkeypatch.setattr(program, "compile_graph", lambda graph, inputs: graph.forward)
     monkeypatch.setattr(program, "can_compile", lambda: True)
     weight, x = torch.rand(4, 4 // groups, 3, 3), torch.rand(2, 4, 8, 8)
     graph = record(lambda x: nn.functional.conv2d(x, weight, groups=groups), (x,))[0]

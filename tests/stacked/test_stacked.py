@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fedlocal.objective.options import ModelOptions
-from fedlocal.rounds.run_loop import initial_progress, run, running
+from fedlocal.rounds.run_loop import initial_progress, run, run_turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
@@ -40,7 +40,7 @@ def batched(sim, **group_key):
 def stack(sims):
     """The runs' final states, and what trained them together."""
     batcher = SweepBatcher()
-    courses = in_turns([running(sim, initial_progress(sim)) for sim in sims], batcher.train)
+    courses = in_turns([run_turns(sim, initial_progress(sim)) for sim in sims], batcher.train)
     return [progress.state for progress in courses], batcher
 
 
@@ -162,7 +162,7 @@ def test_an_error_of_a_run_is_its_own_and_spares_the_other_runs():
 
     def guarded(sim):
         try:
-            return (yield from running(sim, initial_progress(sim))).state
+            return (yield from run_turns(sim, initial_progress(sim))).state
         except AttributeError as error:
             errors.append(error)
             return None
@@ -183,7 +183,7 @@ def test_an_error_in_a_batch_is_raised_in_each_of_its_runs(monkeypatch):
 
     def guarded(sim):
         with pytest.raises(OverflowError, match="a bug"):
-            yield from running(sim, initial_progress(sim))
+            yield from run_turns(sim, initial_progress(sim))
         ended.append(sim.seed)
 
     in_turns([guarded(sim) for sim in sims], SweepBatcher().train)

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.rounds.training_request import completed
+from fedlocal.rounds.training_request import complete
 from fedlocal.runtime.stacked.turns import in_turns
 
 
@@ -59,6 +59,6 @@ def test_an_answer_that_is_an_error_is_raised_where_its_question_was_asked():
 
 
 def test_outside_of_turns_nobody_answers():
-    assert completed(asks("a", 0)) == []
+    assert complete(asks("a", 0)) == []
     with pytest.raises(RuntimeError, match="waits for others"):
-        completed(asks("a", 1))
+        complete(asks("a", 1))

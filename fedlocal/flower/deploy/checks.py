@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedlocal.flower.deploy import certificates, folders
-from fedlocal.flower.deploy.settings import NodeSettings, Value, existing, host_and_port
+from fedlocal.flower.deploy.settings import NodeSettings, Value, host_and_port, require_file
 
 
 def secret(path: Path) -> str:
     """Check that a private key is readable by its owner only."""
-    mode = stat.S_IMODE(existing(path).stat().st_mode)
+    mode = stat.S_IMODE(require_file(path).stat().st_mode)
     if mode & 0o077:
         raise ValueError(f"{path} can be read by others (mode {mode:o}); chmod 600 {path}")
     if not os.access(path, os.R_OK):
@@ -34,7 +34,7 @@ def server(folder: Path) -> str:
         raise ValueError(
             f"{file} is not signed by {folders.CA}; copy both from the same deployment"
         )
-    key = existing(folder / folders.SERVER_KEY).read_bytes()
+    key = require_file(folder / folders.SERVER_KEY).read_bytes()
     try:
         certificates.load_signed(file.read_bytes(), key)
     except ValueError as error:
@@ -62,7 +62,7 @@ def public_keys(folder: Path) -> str:
 
 def node_key(folder: Path) -> str:
     """Check that the node has a usable private key."""
-    file = existing(folder / folders.NODE_KEY)
+    file = require_file(folder / folders.NODE_KEY)
     try:
         certificates.public_key_of(file.read_bytes())
     except ValueError as error:
@@ -92,7 +92,7 @@ def unique_partitions(nodes: Sequence[NodeSettings]) -> str:
     return f"0 to {len(nodes) - 1}, once each"
 
 
-def covered(folder: Path, node: NodeSettings) -> str:
+def check_covered(folder: Path, node: NodeSettings) -> str:
     """Check that the certificate covers the name by which a node reaches the SuperLink."""
     host, _ = host_and_port(node.superlink)
     hosts = certificates.hosts_of(folders.load_certificate(folder / folders.SERVER))

@@ -137,7 +137,7 @@ def _deployment(folder: Path) -> list[Check]:
 
 
 def _covered(superlink: Path, node: Path) -> Callable[[], str]:
-    return lambda: checks.covered(superlink, load_node(node))
+    return lambda: checks.check_covered(superlink, load_node(node))
 
 
 def _installed() -> str:

@@ -19,7 +19,7 @@ from fedlocal.flower.deploy.settings import (
     SUPERLINK_SETTINGS,
     NodeSettings,
     address,
-    existing,
+    require_file,
 )
 from fedlocal.utils.atomic import write_atomically
 
@@ -98,7 +98,7 @@ def renew(folder: Path, hosts: Sequence[str] | None, days: int) -> Path:
         FileNotFoundError: Another kind of folder.
         ValueError: As in `create_deployment`, or the authority itself expires before.
     """
-    ca, key = (existing(folder / name).read_bytes() for name in (CA, CA_KEY))
+    ca, key = (require_file(folder / name).read_bytes() for name in (CA, CA_KEY))
     authority = certificates.load_signed(ca, key)
     superlink = folder / SUPERLINK
     if hosts is None:
@@ -115,7 +115,7 @@ def load_certificate(path: Path) -> certificates.x509.Certificate:
         ValueError: Not a certificate.
     """
     try:
-        return certificates.x509.load_pem_x509_certificate(existing(path).read_bytes())
+        return certificates.x509.load_pem_x509_certificate(require_file(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not a certificate in PEM format ({error})") from error
 

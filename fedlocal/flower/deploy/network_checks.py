@@ -8,7 +8,7 @@ from pathlib import Path
 from fedlocal.flower.deploy.about import About, ask
 from fedlocal.flower.deploy.folders import CA
 from fedlocal.flower.deploy.gate import software
-from fedlocal.flower.deploy.settings import existing, host_and_port
+from fedlocal.flower.deploy.settings import host_and_port, require_file
 
 # Flower refuses a signature of a node whose clock is 5 s ahead of the SuperLink's, or 305 s behind.
 AHEAD_SECONDS, BEHIND_SECONDS = 4.0, 300.0
@@ -55,7 +55,7 @@ def answer(superlink: str, ca: Path | None) -> About:
     """Return the SuperLink's description of itself."""
     host, number = host_and_port(superlink)
     try:
-        return ask(host, number, None if ca is None else existing(ca))
+        return ask(host, number, None if ca is None else require_file(ca))
     except ssl.SSLCertVerificationError as error:
         raise ValueError(
             f"{superlink} has no certificate for this name from {CA} beside node.toml"

@@ -85,14 +85,14 @@ def kill(running: Running) -> None:
 
 def kill_marked(mark: str) -> None:
     """Kill every process with the mark, including those started meanwhile."""
-    while found := marked(mark):
+    while found := find_marked(mark):
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         time.sleep(0.02)
 
 
-def marked(mark: str) -> list[psutil.Process]:
+def find_marked(mark: str) -> list[psutil.Process]:
     """Return the processes that carry the mark or one nested in it (Linux only)."""
     # psutil gives None where the environment is not readable.
     return [

@@ -95,7 +95,7 @@ def host_and_port(superlink: str) -> tuple[str, int]:
     return host.strip("[]"), int(number)
 
 
-def existing(path: Path) -> Path:
+def require_file(path: Path) -> Path:
     """Return the path; raise FileNotFoundError if no file is there."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; `fedlocal-deploy init DIR` makes such folders")
@@ -104,6 +104,6 @@ def existing(path: Path) -> Path:
 
 def _load_toml(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(existing(path).read_text(encoding="utf-8"))
+        return tomllib.loads(require_file(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from error

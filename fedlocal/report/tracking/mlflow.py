@@ -10,7 +10,7 @@ from tempfile import gettempdir
 from typing import Any, ClassVar
 
 from fedlocal.report.tracking.run_ids import load_run_id, save_run_id
-from fedlocal.utils.flattened import flattened
+from fedlocal.utils.flattened import flatten
 
 # MLflow's limits: values in a request, characters of a value.
 AT_ONCE = 100
@@ -91,7 +91,7 @@ class MlflowTracker:
         place = _experiment(self._client, self.experiment)
         tags = {} if group is None else {"group": group}
         run_id = self._client.create_run(place, tags=tags, run_name=name).info.run_id
-        for some in _portions(flattened(config), LONGEST_PARAM):
+        for some in _portions(flatten(config), LONGEST_PARAM):
             self._client.log_batch(run_id, params=[Param(key, text) for key, text in some])
         return run_id
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedlocal.utils.flattened import flattened
+from fedlocal.utils.flattened import flatten
 
 FOLDER = "tensorboard"
 
@@ -62,5 +62,5 @@ def _plain(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
     """Return the configuration in the types of the table of hyperparameters."""
     return {
         key: value if isinstance(value, bool | int | float | str) else str(value)
-        for key, value in flattened(config).items()
+        for key, value in flatten(config).items()
     }

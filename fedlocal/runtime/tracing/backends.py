@@ -53,7 +53,7 @@ class Finish:
     def __call__(self, graph: GraphModule, inputs: list[Tensor]) -> Flat:
         """Return the function that replaces the graph, given the tensors it was traced with."""
         if self._worth_compiling(graph, inputs):
-            program = compiled(graph, inputs)
+            program = compile_graph(graph, inputs)
             if program is not None:
                 self.compiles = True
                 return program
@@ -90,7 +90,7 @@ def can_compile() -> bool:
     return any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl"))
 
 
-def compiled(
+def compile_graph(
     graph: GraphModule,
     inputs: list[Tensor],
     compiler: Callable[[GraphModule, list[Tensor]], Flat] = compile_graph,
@@ -119,13 +119,13 @@ def _without_constants(
     graph: GraphModule, inputs: list[Tensor], compiler: Callable[[GraphModule, list[Tensor]], Flat]
 ) -> Flat:
     """Return the compiled graph, which receives its constants at every call."""
-    rewritten, constants = lifted(graph)
+    rewritten, constants = lift_constants(graph)
     in_parts(rewritten)
     program = compiler(rewritten, [*inputs, *constants])
     return lambda *tensors: program(*tensors, *constants)
 
 
-def lifted(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+def lift_constants(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     """Return a copy whose constants are further arguments, and the constants.
 
     All examples are among them: a compiler would copy the constants of a module.

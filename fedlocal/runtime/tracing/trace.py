@@ -82,7 +82,7 @@ class Traced:
 
     def _graph(self, trees: Tree, tensors: list[Tensor]) -> tuple[Flat, Tree]:
         """Return the graph for such trees, and the form of its result; append their tensors."""
-        form = flattened(trees, tensors)
+        form = flatten_tree(trees, tensors)
         if form not in self._graphs:
             self._graphs[form] = self._record(trees)
         return self._graphs[form]
@@ -152,10 +152,10 @@ def _check_sizes(graph: GraphModule) -> None:
 
 def shapes(tree: Tree) -> Hashable:
     """Return a key that is equal for trees of one form with tensors of the same layouts."""
-    return flattened(tree, [])
+    return flatten_tree(tree, [])
 
 
-def flattened(tree: Tree, tensors: list[Tensor]) -> Hashable:
+def flatten_tree(tree: Tree, tensors: list[Tensor]) -> Hashable:
     """Append the tree's tensors from left to right; return its `shapes`.
 
     Both are done at once, and without helpers, since this runs in every round.
