@@ -130,7 +130,7 @@ def dispatch(sim: Simulation, state: RunState, who: int) -> RunState:
         read=np.where(one, in_flight.exchanges, in_flight.read),
         steps=np.where(one, steps, in_flight.steps),
         models=in_flight.models.put(np.array([who]), row),
-        compute_pending=in_flight.computed & ~one,
+        computed=in_flight.computed & ~one,
     )
     return state._replace(in_flight=after)
 
