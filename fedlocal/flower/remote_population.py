@@ -235,7 +235,7 @@ def count_uploads(
     noise = link_noise(
         sim.strategy.uplink, Purpose.UPLINK, members, plan.round_index, sim.seed, sim.start
     )
-    return remote._replace(count_uploads=rounds), Answers(members, reached, stacked, noise)
+    return remote._replace(counted=rounds), Answers(members, reached, stacked, noise)
 
 
 def population(
