@@ -40,7 +40,7 @@ def test_loop_and_vmapped(folder):
 
 def test_nodes_in_this_process(folder):
     place = folder / "in_process"
-    run_in_process(server_app, client_app, 2, config_of(place, JOBS))
+    run_in_process(server_app, client_app, 2, config_of(place, JOBS, "vmapped"))
     assert_same(there(place, JOBS), here(folder, "vmapped", JOBS), JOBS)
 
 
