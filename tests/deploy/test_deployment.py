@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import psutil
 import pytest
 
 from fedlocal.flower.deploy import programs
@@ -302,9 +303,7 @@ def test_the_commands(tmp_path):
         assert all(check.ok for check in examine(folder / "nodes/0"))
         assert all(check.ok for check in examine(folder / "superlink"))
         # First the node, which says goodbye; else its key is refused for a minute.
-        for process, number in ((node, signal.SIGINT), (superlink, signal.SIGTERM)):
-            process.send_signal(number)
-            assert process.wait() == 0
+        assert [stop(node, signal.SIGINT), stop(superlink)] == [0, 0]
         assert processes_within(folder) == []
 
         # A new certificate changes nothing for the nodes, which the SuperLink still knows.
@@ -316,10 +315,19 @@ def test_the_commands(tmp_path):
     assert processes_within(folder) == []
 
 
-def stop(process):
-    with suppress(ProcessLookupError):
-        process.terminate()
-    process.wait()
+def stop(process, number=signal.SIGTERM):
+    """Ask a command to end; return its exit code.
+
+    SIGTERM goes to all that it started too, as a service manager sends it. Else a SuperLink with
+    TLS waits half a minute for the connections of its gate and of its SuperExec.
+    """
+    if process.poll() is None:
+        one = psutil.Process(process.pid)
+        helpers = one.children(recursive=True) if number == signal.SIGTERM else []
+        for each in (one, *helpers):
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+    return process.wait()
 
 
 def processes_within(folder):
