@@ -1,6 +1,7 @@
 """Real SuperLinks and SuperNodes on loopback: a run, its refusals, its commands."""
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -11,9 +12,12 @@ import sys
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import psutil
 import pytest
 
 from fedlocal.flower.deploy import programs
@@ -23,6 +27,9 @@ from fedlocal.flower.deploy.local import LocalDeployment
 from fedlocal.flower.deploy.processes import find_marked, kill, new_mark, start
 from fedlocal.flower.deploy.settings import load_node
 from fedlocal.flower.home import free_port
+from fedlocal.flower.worker_node import PROC, process
+from tests.flower import parity
+from tests.flower.test_supernode import until, with_word
 
 pytestmark = pytest.mark.flower
 
@@ -110,94 +117,143 @@ def answers(lines):
     return sorted(line for line in lines if line.startswith("answer"))
 
 
-def ended(program, log):
-    """Exit code and output of a program that should end by itself."""
-    with log.open("wb") as output:
-        running = start(program, new_mark(), output)
-    try:
-        return running.process.wait(), log.read_text()
-    finally:
-        kill(running)
-
-
-def test_a_run_with_tls_and_authentication(tmp_path, app):
-    configs = [data(tmp_path / "0.npz", 1.0), data(tmp_path / "1.npz", 2.5)]
-    with LocalDeployment(tmp_path / "d", 2, configs) as deployment:
+# One deployment for all of this, since its programs take ten seconds to start, and a run as long.
+def test_a_run_with_tls_and_authentication(tmp_path, place):
+    configs = [
+        {key: str(place / f"{key}{i}") for key in ("worker", "state", "told")} for i in range(2)
+    ]
+    environment = {"TMPDIR": str(place)}
+    with LocalDeployment(tmp_path / "d", 2, configs, environment=environment) as deployment:
         mark = deployment.mark
-        lines = list(deployment.run(app, {"start": 0.5, "note": "two words"}))
-        assert answers(lines) == ["answer [0.5, 4.5, 1.5]", "answer [1.5, 10.5, 1.5]"]
-        assert "note two words" in lines
+        strangers_are_refused(deployment, tmp_path)
+        only_this_machine_gets_beyond_the_nodes_interface(deployment)
         assert all(check.ok for check in examine(deployment.folder / "superlink"))
+        assert all(check.ok for check in examine_at(deployment, 0))
         assert "/v1/fleet/activate-node" in deployment.logs()
-        assert deployment.logs(1).count("Sent successfully") == 1
+        parts_come_back_as_themselves(deployment)
 
-        # The SuperLink comes back with its state; a node that was killed comes back as itself.
-        deployment.stop_superlink()
-        deployment.stop_node(1)
-        deployment.start_superlink()
-        deployment.expire_node(1)
-        deployment.start_node(1)
-        ids = re.findall(r"SuperNode ID: (\d+)", deployment.logs(1))
-        assert len(ids) == 2
-        assert ids[0] == ids[1]
-        assert answers(deployment.run(app)) == ["answer [0.0, 4.0, 1.0]", "answer [1.0, 10.0, 1.0]"]
+        # A run goes on all the same, and is that in one process.
+        folder = tmp_path / "a run"
+        app = parity.app(folder, parity.FEW, "tests.flower.told_client:app")
+        elsewhere = tmp_path / "elsewhere and apart"
+        lines = list(deployment.run(app, {"folder": str(elsewhere)}))
+        assert f"run folder: {elsewhere}" in lines
+        expected = parity.here(tmp_path, "vmapped", parity.FEW)
+        parity.assert_same(parity.there(elsewhere, parity.FEW), expected, parity.FEW)
         assert find_marked(mark)
+        if PROC.is_dir():
+            messages_were_answered_by_forks_of_one_process(deployment, place)
+            a_node_ends_gracefully_and_leaves_nothing(deployment, place)
     assert find_marked(mark) == []
 
 
-def test_strangers_are_refused_and_runs_go_on(tmp_path, app):
+@pytest.fixture
+def place():
+    """A folder for temporary files with a path that is short enough for sockets."""
+    with TemporaryDirectory(prefix="fsn") as folder:
+        yield Path(folder)
+
+
+def strangers_are_refused(deployment, tmp_path):
     create_deployment(tmp_path / "other", ["127.0.0.1"], 1, port=8000, days=30)
-    with LocalDeployment(tmp_path / "d", 1, [data(tmp_path / "0.npz", 1.0)]) as deployment:
-        node = deployment.folder / "nodes/0"
-        settings = replace(load_node(node), superlink=deployment.address)
+    other, node = tmp_path / "other/nodes/0", deployment.folder / "nodes/0"
+    settings = replace(load_node(node), superlink=deployment.address)
 
-        def refused(**files):
-            folder = shutil.copytree(node, tmp_path / f"stranger-{len(list(tmp_path.iterdir()))}")
-            for name, content in files.items():
-                (folder / name.replace("_", ".")).write_bytes(content)
-            program = programs.supernode_program(folder, settings, free_port())
-            if not (folder / "node.key").stat().st_size:
-                words = list(program.command)
-                at = words.index("--auth-supernode-private-key")
-                program = replace(program, command=words[:at] + words[at + 2 :])
-            code, output = ended(program, folder / "log")
-            assert code == 1
-            assert "Exit Code: 305" in output
-            assert "SuperNode ID" not in output
-            return output
+    def started(name, **files):
+        folder = shutil.copytree(node, tmp_path / f"stranger-{name}")
+        for file, content in files.items():
+            (folder / file.replace("_", ".")).write_bytes(content)
+        program = programs.supernode_program(folder, settings, free_port())
+        if not (folder / "node.key").stat().st_size:
+            words = list(program.command)
+            at = words.index("--auth-supernode-private-key")
+            program = replace(program, command=words[:at] + words[at + 2 :])
+        log = stack.enter_context((folder / "log").open("wb"))
+        running = start(program, new_mark(), log)
+        stack.callback(kill, running)
+        return running, folder / "log"
 
-        other = tmp_path / "other/nodes/0"
-        unregistered = refused(node_key=(other / "node.key").read_bytes())
-        assert "[code: 2004] Failed to activate SuperNode." in unregistered
-        assert "No SuperNode found with the given public key" in deployment.logs()
-        assert "[code: 2001] SuperNode authentication is enabled" in refused(node_key=b"")
-        wrong = refused(ca_crt=(other / "ca.crt").read_bytes())
-        assert "SSL/TLS handshake error detected." in wrong
-        assert "certificate verify failed" in wrong
-        # A second node with a key that is in use is refused too.
-        assert "[code: 2004]" in refused()
-        assert "could not be activated" in deployment.logs()
-
-        # Who is not on this machine gets no further than the nodes' interface.
-        trusted = ssl.create_default_context(cafile=str(node / "ca.crt"))
-        port = int(deployment.address.rpartition(":")[2])
-        for source, status in (("127.0.0.1", 200), ("127.0.0.2", 403)):
-            caller = http.client.HTTPSConnection(
-                "127.0.0.1", port, context=trusted, source_address=(source, 0)
-            )
-            caller.request("GET", "/openapi.json")
-            assert caller.getresponse().status == status
-            caller.close()
-        assert all(check.ok for check in examine_at(node, deployment.address))
-        assert len(answers(deployment.run(app, {"nodes": 1}))) == 1
-        mark = deployment.mark
-    assert find_marked(mark) == []
+    # Side by side, as each imports for seconds.
+    with ExitStack() as stack:
+        strangers = [
+            started("unregistered", node_key=(other / "node.key").read_bytes()),
+            started("keyless", node_key=b""),
+            started("misled", ca_crt=(other / "ca.crt").read_bytes()),
+            # A second node with a key that is in use.
+            started("second"),
+        ]
+        codes = [running.process.wait() for running, _ in strangers]
+    assert codes == [1] * 4
+    unregistered, keyless, misled, second = outputs = [log.read_text() for _, log in strangers]
+    for output in outputs:
+        assert "Exit Code: 305" in output
+        assert "SuperNode ID" not in output
+    assert "[code: 2004] Failed to activate SuperNode." in unregistered
+    assert "No SuperNode found with the given public key" in deployment.logs()
+    assert "[code: 2001] SuperNode authentication is enabled" in keyless
+    assert "SSL/TLS handshake error detected." in misled
+    assert "certificate verify failed" in misled
+    assert "[code: 2004]" in second
+    assert "could not be activated" in deployment.logs()
 
 
-def examine_at(node, superlink):
+def only_this_machine_gets_beyond_the_nodes_interface(deployment):
+    trusted = ssl.create_default_context(cafile=str(deployment.folder / "nodes/0/ca.crt"))
+    port = int(deployment.address.rpartition(":")[2])
+    for source, status in (("127.0.0.1", 200), ("127.0.0.2", 403)):
+        caller = http.client.HTTPSConnection(
+            "127.0.0.1", port, context=trusted, source_address=(source, 0)
+        )
+        caller.request("GET", "/openapi.json")
+        assert caller.getresponse().status == status
+        caller.close()
+
+
+def examine_at(deployment, index):
+    node = deployment.folder / f"nodes/{index}"
     file = node / "node.toml"
-    file.write_text(re.sub(r'superlink = ".*"', f'superlink = "{superlink}"', file.read_text()))
+    superlink = f'superlink = "{deployment.address}"'
+    file.write_text(re.sub(r'superlink = ".*"', superlink, file.read_text()))
     return examine(node)
+
+
+def parts_come_back_as_themselves(deployment):
+    """The SuperLink comes back with its state; a node that was killed comes back as itself."""
+    deployment.stop_superlink()
+    deployment.stop_node(1)
+    deployment.start_superlink()
+    deployment.expire_node(1)
+    deployment.start_node(1)
+    first, second = re.findall(r"SuperNode ID: (\d+)", deployment.logs(1))
+    assert first == second
+
+
+def messages_were_answered_by_forks_of_one_process(deployment, place):
+    for index in range(2):
+        told = [json.loads(line) for line in (place / f"told{index}").read_text().splitlines()]
+        pids, parents, nodes, draws = map(set, zip(*told, strict=True))
+        # It introduces itself, trains in two rounds of two jobs, and says its clients' models.
+        assert len(told) == len(pids) == len(draws) >= 6
+        (parent,), (node,) = parents, nodes
+        assert node in with_word("supernode.py") and parent != node
+        log = deployment.logs(index)
+        assert len(re.findall("Start `flwr-clientapp` process", log)) == len(told)
+        assert log.count("Sent successfully") == len(told)
+        assert "WARNING : " not in log
+
+
+def a_node_ends_gracefully_and_leaves_nothing(deployment, place):
+    """What Flower's own program does at this signal, and nothing of ours is left."""
+    for index in range(2):
+        _, _, node, _ = json.loads((place / f"told{index}").read_text().splitlines()[0])
+        os.kill(node, signal.SIGTERM)
+        until(partial(gone, node))
+        assert "SuperNode terminated gracefully" in deployment.logs(index)
+    assert list(place.glob("fedlocal-node-*")) == []
+
+
+def gone(node):
+    return process(node) is None and not with_word(f"fedlocal-node-{node}-")
 
 
 @pytest.mark.slow  # two deployments more
@@ -246,9 +302,7 @@ def test_the_commands(tmp_path):
         assert all(check.ok for check in examine(folder / "nodes/0"))
         assert all(check.ok for check in examine(folder / "superlink"))
         # First the node, which says goodbye; else its key is refused for a minute.
-        for process, number in ((node, signal.SIGINT), (superlink, signal.SIGTERM)):
-            process.send_signal(number)
-            assert process.wait() == 0
+        assert [stop(node, signal.SIGINT), stop(superlink)] == [0, 0]
         assert processes_within(folder) == []
 
         # A new certificate changes nothing for the nodes, which the SuperLink still knows.
@@ -260,10 +314,19 @@ def test_the_commands(tmp_path):
     assert processes_within(folder) == []
 
 
-def stop(process):
-    with suppress(ProcessLookupError):
-        process.terminate()
-    process.wait()
+def stop(process, number=signal.SIGTERM):
+    """Ask a command to end; return its exit code.
+
+    SIGTERM goes to all that it started too, as a service manager sends it. Else a SuperLink with
+    TLS waits half a minute for the connections of its gate and of its SuperExec.
+    """
+    if process.poll() is None:
+        one = psutil.Process(process.pid)
+        helpers = one.children(recursive=True) if number == signal.SIGTERM else []
+        for each in (one, *helpers):
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+    return process.wait()
 
 
 def processes_within(folder):

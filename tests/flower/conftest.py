@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fedlocal.cli import outcome
 from fedlocal.config import compose
 from fedlocal.flower import remote_population, transport
 
@@ -28,6 +29,12 @@ def pauses_cost_nothing(monkeypatch):
     for module in (transport, remote_population):
         monkeypatch.setattr(module, "sleep", sleep)
         monkeypatch.setattr(module, "monotonic", lambda: time.monotonic() + slept[0])
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_drawn(monkeypatch):
+    """A run's curves take half a second, and nobody looks at them here."""
+    monkeypatch.setattr(outcome, "draw", lambda groups, path: path.write_bytes(b""))
 
 
 @pytest.fixture(autouse=True)

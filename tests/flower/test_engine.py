@@ -1,6 +1,7 @@
 import json
 import os
 import socket
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,11 @@ def members(groups) -> list[str]:
     return sorted(names)
 
 
+def once_each(commands, *given):
+    """The command of the last of these functions, which is not called again."""
+    return commands.pop()(*given)
+
+
 @pytest.mark.flower
 @needs_proc
 def test_an_app_runs_to_its_end(here, monkeypatch):
@@ -129,6 +135,10 @@ def test_an_app_runs_to_its_end(here, monkeypatch):
         taken.listen()
         ports = [free_port(), taken.getsockname()[1]]
         monkeypatch.setattr(module, "free_port", ports.pop)
+        # At the port that is taken the SuperLink alone need be real.
+        for name in ("_superexec", "_flwr_run"):
+            commands = [getattr(module, name), lambda *_: ["cat"]]
+            monkeypatch.setattr(module, name, partial(once_each, commands))
         run_app(app_of(here, config=config), Engine(supernodes=2), on_line)
     assert not ports, "the port that was taken is no reason to fail"
     found = json.loads((here / "found.json").read_text())

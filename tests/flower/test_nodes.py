@@ -67,7 +67,14 @@ def test_averaged_iterates_come_from_the_clients():
     assert torch.equal(rig.models(*over[:2]), sim.population.models(sim, here[1]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+# By default one of each kind: plain, drift correction, residuals, own models, neighbours, surveys.
+VMAPPED = {"local_sgd", "vrl_sgd", "double_compression", "easgd", "squarm_sgd", "mime"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name if name in VMAPPED else pytest.param(name, marks=pytest.mark.slow) for name in NAMES],
+)
 def test_vmapped_on_every_node(name):
     sim = simulation(strategy_of(name), rounds=3, runtime=Vmapped())
     assert_same(rig_of(sim, 2).run(), in_process(sim), tolerance=1e-12)

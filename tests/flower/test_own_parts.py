@@ -1,6 +1,7 @@
 """Buffers, random layers, personal heads and weighted losses on nodes: the run in one process."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ NODES = 3
 EMPTY = ("train_loss", "test_loss", "test_accuracy")
 
 
+COUNTED = (local_sgd(0.1, 3), double_compression(0.1, 3))
 WEIGHTS = [0.5, 2.0, 1.0]
 # Layers, the loss, and what becomes of the model's parts.
 KINDS = {
@@ -222,8 +224,17 @@ def test_surveys_have_no_averaged_buffers():
         check_messages(simulation("averaged", mime(0.1, 3)))
 
 
-@pytest.mark.parametrize("strategy", [local_sgd(0.1, 3), double_compression(0.1, 3)])
-@pytest.mark.parametrize("kind", KINDS)
+# Each kind with one of the two by default, in turn.
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [
+        *zip(KINDS, cycle(COUNTED), strict=False),
+        *(
+            pytest.param(kind, strategy, marks=pytest.mark.slow)
+            for kind, strategy in zip(KINDS, cycle(reversed(COUNTED)), strict=False)
+        ),
+    ],
+)
 def test_the_ledger_counts_what_travels(kind, strategy):
     # One client on each node: then nothing is shared on the way. The second round sends changes.
     sim = simulation(kind, strategy, rounds=2)

@@ -1,10 +1,11 @@
-"""The SuperNode without waits: what it does to Flower's programs, and how it does without."""
+"""The SuperNode without waits: what it does to Flower's programs, and how it does without.
+
+The real programs are in tests/deploy/test_deployment.py.
+"""
 
 import importlib
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +18,6 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from fedlocal.flower import supernode
-from fedlocal.flower.deploy.local import LocalDeployment
-from fedlocal.flower.deploy.processes import find_marked
 from fedlocal.flower.supernode import Clock, shorten_sleep, warm_apps
 from fedlocal.flower.worker_node import PROC, process
 
@@ -277,78 +276,3 @@ def test_loop_without_a_clock_is_left_alone(monkeypatch, capsys, found):
     shorten_sleep("loop_of_another_version")
     assert (dict(vars(found)) if found else None) == kept
     assert "WARNING" in capsys.readouterr().err
-
-
-PROJECT = """
-[project]
-name = "tiny"
-version = "1.0.0"
-license = "Apache-2.0"
-
-[tool.flwr.app]
-publisher = "fedlocal"
-
-[tool.flwr.app.components]
-serverapp = "tiny_server:app"
-clientapp = "tiny_client:app"
-"""
-SERVER = """
-import time
-from flwr.app import Message, RecordDict
-from flwr.serverapp import ServerApp
-
-app = ServerApp()
-
-@app.main()
-def main(grid, context):
-    while not (nodes := list(grid.get_node_ids())):
-        time.sleep(0.1)
-    for _ in range(2):
-        (reply,) = grid.send_and_receive([Message(RecordDict(), nodes[0], "train")])
-        print("answer", reply.content["about"]["text"], flush=True)
-"""
-CLIENT = """
-import json, os, sys
-import numpy as np
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.clientapp import ClientApp
-from fedlocal.flower.worker_node import node_process
-
-app = ClientApp()
-
-@app.train()
-def train(message, context):
-    about = [os.getpid(), os.getppid(), node_process().pid, np.random.random()]
-    content = RecordDict({"about": ConfigRecord({"text": json.dumps(about)})})
-    return Message(content, reply_to=message)
-"""
-
-
-@linux
-@pytest.mark.flower
-def test_a_deployed_run_whose_messages_are_answered_by_forks_of_one_process(place):
-    app = place / "app"
-    app.mkdir()
-    for name, text in (
-        ("pyproject.toml", PROJECT),
-        ("tiny_server.py", SERVER),
-        ("tiny_client.py", CLIENT),
-    ):
-        (app / name).write_text(text)
-    with LocalDeployment(place / "d", 1, insecure=True) as deployment:
-        lines = deployment.run(app)
-        answers = [line.removeprefix("answer ") for line in lines if line.startswith("answer ")]
-        (pid, parent, node, random), second = map(json.loads, answers)
-        assert second[0] != pid and second[1:3] == [parent, node] and second[3] != random
-        assert node in with_word("supernode.py") and parent != node
-        log = deployment.logs(0)
-        assert len(re.findall("Start `flwr-clientapp` process", log)) == 2
-        assert "WARNING : " not in log
-
-        # What Flower's own does at this signal, and nothing of ours is left.
-        os.kill(node, signal.SIGTERM)
-        until(lambda: process(node) is None and not with_word(f"fedlocal-node-{node}-"))
-        assert "SuperNode terminated gracefully" in deployment.logs(0)
-        assert left(place) == []
-        mark = deployment.mark
-    assert find_marked(mark) == []
