@@ -8,7 +8,8 @@ processes of their own compose as users' do.
 import pickle
 from copy import copy
 from functools import wraps
-from typing import Any
+from itertools import dropwhile
+from typing import Any, NamedTuple
 
 from hydra._internal import config_loader_impl, defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -60,14 +61,39 @@ def _keep_defaults() -> None:
     config_loader_impl.create_defaults_list = create_defaults_list
 
 
+class _Merged(NamedTuple):
+    """Files that are merged already, in the place of a file."""
+
+    config: Any
+
+
 def _keep_merged() -> None:
-    merge, kept = ConfigLoaderImpl._compose_config_from_defaults_list, dict[Any, bytes]()
+    merge, load = (
+        ConfigLoaderImpl._compose_config_from_defaults_list,
+        ConfigLoaderImpl._load_single_config,
+    )
+    kept = dict[Any, bytes]()
+
+    @wraps(load)
+    def load_single(self: ConfigLoaderImpl, default: Any, repo: IConfigRepository) -> Any:
+        return default if isinstance(default, _Merged) else load(self, default, repo)
 
     @wraps(merge)
     def compose(self: ConfigLoaderImpl, defaults: list[Any], repo: IConfigRepository) -> Any:
         key = _places(repo), tuple(tuple(vars(one).items()) for one in defaults)
         if key not in kept:
-            kept[key] = pickle.dumps(merge(self, defaults, repo))
+            # Hydra's own come first, and are the same for most choices.
+            rest = list(dropwhile(_is_hydras, defaults))
+            if rest and len(rest) < len(defaults):
+                own = compose(self, defaults[: -len(rest)], repo)
+                kept[key] = pickle.dumps(merge(self, [_Merged(own), *rest], repo))
+            else:
+                kept[key] = pickle.dumps(merge(self, defaults, repo))
         return pickle.loads(kept[key])
 
+    ConfigLoaderImpl._load_single_config = load_single
     ConfigLoaderImpl._compose_config_from_defaults_list = compose
+
+
+def _is_hydras(default: Any) -> bool:
+    return default.config_path.startswith("hydra/")

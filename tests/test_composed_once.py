@@ -51,6 +51,7 @@ def as_users_do(monkeypatch):
             for owner, name in (
                 (ConfigRepository, "load_config"),
                 (config_loader_impl, "create_defaults_list"),
+                (ConfigLoaderImpl, "_load_single_config"),
                 (ConfigLoaderImpl, "_compose_config_from_defaults_list"),
             ):
                 patch.setattr(owner, name, getattr(owner, name).__wrapped__)
