@@ -11,9 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from hypothesis import settings
 
+from tests.composed_once import compose_once
+
 # The suite runs on several processes, and tiny tensors gain nothing.
 torch.set_num_threads(1)
 
 settings.register_profile("fixed", max_examples=30, derandomize=True, database=None, deadline=None)
 settings.register_profile("search", max_examples=300, deadline=None)
 settings.load_profile("fixed")
+
+compose_once()
