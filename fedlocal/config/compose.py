@@ -90,7 +90,7 @@ def name_choices(about: Mapping[str, Any]) -> dict[str, Any]:
 
     >>> config = {"K": 2, "strategy": {"lr": 0.1}}
     >>> description = {"config": config, "choices": {"strategy": "fedavg"}}
-    >>> named(description)
+    >>> name_choices(description)
     {'K': 2, 'strategy': {'name': 'fedavg', 'lr': 0.1}}
     """
     config: dict[str, Any] = dict(about["config"])

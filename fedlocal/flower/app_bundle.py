@@ -29,9 +29,9 @@ app = ServerApp()
 
 @app.main()
 def main(grid, context):
-    from fedlocal.flower.app_bundle import announced
+    from fedlocal.flower.app_bundle import announce_end
 
-    with announced():
+    with announce_end():
         from {module} import {attribute}
 
         {attribute}(grid, context)

@@ -199,7 +199,7 @@ def _nothing_trained(model: nn.Module) -> str:
 def match_names(key: str, patterns: Sequence[str], names: Iterable[str]) -> list[str]:
     """Return the names that match one of the patterns; a module's name matches all inside of it.
 
-    >>> matching("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
+    >>> match_names("frozen", ["body", "head.b*"], ["body.0.weight", "head.weight", "head.bias"])
     ['body.0.weight', 'head.bias']
 
     Raises:

@@ -222,7 +222,7 @@ def clip_to_norm(grad: Tensor, norm: float) -> Tensor:
     Reference: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural networks.
     2013. https://arxiv.org/abs/1211.5063
 
-    >>> clipped(torch.tensor([3.0, 4.0]), 1.0), clipped(torch.zeros(2), 1.0)
+    >>> clip_to_norm(torch.tensor([3.0, 4.0]), 1.0), clip_to_norm(torch.zeros(2), 1.0)
     (tensor([0.6000, 0.8000]), tensor([0., 0.]))
     """
     length = grad.norm()

@@ -71,7 +71,7 @@ def _tried_in_float64(objective: Objective, x: Tensor, own: Own, targets: Tensor
 def pick_varied(targets: Tensor, count: int) -> Tensor:
     """Return indices of about `count` examples with as many different targets as possible.
 
-    >>> varied(torch.tensor([0, 0, 0, 5, 0, 7]), 3).tolist()
+    >>> pick_varied(torch.tensor([0, 0, 0, 5, 0, 7]), 3).tolist()
     [0, 3, 5]
     """
     flat = targets.reshape(len(targets), -1).cpu().numpy()

@@ -228,7 +228,7 @@ def _random_(u, k, t, *bounds, **given):
 
 
 def _batched(function: Any) -> Callable[..., Tensor]:
-    return lambda k, *args, **kwargs: k.batched(function(*args, **kwargs))
+    return lambda k, *args, **kwargs: k.zeros_per_client(function(*args, **kwargs))
 
 
 T = torch.Tensor

@@ -62,7 +62,7 @@ def describe_loss(value: Any) -> str:
     a plain value its repr; anything else its class.
 
     >>> from fedlocal.objective.losses import cross_entropy
-    >>> described(partial(cross_entropy, margin=2))
+    >>> describe_loss(partial(cross_entropy, margin=2))
     'fedlocal.objective.losses.cross_entropy(margin=2)'
     """
     if isinstance(value, partial):

@@ -60,9 +60,9 @@ def describe_groups(size: int, alike: Sequence[int]) -> str:
         size: Most clients of a group.
         alike: Numbers of clients that can share a group.
 
-    >>> described(64, [64]), described(16, [64]), described(1, [8])
+    >>> describe_groups(64, [64]), describe_groups(16, [64]), describe_groups(1, [8])
     ('vectorised: 64 clients at once', 'chunked: 4 groups of 16 clients', 'sequential: 8 clients')
-    >>> described(64, [2, 1])
+    >>> describe_groups(64, [2, 1])
     'chunked: 2 groups of up to 2 clients, whose batches differ in size'
     """
     counts = [ceil(clients / size) for clients in alike]

@@ -7,7 +7,7 @@ from typing import Any
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return all values that are not mappings, under their dotted command-line keys.
 
-    >>> flattened({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
+    >>> flatten({"K": 2, "partition": {"alpha": 0.1, "sizes": [1, 2]}})
     {'K': 2, 'partition.alpha': 0.1, 'partition.sizes': [1, 2]}
     """
     flat: dict[str, Any] = {}
