@@ -68,6 +68,7 @@ def test_a_number_is_a_constant_period():
     ("build", "text"),
     [
         (lambda: ConstantPeriod(0), r"period \(H\) must be a whole number of local steps >= 1"),
+        (lambda: ConstantPeriod(float("inf")), "a whole number of local steps >= 1, got inf"),
         (lambda: StepPeriod((3, 0), (1,)), "each of periods must be a whole number .* got 0"),
         (lambda: StepPeriod((3, 2), ()), r"one less than there are periods, got periods=\[3, 2\]"),
         (lambda: StepPeriod((3, 2, 1), (5, 4)), r"growing rounds.* and at=\[5, 4\]"),

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,5 +61,5 @@ class ConstantPeriod(Period):
 def check_period(name: str, value: int) -> None:
     """Raise ValueError unless value is a whole number >= 1."""
     check_number(name, value)
-    if value != int(value) or value < 1:
+    if not isfinite(value) or value != int(value) or value < 1:
         raise ValueError(f"{name} must be a whole number of local steps >= 1, got {value}")
