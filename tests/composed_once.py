@@ -1,4 +1,4 @@
-"""Hydra reads and merges some thirty files for every command, twice; here once a process.
+"""Cache of Hydra's compositions, which otherwise read and merge thirty files for each command.
 
 Files are kept as they were read, and merged ones for each choice of options; what a command line
 adds to them is applied anew every time, by Hydra itself. The commands that tests start in

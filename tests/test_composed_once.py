@@ -1,4 +1,4 @@
-"""What tests keep of Hydra's compositions is what Hydra composes."""
+"""Compositions that tests keep are equal to those of Hydra."""
 
 from collections.abc import Iterator
 

@@ -254,7 +254,7 @@ def test_a_checkpoint_that_cannot_be_read_is_refused(cli, here, dying, capsys, m
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-200])
     else:
-        # As if a class had another name now.
+        # The checkpoint names a class that no longer exists.
         torch.save(("0", Renamed()), file)
         monkeypatch.delitem(globals(), "Renamed")
     refused = cli("resume=run").refused

@@ -243,7 +243,7 @@ def messages_were_answered_by_forks_of_one_process(deployment, place):
 
 
 def a_node_ends_gracefully_and_leaves_nothing(deployment, place):
-    """What Flower's own program does at this signal, and nothing of ours is left."""
+    """A node ends gracefully at SIGTERM, like Flower's own, and leaves no process and no file."""
     for index in range(2):
         _, _, node, _ = json.loads((place / f"told{index}").read_text().splitlines()[0])
         os.kill(node, signal.SIGTERM)

@@ -1,17 +1,11 @@
-"""What the tests of this folder need not wait for."""
+"""Fixtures that remove waits and pictures from the tests of this folder."""
 
 import time
-from copy import deepcopy
-from typing import Any
 
 import pytest
 
 from fedlocal.cli import outcome
-from fedlocal.config import compose
 from fedlocal.flower import remote_population, transport
-
-_composed: dict[tuple[str, ...], Any] = {}
-_hydra_compose = compose.hydra_compose
 
 
 @pytest.fixture(autouse=True)
@@ -35,16 +29,3 @@ def pauses_cost_nothing(monkeypatch):
 def nothing_is_drawn(monkeypatch):
     """A run's curves take half a second, and nobody looks at them here."""
     monkeypatch.setattr(outcome, "draw", lambda groups, path: path.write_bytes(b""))
-
-
-@pytest.fixture(autouse=True)
-def composed_once(monkeypatch):
-    """Server, nodes and reference compose the same line; Hydra takes most of a second for it."""
-
-    def compose_once(name: str, overrides: list[str], **options: Any) -> Any:
-        key = (name, *overrides, *map(str, options.items()))
-        if key not in _composed:
-            _composed[key] = _hydra_compose(name, overrides, **options)
-        return deepcopy(_composed[key])
-
-    monkeypatch.setattr(compose, "hydra_compose", compose_once)

@@ -64,7 +64,7 @@ def here(folder: Path, runtime: str, jobs: list[str]) -> list[Path]:
 
 
 def there(folder: Path, jobs: list[str]) -> list[Path]:
-    """Where a Flower run leaves the jobs."""
+    """Return the folder in which a Flower run leaves the jobs."""
     return [folder / str(i) for i in range(len(jobs))]
 
 

@@ -76,7 +76,7 @@ def start(
 def kill(running: Running) -> None:
     """Kill a program and everything it started."""
     running.process.kill()
-    # Where environments cannot be read, the process group is killed.
+    # Kill the process group where environments cannot be read.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(running.process.pid, signal.SIGKILL)
     running.process.wait()
