@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.objective.state import buffers_of, first_difference, values_of
-from fedlocal.objective.trial import KEY, Drawn, Subject, check_pairing, deep_copy, failing_as
+from fedlocal.objective.trial import Drawn, Subject, check_pairing, deep_copy, failing_as
 
 # What users write for the random operations that have another name inside of torch.
 WRITTEN = {
@@ -27,17 +27,20 @@ WRITTEN = {
 }
 
 
+# Number of inspections in which a global random state has to change before the model is refused.
+# Other threads of the process may draw from it as well, as Flower's connections do.
+ATTEMPTS = 3
+
+
 class Traits(NamedTuple):
     """Properties of a model and a loss.
 
     changed: Names of the buffers that `forward` changes in train mode.
     random: Whether model or loss draw random numbers in train mode, and in eval mode.
-    rowwise: Whether the model in eval mode looks at each example by itself.
     """
 
     changed: tuple[str, ...]
     random: tuple[bool, bool]
-    rowwise: bool
 
 
 def inspect(
@@ -57,51 +60,66 @@ def inspect(
     Raises:
         ValueError: One of them fails, or does what no run can repeat; the message says what.
     """
+    outcome, moved = _attempt(model, loss, inputs, targets)
+    for _ in range(ATTEMPTS - 1):
+        if moved:
+            outcome, moved = _attempt(model, loss, inputs, targets)
+    failure = outcome if isinstance(outcome, ValueError) else None
+    if moved:
+        raise ValueError(
+            f"the model or the loss draws from {moved}, which a run cannot repeat for each client"
+            " and step; use torch.rand, torch.randint or torch.bernoulli"
+        ) from failure
+    if isinstance(outcome, ValueError):
+        raise outcome
+    return outcome
+
+
+def _attempt(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
+) -> tuple[Traits | ValueError, str]:
+    """Return the traits or the refusal, and which global random state has changed; "" for none."""
+    before, of_torch = _global_states(), torch.get_rng_state()
+    try:
+        outcome = _traits(model, loss, inputs, targets)
+    except ValueError as error:
+        outcome = error
+    finally:
+        torch.set_rng_state(of_torch)
+    after = _global_states()
+    return outcome, next((name for name in before if before[name] != after[name]), "")
+
+
+def _traits(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
+) -> Traits:
     trained = Subject(deep_copy(model), loss, inputs, targets)
     before = _tensors(trained.model)
-    with _unmoved():
-        first = trained.trial()
-        _check_written(trained.model, before)
-        if not first.loss.requires_grad:
-            raise ValueError(
-                "the loss does not depend on the model's trained parameters: its output is"
-                " detached, rounded, or made by argmax; nothing would be trained"
-            )
-        _check_leaves(trained, first.loss)
-        with Drawn() as later:
-            gradients = trained.gradients(first.loss)
-        if later.names:
-            raise ValueError(
-                f"the backward pass draws random numbers ({', '.join(sorted(later.names))}), as"
-                " activation checkpointing of dropout does, and they would not be those of the"
-                " forward pass; leave the checkpoint or the dropout out"
-            )
-        _check_dense(gradients)
-        check_pairing(loss, first.output.detach(), targets)
-        changed = _changed(trained.model, before)
-        _check_repeatable(trained, before, bool(first.drawn))
-        evaluated = Subject(deep_copy(model).eval(), loss, inputs, targets)
-        second = evaluated.trial()
-        with torch.no_grad(), failing_as("the loss fails in evaluations, which take no gradients"):
-            loss(second.output.detach().clone(), targets.clone())
-        rowwise = not second.drawn and _is_rowwise(evaluated)
-    random = bool(first.drawn), bool(second.drawn)
-    return Traits(changed, random, rowwise)
-
-
-@torch.no_grad()
-def _is_rowwise(subject: Subject) -> bool:
-    """Return whether outputs of a batch are those of its halves, at moved parameters."""
-    generator = torch.Generator().manual_seed(KEY)
-    for p in subject.model.parameters():
-        if p.is_floating_point():
-            p += 0.1 * torch.randn(p.shape, generator=generator).to(p)
-    inputs = subject.inputs
-    whole = subject.model(inputs.clone())
-    parts = [subject.model(part.clone()) for part in inputs.split(max(1, len(inputs) // 2))]
-    scale = float(whole.abs().max())
-    allowed = torch.finfo(whole.dtype).eps ** 0.5 * scale if whole.is_floating_point() else 0
-    return not np.isfinite(scale) or bool(((torch.cat(parts) - whole).abs() <= allowed).all())
+    first = trained.trial()
+    _check_written(trained.model, before)
+    if not first.loss.requires_grad:
+        raise ValueError(
+            "the loss does not depend on the model's trained parameters: its output is"
+            " detached, rounded, or made by argmax; nothing would be trained"
+        )
+    _check_leaves(trained, first.loss)
+    with Drawn() as later:
+        gradients = trained.gradients(first.loss)
+    if later.names:
+        raise ValueError(
+            f"the backward pass draws random numbers ({', '.join(sorted(later.names))}), as"
+            " activation checkpointing of dropout does, and they would not be those of the"
+            " forward pass; leave the checkpoint or the dropout out"
+        )
+    _check_dense(gradients)
+    check_pairing(loss, first.output.detach(), targets)
+    changed = _changed(trained.model, before)
+    _check_repeatable(trained, before, bool(first.drawn))
+    evaluated = Subject(deep_copy(model).eval(), loss, inputs, targets)
+    second = evaluated.trial()
+    with torch.no_grad(), failing_as("the loss fails in evaluations, which take no gradients"):
+        loss(second.output.detach().clone(), targets.clone())
+    return Traits(changed, (bool(first.drawn), bool(second.drawn)))
 
 
 def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) -> None:
@@ -219,23 +237,6 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 def _restore(model: nn.Module, values: dict[str, Tensor]) -> None:
     for name, buffer in model.named_buffers():
         buffer.copy_(values[name])
-
-
-class _unmoved:
-    """Refuses code that moves the global random states of Python or NumPy; torch's is restored."""
-
-    def __enter__(self) -> None:
-        self._before, self._torch = _global_states(), torch.get_rng_state()
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        torch.set_rng_state(self._torch)
-        for name, state in _global_states().items():
-            if state == self._before[name]:
-                continue
-            raise ValueError(
-                f"the model or the loss draws from {name}, which a run cannot repeat for each"
-                " client and step; use torch.rand, torch.randint or torch.bernoulli"
-            ) from error
 
 
 def _global_states() -> dict[str, bytes]:

@@ -8,6 +8,7 @@ the gradient.
 """
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -29,26 +30,34 @@ MOST = 24
 MOVES = (0.1, 0.5, 0.02)
 # Numbers of real examples in a batch, and widths of the padded batch.
 SHAPES = ((1, 4), (3, 8), (MOST - 1, MOST))
+# Largest number of the run's own widths that are padded to its largest one.
+MOST_WIDTHS = 8
+# ((real examples, width), deviation of the parameters) of each trial.
+Shapes = Sequence[tuple[tuple[int, int], float]]
 KEY = 7
 # Largest number of targets that the loss is tried on; a rare one must not be missed.
 MOST_TARGETS = 4096
 
 
 @torch.no_grad()
-def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
+def padding_is_exact(objective: Objective, x: Tensor, own: Own, widths: Sequence[int] = ()) -> bool:
     """Return whether a padded batch with a mask gives the gradient of its real examples.
 
     Gradients are compared in float64, to 1e-9 of the largest entry. Where the model cannot run in
-    float64, they are compared in its own dtype, to 1e-3.
+    float64, they are compared in its own dtype, to 1e-3. A model may look at the number of its
+    examples, so small batches are tried and those of the run.
 
     Args:
         objective: Model, loss and examples.
         x: The initial shared parameters, [P].
         own: The other parts of the model at the start.
+        widths: Numbers of examples in batches of the run.
     """
+    shapes = [*zip(SHAPES, MOVES, strict=True), *((s, MOVES[0]) for s in _to_largest(widths))]
     targets = objective.y[pick_varied(objective.y, MOST_TARGETS)]
-    in_float64 = partial(_tried_in_float64, objective, x, own, targets)
-    as_it_is = partial(_tried, replace(objective, augment=NoAugment()), x, own, targets, 1e-3)
+    in_float64 = partial(_tried_in_float64, objective, x, own, targets, shapes)
+    plain = replace(objective, augment=NoAugment())
+    as_it_is = partial(_tried, plain, x, own, targets, shapes, 1e-3)
     with warnings.catch_warnings():
         # The check uses batches of one, which may warn although the run never has them.
         warnings.simplefilter("ignore")
@@ -63,9 +72,23 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own) -> bool:
     return False
 
 
-def _tried_in_float64(objective: Objective, x: Tensor, own: Own, targets: Tensor) -> bool:
+def _to_largest(widths: Sequence[int]) -> list[tuple[int, int]]:
+    """Return pairs of a width and the largest one, with the extremes among them.
+
+    >>> _to_largest([32, 7, 20]), _to_largest([32])
+    ([(7, 32), (20, 32)], [])
+    """
+    *smaller, largest = sorted({0, *widths} - {0}) or [0]
+    chosen = np.linspace(0, len(smaller) - 1, min(len(smaller), MOST_WIDTHS)).astype(int)
+    return [(smaller[i], largest) for i in chosen]
+
+
+def _tried_in_float64(
+    objective: Objective, x: Tensor, own: Own, targets: Tensor, shapes: Shapes
+) -> bool:
     targets = targets.double() if targets.is_floating_point() else targets
-    return _tried(_doubled(objective), x.double(), _as_double(own), targets, 1e-9)
+    doubled = _doubled(objective, max(width for (_, width), _ in shapes))
+    return _tried(doubled, x.double(), _as_double(own), targets, shapes, 1e-9)
 
 
 def pick_varied(targets: Tensor, count: int) -> Tensor:
@@ -83,10 +106,12 @@ def pick_varied(targets: Tensor, count: int) -> Tensor:
     return torch.tensor(rows[:count], device=targets.device)
 
 
-def _tried(objective: Objective, x: Tensor, own: Own, targets: Tensor, tolerance: float) -> bool:
-    rows, tried = pick_varied(objective.y, MOST), 0
+def _tried(
+    objective: Objective, x: Tensor, own: Own, targets: Tensor, shapes: Shapes, tolerance: float
+) -> bool:
+    rows, tried = pick_varied(objective.y, max(width for (_, width), _ in shapes)), 0
     generator = torch.Generator().manual_seed(KEY)
-    for (real, width), move in zip(SHAPES, MOVES, strict=True):
+    for (real, width), move in shapes:
         if width > len(rows):
             continue
         order = torch.randperm(len(rows), generator=generator)[:width]
@@ -95,7 +120,7 @@ def _tried(objective: Objective, x: Tensor, own: Own, targets: Tensor, tolerance
         if equal is False:
             return False
         tried += equal is True
-    return tried > 0 and _loss_is_a_mean(objective, x, own, rows, targets, tolerance)
+    return tried > 0 and _loss_is_a_mean(objective, x, own, rows[:MOST], targets, tolerance)
 
 
 def _loss_is_a_mean(
@@ -145,9 +170,9 @@ def _as_double(own: Own) -> Own:
     return Own(*(t if t == () else t.double() for t in own))
 
 
-def _doubled(objective: Objective) -> Objective:
-    """Return the objective in float64 on a few examples, without augmentation or scaling."""
-    rows = pick_varied(objective.y, MOST)
+def _doubled(objective: Objective, count: int) -> Objective:
+    """Return the objective in float64 on `count` examples, without augmentation or scaling."""
+    rows = pick_varied(objective.y, count)
     inputs, y = objective.normalise(objective.x[rows]), objective.y[rows]
     loss = objective.loss
     return replace(

@@ -38,6 +38,7 @@ from fedlocal.objective.model import (
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
+from fedlocal.objective.rowwise_check import WIDTHS, is_rowwise
 from fedlocal.objective.trial import Subject, deep_copy
 from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.checks import check_number, check_types
@@ -113,6 +114,10 @@ def objective_of(
         _check_targets(loss, first.output(), y)
     traits, still = _tried(model, loss, clients, batch_size, examples, options.buffers)
     _check_real(traits.changed, model)
+    # Outputs that are drawn at random depend on the batch as well.
+    rowwise = not traits.random[1] and is_rowwise(
+        deep_copy(model).eval(), _probe(clients, examples)
+    )
     layout = Layout(shared, personal, BufferSpec.from_names(traits.changed, model))
     objective = Objective(
         model=in_train_mode(model, still),
@@ -127,7 +132,7 @@ def objective_of(
         precision=steps.precision,
         clip_norm=steps.clip_norm,
         random=traits.random,
-        rowwise=traits.rowwise,
+        rowwise=rowwise,
     )
     objective.check(like.dtype)
     named |= dict(model.named_buffers())
@@ -217,6 +222,15 @@ def _tried(
             rows = clients.examples(smallest)[: widths[smallest]]
             _check_smallest(in_train_mode(model, still), loss, smallest, pool(rows))
     return traits, still
+
+
+def _probe(clients: Clients, pool: Callable[[IntArray], tuple[Tensor, Tensor]]) -> Tensor:
+    """Return inputs of examples that are in this process, or random ones where none are."""
+    if clients.here is None:
+        return pool(np.arange(min(len(clients.x), max(WIDTHS))))[0]
+    if not clients.here:
+        return _drawn(*pool(np.zeros(max(WIDTHS), int)))[0]
+    return pool(np.concatenate([clients.examples(k) for k in clients.here])[: max(WIDTHS)])[0]
 
 
 def _drawn(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

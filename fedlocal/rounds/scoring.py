@@ -10,6 +10,7 @@ from torch import Tensor
 from fedlocal.objective import Objective
 from fedlocal.objective.accuracy import count_right, rule_of
 from fedlocal.objective.gradients import Own
+from fedlocal.objective.rowwise_check import FEW, agree
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.rng import Purpose, generator
 
@@ -95,10 +96,16 @@ def score(
 def outputs(
     objective: Objective, x: Tensor, own: Own, inputs: Tensor, batch_size: int, seed: int = 0
 ) -> Tensor:
-    """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`."""
+    """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`.
+
+    Where outputs depend on the other examples of a batch, only those of the whole set are well
+    defined, and the set is one batch.
+    """
     key = torch.tensor(seed, device=x.device) if objective.random[1] else None
-    if len(inputs) > batch_size and not objective.rowwise:
-        # Outputs depend on the other examples of the batch: only the whole set is well defined.
-        batch_size = len(inputs)
-    parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    if len(inputs) > batch_size and objective.rowwise:
+        parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
+        # A model may look at the number of its examples, and change during a run.
+        few = objective.output(x, own, inputs[: min(FEW, batch_size)], key)
+        if agree(few, parts[0][: len(few)]):
+            return torch.cat(parts)
+    return objective.output(x, own, inputs, key)

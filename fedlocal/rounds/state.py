@@ -13,13 +13,14 @@ from torch import Tensor
 from fedlocal.data.clients import Clients
 from fedlocal.objective import Objective, padding_is_exact
 from fedlocal.objective.gradients import NO_PARTS, Gradients, Own
+from fedlocal.objective.python_values import PythonValues
 from fedlocal.rounds.client import Client, ClientState, Upload, broadcast_rows, init_client
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
 from fedlocal.rounds.messages import MessageFormats, message_formats
-from fedlocal.rounds.runtime_interface import Runner, RunSize, Runtime
+from fedlocal.rounds.runtime_interface import EXAMPLES_AT_ONCE, Runner, RunSize, Runtime
 from fedlocal.rounds.scoring import Evaluate, Examples
 from fedlocal.rounds.server import ServerState, init_server
 from fedlocal.slots import Timing
@@ -102,8 +103,14 @@ class Simulation:
         """Runner of the run's cohorts, which keeps its preparations between rounds."""
         keep_freed()
         objective = self.objective
+        values = PythonValues(objective.model, objective.loss, self.strategy)
         gradients = Gradients(
-            objective.step, objective.gradient, objective.precision, lambda: self.pads
+            objective.step,
+            objective.gradient,
+            objective.precision,
+            # Padding was tried with the values of the start.
+            pads=lambda: self.pads and not values.changed(),
+            changed=values.changed,
         )
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])
@@ -126,7 +133,16 @@ class Simulation:
     @cached_property
     def pads(self) -> bool:
         """Whether batches may be padded; tried when the first batches of several widths occur."""
-        return padding_is_exact(self.objective, self.start, self.own)
+        return padding_is_exact(self.objective, self.start, self.own, self._widths())
+
+    def _widths(self) -> list[int]:
+        """Return the numbers of examples in batches and in parts of full gradients."""
+        here = range(len(self.clients)) if self.clients.here is None else self.clients.here
+        widths = {sum(self.clients.batch_quotas(k, self.batch_size)) for k in here}
+        correction = self.strategy.correction
+        if correction.reads_all_data or correction.needs_gradient_exchange or self.diagnostics:
+            widths |= {min(len(self.clients.examples(k)), EXAMPLES_AT_ONCE) for k in here}
+        return sorted(widths)
 
     @cached_property
     def epochs(self) -> NDArray[np.float64]:

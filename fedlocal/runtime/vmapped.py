@@ -1,5 +1,6 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +25,14 @@ from fedlocal.runtime.group_size import (
     peak_bytes,
 )
 from fedlocal.runtime.padded import equal_rows, pad_work, same_shapes, whole
-from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
+from fedlocal.runtime.parts import Parts, begin_of_many, direct_parts, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import NotTraceable, record
 from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, map_rows, take, tree_map
+
+log = logging.getLogger(__name__)
 
 # Group size of a short run of a small model, for which measuring memory costs more than it saves.
 USUAL = 64
@@ -50,7 +53,9 @@ class Vmapped:
             "chunked" and "auto" as many at once as fit into memory (on a CPU: into the caches).
         program: Execution of a local step. "direct" re-traces vmap and grad at every step,
             "recorded" traces the step once, "compiled" passes the trace to torch's compiler (half a
-            minute); "auto" chooses by the number of steps. Results differ by rounding at most.
+            minute); "auto" chooses by the number of steps. Results differ by rounding at most. A
+            trace is given up when a Python value that the model, the loss or the strategy reads
+            changes (see `PythonValues`).
     """
 
     clients_per_batch: int | None = None
@@ -105,7 +110,7 @@ class VmappedRunner:
         self, states: ClientState, inbox: Inbox, plan: CohortWork
     ) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
-        self._ready = self._ready or self._decide(states, inbox, plan)
+        self._ready = self._current(self._ready or self._decide(states, inbox, plan))
         parts = [part for rows in self._alike(plan) for part in groups(rows, self._ready.size)]
         with products_in(self._client.gradients.precision), _quiet():
             results = [
@@ -133,6 +138,14 @@ class VmappedRunner:
         parts = [part for rows in alike for part in groups(rows, size)]
         with products_in(gradients.precision), _quiet():
             return _in_order([of_group(rows) for rows in parts], parts, models.device)
+
+    def _current(self, ready: Ready) -> Ready:
+        """Return the same decisions, without a trace from the moment a Python value changes."""
+        changed = "" if ready.parts.follows else self._client.gradients.changed()
+        if not changed:
+            return ready
+        log.warning("local steps are no longer recorded: %s has changed", changed)
+        return ready._replace(parts=direct_parts(self._client, f", as {changed} has changed"))
 
     def _alike(self, plan: CohortWork) -> list[IntArray]:
         """Return rows of the plan that can share a group, the longest work first.
