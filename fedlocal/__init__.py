@@ -34,7 +34,7 @@ HOMES = {
     "Clock": "rounds.clock",
     "Deadline": "rounds.deadline",
     "DropOut": "rounds.faults",
-    "Evaluate": "rounds.evaluate",
+    "Evaluate": "rounds.scoring",
     "Result": "rounds.result",
     "Strategy": "slots.strategy",
     "__version__": "utils.version",

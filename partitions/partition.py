@@ -138,6 +138,11 @@ def _check_increasing(indices: ArrayLike) -> IntArray:
 
 def _sort_indices(indices: ArrayLike, client: int) -> IntArray:
     array = np.asarray(indices)
+    if array.ndim == 0:
+        raise ValueError(
+            f"client {client} has a single number; give one array of indices per client, and for"
+            " the client of each example: [numpy.flatnonzero(ids == k) for k in range(num_clients)]"
+        )
     if array.dtype.kind == "b":
         raise ValueError(
             f"client {client} has a boolean mask; give indices: numpy.flatnonzero(mask)"

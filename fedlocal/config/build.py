@@ -210,7 +210,12 @@ def _model(cfg: DictConfig, dataset: Dataset, loss: Loss) -> nn.Module:
         ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cfg.seed)
-        return make(*given)
+        try:
+            return make(*given)
+        except Exception as error:
+            if said := own_failure(error):
+                raise ValueError(f"model._target_={cfg.model._target_}: {said}") from error
+            raise
 
 
 def model_maker(cfg: DictConfig) -> Callable[..., nn.Module]:

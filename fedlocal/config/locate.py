@@ -52,9 +52,12 @@ def _imported(given: str, module: str) -> ModuleType:
         return import_module(module)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module:
+            advice = (
+                "" if "." in given.rpartition("=")[2] else f"; for one in FILE.py, FILE.{module}"
+            )
             raise ValueError(
                 f"{given} cannot be imported: there is no module {module} in {Path.cwd()}, where"
-                " the command is given, nor among the installed packages"
+                f" the command is given, nor among the installed packages{advice}"
             ) from error
         raise ValueError(f"{given} cannot be imported: {_failure(error)}") from error
 

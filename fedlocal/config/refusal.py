@@ -18,6 +18,17 @@ class ConfigError(Exception):
     """Invalid configuration; the message is one line for the user."""
 
 
+# Names that other frameworks have for the keys of the top level.
+ELSEWHERE = {
+    "clients": "K",
+    "num_clients": "K",
+    "num_workers": "K",
+    "local_steps": "H",
+    "num_rounds": "rounds",
+    "learning_rate": "lr",
+}
+
+
 def one_line(error: BaseException) -> str:
     """Return the message of an error in one line, without Hydra's file paths."""
     cause = error.__cause__
@@ -86,6 +97,8 @@ def suggestion(root: Any, place: str, key: str, known: Sequence[str]) -> str:
     """
     if near := did_you_mean(key, known):
         return near
+    if not place and key in ELSEWHERE:
+        return suggest([ELSEWHERE[key]])
     given = f"{place}.{key}".lstrip(".")
     ends = {name: name.rpartition(".")[2] for name in _everywhere(root) if name != given}
     near = get_close_matches(key, sorted(set(ends.values())), n=1, cutoff=0.75)

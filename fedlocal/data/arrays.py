@@ -163,6 +163,12 @@ def _as_numbers(array: NDArray[Any]) -> str:
         return f"{name}; pass array.astype(numpy.float64)"
     if kind in "Mm":
         return f"{name}; pass numbers: (times - times.min()) / numpy.timedelta64(1, 'D') are days"
+    if kind == "O":
+        places = (i for i, each in np.ndenumerate(array) if not isinstance(each, int | float))
+        if place := next(places, None):
+            where = "row {}, column {}".format(*place) if len(place) == 2 else f"row {place[0]}"
+            return f"{name} with {array[place]!r} in {where}; real numbers are needed"
+        return f"{name}; pass array.astype(numpy.float64)"
     return f"{name}; real numbers of one shape are needed"
 
 

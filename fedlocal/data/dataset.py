@@ -158,7 +158,15 @@ class Dataset:
                 f"dataset {self.name}: y_{part} must be int64 labels [n], got {y.dtype} "
                 f"{list(y.shape)}"
             )
-        outside = ((y < 0) | (y >= num_classes)).nonzero()
+        below = (y < 0).nonzero()
+        if len(below):
+            row = int(below[0])
+            raise ValueError(
+                f"dataset {self.name}: y_{part} has {len(below)} labels below 0, the first is"
+                f" {int(y[row])} in row {row}; classes count from 0: renumber the labels, or leave"
+                " these examples out"
+            )
+        outside = (y >= num_classes).nonzero()
         if len(outside):
             row = int(outside[0])
             raise ValueError(
@@ -209,6 +217,11 @@ def of_fields(given: object, source: str) -> Dataset:
     if isinstance(given, Dataset):
         return given
     missing = [field for field in _NEEDED if not hasattr(given, field)]
+    if given is None or isinstance(given, dict):
+        raise ValueError(
+            f"dataset: {source} returned {'nothing' if given is None else 'a dict'}; return"
+            " (x_train, y_train), (x_train, y_train, x_test, y_test) or a fedlocal.data.Dataset"
+        )
     if missing:
         raise ValueError(
             f"dataset: {source} returned a {type(given).__name__} without {', '.join(missing)};"

@@ -39,9 +39,27 @@ def as_dataset(made: Any, name: str) -> Dataset:
     """
     short_name = name.rpartition(".")[2]
     made = _flat(made, f"dataset {short_name}")
-    if not isinstance(made, tuple | list):
-        return of_fields(made, name)
-    name = short_name
+    dataset = (
+        _of_parts(made, short_name) if isinstance(made, tuple | list) else of_fields(made, name)
+    )
+    _report_unseen(dataset)
+    return dataset
+
+
+def _report_unseen(dataset: Dataset) -> None:
+    """Log the classes that only test examples have: no client can learn them."""
+    if dataset.num_classes is None or dataset.y_test is None or dataset.here is not None:
+        return
+    seen = torch.bincount(dataset.y_train, minlength=dataset.num_classes)
+    unseen = dataset.y_test[seen[dataset.y_test] == 0]
+    if len(unseen):
+        log.warning(
+            "dataset %s: %d test examples have classes without training examples, the first %d",
+            *(dataset.name, len(unseen), int(unseen[0])),
+        )
+
+
+def _of_parts(made: Sequence[Any], name: str) -> Dataset:
     if len(made) not in (2, 4):
         raise ValueError(
             f"dataset {name}: a loader returns a fedlocal.data.Dataset, (x_train, y_train) or"

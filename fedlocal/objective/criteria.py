@@ -162,7 +162,7 @@ def equal_shapes(output: Tensor, target: Tensor) -> str:
     if output.shape == (*target.shape, 1):
         return "; give the target a last dimension of 1: y.unsqueeze(-1)"
     if target.shape == (*output.shape, 1):
-        return "; take the target's last dimension away: y.squeeze(-1)"
+        return "; give both one shape: output.unsqueeze(-1) or y.squeeze(-1)"
     return "; the model must give a number for each of the target's"
 
 

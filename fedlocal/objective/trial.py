@@ -1,5 +1,6 @@
 """Call of a user's model and loss on one batch, with its failures in one line."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,6 +18,8 @@ from fedlocal.objective.losses import squared_error
 from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.utils.torch_private import OperationMode, argument_names
 
+# torch's words for a picture with another number of channels than the layer.
+CHANNELS = re.compile(r"to have (\d+) channels, but got")
 # Beginning of torch's warning.
 BROADCAST = "Using a target size"
 # Key of the trials. Outcomes with equal keys must be equal, whatever the key is.
@@ -104,7 +107,13 @@ class Subject:
                 " examples, or a model without batch normalisation"
             )
         if not self.inputs.is_floating_point():
+            low, high = int(self.inputs.min()), int(self.inputs.max())
+            if "index out of range" in reason:
+                return f"; tokens are {low} to {high} here: make the embedding with more entries"
             return "; to a model of numbers, and not of tokens, pass x.float()"
+        channels = CHANNELS.search(reason)
+        if channels and self.inputs.dim() == 4 and self.inputs.shape[-1] == int(channels[1]):
+            return "; with the channels last pass x.permute(0, 3, 1, 2)"
         return ""
 
     def _loss(self, output: Tensor) -> Tensor:

@@ -65,5 +65,8 @@ def test_other_names_are_as_unknown_as_before():
 
 
 def test_the_package_itself_uses_no_former_path():
-    code = "import fedlocal, fedlocal.config.build, fedlocal.flower.server_app, fedlocal.cli.main"
+    code = "import fedlocal.config.build, fedlocal.flower.server_app, fedlocal.cli.main\n"
+    # Names that are loaded at their first use.
+    for package in ("", ".flower", ".runtime", ".slots"):
+        code += f"from fedlocal{package} import *\n"
     subprocess.run([sys.executable, "-W", "error::FutureWarning", "-c", code], check=True)

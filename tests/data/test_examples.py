@@ -118,7 +118,7 @@ BAD = [
     ),
     (
         (np.array([None] * 3), Y),
-        "client 2: x is an array of object; real numbers of one shape are needed",
+        "client 2: x is an array of object with None in row 0; real numbers are needed",
     ),
     (
         (np.zeros(3, [("size", float), ("age", int)]), Y),

@@ -135,7 +135,7 @@ def test_pictures_of_some_classes(tmp_path):
         ("a,b,y\n1,2,0\n1,2\n", "invalid column index 2 at row 2 with 2 columns"),
         ("a,y\n1,0\nnan,1\n", "1 values that are NaN or inf, the first in row 1"),
         ("a,y\n1,0\n2,\n", "the example in row 1 has no target"),
-        ("a,y\n1,0\n2,-1\n", "labels outside 0..1, the first is -1 in row 1"),
+        ("a,y\n1,0\n2,-1\n", "labels below 0, the first is -1 in row 1"),
     ],
 )
 def test_bad_csv_is_named(tmp_path, text, reason):

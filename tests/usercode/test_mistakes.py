@@ -207,7 +207,8 @@ MISTAKES = {
         python=python(y=Y - 1, loss=nn.CrossEntropyLoss()),
     ),
     "data: negative labels": Mistake(
-        "dataset negative: y_train has 14 labels outside 0..1, the first is -1 in row 0",
+        "dataset negative: y_train has 14 labels below 0, the first is -1 in row 0; classes count"
+        " from 0: renumber the labels, or leave these examples out",
         command=data("negative"),
     ),
     "data: labels in a column": Mistake(
@@ -232,6 +233,40 @@ MISTAKES = {
         "client 0: x is uint8; for pictures pass x / 255, or Clients(...,"
         " pixels=Pixels(mean, std)), and x.long() for token indices",
         python=python(x=X.mul(9).byte()),
+    ),
+    "data: channels last": Mistake(
+        "the model fails on a batch of shape [8, 5, 5, 3] (torch.float32): RuntimeError: Given"
+        " groups=1, weight of size [2, 3, 3, 3], expected input[8, 5, 5, 3] to have 3 channels, but"
+        " got 5 channels instead; with the channels last pass x.permute(0, 3, 1, 2)",
+        python=python(nn.Conv2d(3, 2, 3), x=torch.rand(mine.N, 5, 5, 3)),
+    ),
+    "data: a token that the embedding does not have": Mistake(
+        "the model fails on a batch of shape [8, 4] (torch.int64): IndexError: index out of range"
+        " in self; tokens are 7 to 7 here: make the embedding with more entries",
+        python=python(nn.Embedding(5, 3), x=torch.full((mine.N, 4), 7)),
+    ),
+    "data: objects": Mistake(
+        "client 0: x is an array of object with 'a' in row 1, column 0; real numbers are needed",
+        python=python(x=np.array([[1, 2], ["a", 2]], dtype=object)),
+    ),
+    "data: numbers as objects": Mistake(
+        "client 0: x is an array of object; pass array.astype(numpy.float64)",
+        python=python(x=np.array([[1, 2], [3, 4.5]], dtype=object)),
+    ),
+    "data: a loader that returns nothing": Mistake(
+        f"dataset: {FILE}.nothing returned nothing; return (x_train, y_train), (x_train, y_train,"
+        " x_test, y_test) or a fedlocal.data.Dataset",
+        command=data("nothing"),
+    ),
+    "model: no file": Mistake(
+        f"model._target_=Net cannot be imported: there is no module Net in {Path.cwd()}, where the"
+        " command is given, nor among the installed packages; for one in FILE.py, FILE.Net",
+        command=command("model=own model._target_=Net"),
+    ),
+    "partition: the client of each example": Mistake(
+        "partition: client 0 has a single number; give one array of indices per client, and for"
+        " the client of each example: [numpy.flatnonzero(ids == k) for k in range(K)]",
+        command=own("partition", "owners"),
     ),
     "data: whole numbers": Mistake(
         "the model fails on a batch of shape [8, 4] (torch.int64): RuntimeError: mat1 and"
@@ -271,7 +306,7 @@ MISTAKES = {
         command=data("failing"),
     ),
     "model: a class that fails": Mistake(
-        f"mine.py, line {mine.LINE}: KeyError: 'x'",
+        f"model._target_={FILE}.Failing: mine.py, line {mine.LINE}: KeyError: 'x'",
         command=own("model", "Failing"),
     ),
     "partition: a function that fails": Mistake(
@@ -279,9 +314,8 @@ MISTAKES = {
         command=own("partition", "failing_partition"),
     ),
     "data: a loader that returns a dict": Mistake(
-        f"dataset: {FILE}.named returned a dict without x_train, y_train, x_test, y_test,"
-        " num_classes; return fedlocal.data.Dataset(name, x_train, y_train, x_test, y_test,"
-        " num_classes)",
+        f"dataset: {FILE}.named returned a dict; return (x_train, y_train), (x_train, y_train,"
+        " x_test, y_test) or a fedlocal.data.Dataset",
         command=data("named"),
     ),
     "data: an empty test set": Mistake(
