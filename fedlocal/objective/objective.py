@@ -145,9 +145,7 @@ class Objective:
         # The backward pass may read the model's tensors again.
         with self._places.restore_after():
             if any(map(_is_transformed, leaves((point, rest)))):
-                aimed = grad_and_value(self._value, has_aux=True)
-                (shared, personal), (_, (loss, buffers)) = aimed(point, *rest)
-                return StepGradient(shared, personal, loss, buffers)
+                return _by_transform(self._value, point, rest)
             return _by_autograd(self._value, point, rest)
 
     def _value(
@@ -184,6 +182,19 @@ class Objective:
 def _is_transformed(tensor: Tensor) -> bool:
     """Return whether a transform of torch.func, such as vmap, is at work on a tensor."""
     return debug_unwrap(tensor, recurse=False) is not tensor
+
+
+def _by_transform(value: Callable[..., Any], point: Point, rest: Tree) -> StepGradient:
+    """Compute the gradient of `value` at `point` inside of vmap."""
+
+    def of_flat(at: tuple[Tensor, ...], *others: Tensor) -> tuple[Tensor, tuple[Tensor, Tree]]:
+        return value(like(point, at), *like(rest, others))
+
+    # torch.func takes long to process nested tuples.
+    aimed = grad_and_value(of_flat, has_aux=True)
+    grads, (_, (loss, buffers)) = aimed(tuple(leaves(point)), *leaves(rest))
+    shared, personal = like(point, grads)
+    return StepGradient(shared, personal, loss, buffers)
 
 
 def _by_autograd(value: Callable[..., Any], point: Point, rest: tuple[Tree, ...]) -> StepGradient:

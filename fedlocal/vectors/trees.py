@@ -105,32 +105,36 @@ def map_rows(function: Callable[..., Tree], in_dims: Any = 0) -> Callable[..., T
     >>> map_rows(lambda a, b: (a * b, ()))(torch.tensor([[1.0, 2.0]]), torch.tensor([3.0]))
     (tensor([[3., 6.]]), ())
     """
-    many = torch.vmap(function, in_dims)
 
     def apply(*trees: Tree) -> Tree:
+        tensors = tuple(leaves(trees))
         dims = in_dims if isinstance(in_dims, tuple) else (in_dims,) * len(trees)
-        if next(_row_counts(trees, dims)) > 1:
-            return many(*trees)
-        return tree_map(lambda t: t.unsqueeze(0), function(*_first_row(trees, dims)))
+        axes = tuple(_axes(trees, dims))
+        if tensors[0].shape[axes[0]] == 1:
+            rows = (t.select(axis, 0) for t, axis in zip(tensors, axes, strict=True))
+            return tree_map(lambda t: t.unsqueeze(0), function(*like(trees, rows)))
+        form: Tree = ()
+
+        def flat(*rows: Tensor) -> tuple[Tensor, ...]:
+            nonlocal form
+            outcome = function(*like(trees, rows))
+            form = tree_map(lambda _: None, outcome)
+            return tuple(leaves(outcome))
+
+        # vmap takes as long to process nested tuples as a small model's step.
+        outcome = torch.vmap(flat, axes)(*tensors)
+        return like(form, outcome)
 
     return apply
 
 
-def _row_counts(tree: Tree, dims: Any) -> Iterator[int]:
-    """Yield the number of rows of each tensor."""
+def _axes(tree: Tree, dims: Any) -> Iterator[int]:
+    """Yield the dimension of the rows for each tensor."""
     if isinstance(dims, tuple):
         for part, dim in zip(tree, dims, strict=True):
-            yield from _row_counts(part, dim)
+            yield from _axes(part, dim)
     else:
-        yield from (t.shape[dims] for t in leaves(tree))
-
-
-def _first_row(tree: Tree, dims: Any) -> Tree:
-    """Return the first row of every tensor."""
-    if not isinstance(dims, tuple):
-        return tree_map(lambda t: t.select(dims, 0), tree)
-    parts = [_first_row(part, dim) for part, dim in zip(tree, dims, strict=True)]
-    return type(tree)(*parts) if hasattr(tree, "_fields") else tuple(parts)
+        yield from (dims for _ in leaves(tree))
 
 
 def weighted_mean(tree: Tree, weights: Tensor) -> Tree:

@@ -87,7 +87,7 @@ def archive(path, x, y):
 DAMAGED = {
     "label.svm": (lambda p: p.write_text("1 1:2\n-1 x:3\n"), "line 2", "'x:3'"),
     "text.npz": (lambda p: p.write_text("hello"), "text.npz"),
-    "label.npz": (lambda p: archive(p, np.ones((9, 3)), np.arange(9) - 1), "below 0", "-1 in row 0"),
+    "label.npz": (lambda p: archive(p, np.ones((9, 3)), np.arange(9) - 1), "-1 in row 0"),
     "nan.npz": (lambda p: archive(p, np.full((9, 3), np.nan), np.arange(9)), "NaN", "row 0"),
 }  # fmt: skip
 

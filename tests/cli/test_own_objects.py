@@ -169,6 +169,16 @@ def test_the_parts_of_a_dataset():
         as_dataset((x[:0], y[:0]), "make")
 
 
+def test_test_labels_that_no_training_example_has_are_reported(caplog):
+    x = np.zeros((4, 2), np.float32)
+    as_dataset((x, np.array([0, 1, 2, 1]), x, np.array([2, 1, 1, 0])), "make")
+    assert caplog.messages == []
+    as_dataset((x, np.array([0, 1, 3, 1]), x, np.array([0, 2, 2, 3])), "make")
+    assert caplog.messages == [
+        "dataset make: 2 test examples have classes without training examples, the first 2"
+    ]
+
+
 def test_sets_of_torch():
     x, y = torch.rand(6, 2), torch.tensor([0, 1, 2, 0, 1, 1])
     whole, items = TensorDataset(x, y), ConcatDataset([TensorDataset(x, y)])

@@ -151,8 +151,8 @@ def test_balanced():
 SHAPES = [
     (MSE(), (4, 1), (4,), "needs equal shapes, got output [4, 1] and target [4]; give the target a"
      " last dimension of 1: y.unsqueeze(-1)"),
-    (MAE(), (4,), (4, 1), "needs equal shapes, got output [4] and target [4, 1]; take the target's"
-     " last dimension away: y.squeeze(-1)"),
+    (MAE(), (4,), (4, 1), "needs equal shapes, got output [4] and target [4, 1]; give both one"
+     " shape: output.unsqueeze(-1) or y.squeeze(-1)"),
     (Huber(), (4, 2), (4, 3), "needs equal shapes, got output [4, 2] and target [4, 3]; the model"
      " must give a number for each of the target's"),
     (BinaryCrossEntropy(), (4, 1), (4,), "needs equal shapes, got output [4, 1] and target [4];"
