@@ -17,7 +17,7 @@ from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
-from fedlocal.objective.state import Originals
+from fedlocal.rounds.changes import Changes
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
@@ -138,12 +138,12 @@ def simulate(
         Observation(evaluate, diagnostics, goal),
     )
 
-    originals = Originals(model, loss)
+    changes = Changes(sim, model, loss) if on_round is not None else None
 
     def after_round(progress: Progress) -> None:
-        if on_round is not None:
+        if on_round is not None and changes is not None:
             on_round(progress.history[-1])
-            originals.check()
+            changes.check()
 
     return finish(sim, run(sim, initial_progress(sim), after_round))
 

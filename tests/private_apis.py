@@ -75,6 +75,8 @@ def refuses_values():
 
 def viewed():
     assert str(torch_private.UNSAFE_VIEW) == "aten._unsafe_view.default"
+    graph = torch_private.trace(lambda x: [x.double()], [torch.ones(2)])
+    assert torch_private.TO_COPY in {node.target for node in graph.graph.nodes}
 
 
 def compiles():
@@ -204,6 +206,7 @@ CHECKS = {
     "torch.fx.experimental.proxy_tensor.make_fx": traced,
     "torch._subclasses.fake_tensor.DataDependentOutputException": refuses_values,
     "torch.ops.aten._unsafe_view": viewed,
+    "torch.ops.aten._to_copy": viewed,
     "torch._inductor.standalone_compile": compiles,
     "has_torch_function": functional,
     "flwr.app.message.make_message": made,

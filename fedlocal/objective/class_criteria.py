@@ -50,12 +50,15 @@ class Classes(Criterion):
             ValueError: Targets that are no indices, or shapes that do not fit.
         """
         each = self.each(output.movedim(self.dim(output, target), 1), target)
-        total = self.weight_of(target).to(each.dtype).sum()
+        weights = self.weight_of(target)
+        if weights is None:
+            return each.sum() / each.numel()
+        total = weights.to(each.dtype).sum()
         return each.sum() / torch.where(total > 0, total, 1.0)
 
-    def weight_of(self, target: Tensor) -> Tensor:
-        """Return the weight of every target [batch, ...]; 0 for targets that are left out."""
-        return target != (NOTHING if self.ignore_index is None else self.ignore_index)
+    def weight_of(self, target: Tensor) -> Tensor | None:
+        """Return the weight of every target [batch, ...], 0 if left out; None if all weigh 1."""
+        return None if self.ignore_index is None else target != self.ignore_index
 
     def dim(self, output: Tensor, target: Tensor) -> int:
         """Return the dimension of the classes in the output."""
@@ -137,10 +140,12 @@ class CrossEntropy(Classes):
             "label_smoothing": self.label_smoothing,
         } | super().settings()
 
-    def weight_of(self, target: Tensor) -> Tensor:
+    def weight_of(self, target: Tensor) -> Tensor | None:
         counted = super().weight_of(target)
         if self.weights is None:
             return counted
+        if counted is None:
+            return self.weights[target]
         return torch.where(counted, self.weights[torch.where(counted, target, 0)], 0.0)
 
     def each(self, output: Tensor, target: Tensor) -> Tensor:

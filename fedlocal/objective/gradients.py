@@ -74,12 +74,9 @@ class Gradients(NamedTuple):
         are.
     precision: Precision of matrix products. pads: Whether a padded batch with a mask gives exactly
     the gradient of its real examples, with this model and loss; otherwise batches are never padded.
-    changed: Name of a Python value that the model, the loss or the strategy reads and that has
-    changed since the start of the run; "" if none has.
     """
 
     step: Callable[[Tensor, Own, Batch], StepGradient]
     plain: Callable[[Tensor, Own, Batch], StepGradient]
     precision: Precision = "full"
     pads: Callable[[], bool] = lambda: False
-    changed: Callable[[], str] = lambda: ""

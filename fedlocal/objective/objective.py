@@ -125,6 +125,12 @@ class Objective:
         """Compute the gradient on a batch of examples, without augmentation or clipping."""
         return self._gradient(x, own, self.normalise(self.x[batch.indices]), batch)
 
+    def value(self, x: Tensor, own: Own, inputs: Tensor, targets: Tensor, key: Tree = ()) -> Tensor:
+        """Compute the function whose gradient `gradient` returns, on a given batch, []."""
+        point, batch = (x, own.personal), Batch(targets, key=key)
+        with self._places.restore_after():
+            return self._value(point, own.buffers, inputs, targets, batch)[0]
+
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
         with drawn_from(key):

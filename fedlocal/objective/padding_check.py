@@ -20,6 +20,7 @@ from torch.func import grad_and_value
 
 from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Batch, Own
+from fedlocal.objective.mean_check import is_mean_by_operations
 from fedlocal.objective.model import cast
 from fedlocal.objective.objective import Objective
 from fedlocal.vectors.trees import Tree, leaves
@@ -45,7 +46,8 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own, widths: Sequence
 
     Gradients are compared in float64, to 1e-9 of the largest entry. Where the model cannot run in
     float64, they are compared in its own dtype, to 1e-3. A model may look at the number of its
-    examples, so small batches are tried and those of the run.
+    examples, so small batches are tried and those of the run. The operations are looked at as well
+    (see `mean_check`), since numbers at a few points do not show what happens at others.
 
     Args:
         objective: Model, loss and examples.
@@ -65,7 +67,7 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own, widths: Sequence
         warnings.filterwarnings("error", message=".*performance drop.*")
         for trial in (in_float64, as_it_is):
             try:
-                return trial()
+                return trial() and is_mean_by_operations(objective, x, own)
             except (RuntimeError, ValueError, TypeError, UserWarning):
                 # The loss does not support vmap, or the model refuses a batch of one.
                 continue

@@ -5,7 +5,6 @@ A run cannot carry them: each client would need its own, and a run has a copy of
 
 import hashlib
 import pickle
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import CellType, FunctionType, MethodType
@@ -36,42 +35,6 @@ def buffers_of(code: Any) -> dict[str, bytes]:
 def first_difference(one: Mapping[str, bytes], other: Mapping[str, bytes]) -> str | None:
     """Return the name of the first value that differs; None if all are equal."""
     return next((name for name, value in one.items() if other.get(name) != value), None)
-
-
-class Originals:
-    """The user's model and loss, of which a run has copies that do not follow a change."""
-
-    def __init__(self, model: nn.Module, loss: Any) -> None:
-        # A loss that is no module is not copied.
-        self._loss = loss if isinstance(loss, nn.Module) else None
-        self._model = model
-        self._before = self._values()
-
-    def check(self) -> None:
-        """Refuse a changed loss, and warn once of a changed attribute of the model.
-
-        Raises:
-            RuntimeError: The loss is a module and has changed.
-        """
-        before, self._before = self._before, self._values()
-        of_model, of_loss = map(first_difference, before, self._before)
-        if of_loss is not None:
-            raise RuntimeError(
-                f"{of_loss} of the loss has changed during the run, which computes with a copy of a"
-                " module; to change a loss between rounds, pass a function or an object that is no"
-                " module"
-            )
-        if of_model is not None:
-            # A model may also keep what it last computed, when the caller evaluates it.
-            warnings.warn(
-                f"{of_model} of the model has changed during the run, which trains a copy that does"
-                " not follow; let forward read a value that is not the model's own, such as a dict",
-                stacklevel=3,
-            )
-
-    def _values(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        of_model = {k: v for k, v in values_of(self._model).items() if not k.endswith("training")}
-        return of_model, values_of(self._loss) | buffers_of(self._loss)
 
 
 def _kept(code: Any) -> Iterator[tuple[str, bytes]]:

@@ -86,6 +86,14 @@ class Runner(Protocol):
         """Description of the execution; empty before the first cohort."""
         ...
 
+    def follow(self, reason: str) -> None:
+        """Read the Python values of user code anew in every step from now on.
+
+        Args:
+            reason: What has changed, for `about`.
+        """
+        ...
+
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork
     ) -> tuple[ClientState, Upload]:

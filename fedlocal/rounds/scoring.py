@@ -105,7 +105,9 @@ def outputs(
     if len(inputs) > batch_size and objective.rowwise:
         parts = [objective.output(x, own, part, key) for part in inputs.split(batch_size)]
         # A model may look at the number of its examples, and change during a run.
-        few = objective.output(x, own, inputs[: min(FEW, batch_size)], key)
-        if agree(few, parts[0][: len(few)]):
+        others = FEW if batch_size > FEW else 2 * batch_size
+        few = objective.output(x, own, inputs[:others], key)
+        count = min(others, batch_size)
+        if agree(few[:count], parts[0][:count]):
             return torch.cat(parts)
     return objective.output(x, own, inputs, key)

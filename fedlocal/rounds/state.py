@@ -13,7 +13,6 @@ from torch import Tensor
 from fedlocal.data.clients import Clients
 from fedlocal.objective import Objective, padding_is_exact
 from fedlocal.objective.gradients import NO_PARTS, Gradients, Own
-from fedlocal.objective.python_values import PythonValues
 from fedlocal.rounds.client import Client, ClientState, Upload, broadcast_rows, init_client
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
@@ -103,14 +102,8 @@ class Simulation:
         """Runner of the run's cohorts, which keeps its preparations between rounds."""
         keep_freed()
         objective = self.objective
-        values = PythonValues(objective.model, objective.loss, self.strategy)
         gradients = Gradients(
-            objective.step,
-            objective.gradient,
-            objective.precision,
-            # Padding was tried with the values of the start.
-            pads=lambda: self.pads and not values.changed(),
-            changed=values.changed,
+            objective.step, objective.gradient, objective.precision, lambda: self.pads
         )
         period = self.strategy.period
         first = int(period.steps(period.init(), 0, self.epochs[:1])[0])

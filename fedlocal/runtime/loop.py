@@ -32,6 +32,9 @@ class LoopRunner:
     client: Client
     about = "one client after another"
 
+    def follow(self, reason: str) -> None:
+        """See `Runner.follow`; it always does."""
+
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork
     ) -> tuple[ClientState, Upload]:

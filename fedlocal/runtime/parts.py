@@ -33,17 +33,12 @@ COMPARED_EVERY = 32
 
 
 class Parts(NamedTuple):
-    """`Client.begin`, its steps and `Client.end` for a group at once.
-
-    program: Returns a description of the steps' execution. follows: Whether every call reads the
-    Python values of user code anew, which a trace does not.
-    """
+    """`Client.begin`, its steps and `Client.end` for a group at once, and their program."""
 
     begin: Callable[..., Any]
     steps: LocalSteps
     end: Callable[..., Any]
     program: Callable[[], str]
-    follows: bool = False
 
 
 def parts_of(
@@ -58,9 +53,9 @@ def parts_of(
         groups: Approximate number of groups that take each step.
         device: Device of the tensors.
     """
-    if program == "direct" or (program == "auto" and steps < RECORD_FROM):
-        return direct_parts(client)
     begin, step, end = begin_of_many(client), step_of_many(client), end_of_many(client)
+    if program == "direct" or (program == "auto" and steps < RECORD_FROM):
+        return Parts(begin, steps_by(partial(scan, step)), end, lambda: "direct")
     finish = Finish(program, steps * groups)
     record = Traced(step, finish)
     # The host only starts a captured graph.
@@ -79,19 +74,11 @@ def parts_of(
     )
 
 
-def direct_parts(client: ClientParts, reason: str = "") -> Parts:
-    """Return the parts of a group's round without a trace; `reason` ends their description."""
-    steps = steps_by(partial(scan, step_of_many(client)))
-    about = f"direct{reason}"
-    return Parts(begin_of_many(client), steps, end_of_many(client), lambda: about, follows=True)
-
-
 @dataclass
 class Compared:
     """Traced steps that are compared with the step itself from time to time.
 
-    A trace keeps the Python values of its creation. `PythonValues` finds those that have a name; a
-    loss may also read the time, or a file.
+    A trace keeps the Python values of its creation, and a loss may read the time, or a file.
 
     Attributes:
         taken: Function that takes traced steps.
@@ -123,8 +110,7 @@ class Compared:
         if bool(((ours - theirs).abs() > allowed).any()):
             raise RuntimeError(
                 "the loss or the model computes something else than when its local steps were"
-                " recorded: it reads a Python value that has changed since; take"
-                ' Vmapped(program="direct"), or runtime.program=direct on the command line'
+                " recorded: it reads a Python value that has changed since; run with runtime=loop"
             )
 
 

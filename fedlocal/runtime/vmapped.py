@@ -1,10 +1,9 @@
 """The fast runtime: many clients of a round as one batch, with `torch.vmap`."""
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +24,12 @@ from fedlocal.runtime.group_size import (
     peak_bytes,
 )
 from fedlocal.runtime.padded import equal_rows, pad_work, same_shapes, whole
-from fedlocal.runtime.parts import Parts, begin_of_many, direct_parts, parts_of
+from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import NotTraceable, record
 from fedlocal.runtime.trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, map_rows, take, tree_map
-
-log = logging.getLogger(__name__)
 
 # Group size of a short run of a small model, for which measuring memory costs more than it saves.
 USUAL = 64
@@ -55,7 +52,7 @@ class Vmapped:
             "recorded" traces the step once, "compiled" passes the trace to torch's compiler (half a
             minute); "auto" chooses by the number of steps. Results differ by rounding at most. A
             trace is given up when a Python value that the model, the loss or the strategy reads
-            changes (see `PythonValues`).
+            changes (see `rounds.changes`).
     """
 
     clients_per_batch: int | None = None
@@ -95,6 +92,8 @@ class VmappedRunner:
         self._settings = settings
         self._client = client
         self._ahead = ahead
+        self._pads = client.gradients.pads
+        self._followed = ""
         self._ready: Ready | None = None
 
     @property
@@ -104,13 +103,21 @@ class VmappedRunner:
             return ""
         size, alike, parts, reason = self._ready
         about = f"{describe_groups(size, alike)}; local steps {parts.program()}"
-        return f"{about}; one client at a time: {reason}" if reason else about
+        about += f"; one client at a time: {reason}" if reason else ""
+        return f"{about}, as {self._followed}" if self._followed else about
+
+    def follow(self, reason: str) -> None:
+        """See `Runner.follow`: no trace, no padding, and another trial."""
+        self._settings = replace(self._settings, program="direct")
+        self._pads = lambda: False
+        self._followed = reason
+        self._ready = None
 
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork
     ) -> tuple[ClientState, Upload]:
         """See `Runner.run`."""
-        self._ready = self._current(self._ready or self._decide(states, inbox, plan))
+        self._ready = self._ready or self._decide(states, inbox, plan)
         parts = [part for rows in self._alike(plan) for part in groups(rows, self._ready.size)]
         with products_in(self._client.gradients.precision), _quiet():
             results = [
@@ -124,14 +131,14 @@ class VmappedRunner:
         """See `Runner.gradients`."""
         gradients = self._client.gradients
         alike = equal_rows(np.array([[len(own)] for own in examples]))
-        if len(alike) > 1 and gradients.pads():
+        if len(alike) > 1 and self._pads():
             alike = [np.arange(len(examples))]
         size = self._settings.clients_per_batch or USUAL
         many = map_rows(lambda x, own, part: full_gradient(gradients, x, own, part))
 
         def of_group(rows: IntArray) -> Tensor:
             keyed = keys[rows] if keys.size else keys
-            part = everything([examples[row] for row in rows], keyed, models, gradients.pads)
+            part = everything([examples[row] for row in rows], keyed, models, self._pads)
             ids = torch.from_numpy(rows).to(models.device)
             return many(models[ids], take(own, ids), part)
 
@@ -139,21 +146,13 @@ class VmappedRunner:
         with products_in(gradients.precision), _quiet():
             return _in_order([of_group(rows) for rows in parts], parts, models.device)
 
-    def _current(self, ready: Ready) -> Ready:
-        """Return the same decisions, without a trace from the moment a Python value changes."""
-        changed = "" if ready.parts.follows else self._client.gradients.changed()
-        if not changed:
-            return ready
-        log.warning("local steps are no longer recorded: %s has changed", changed)
-        return ready._replace(parts=direct_parts(self._client, f", as {changed} has changed"))
-
     def _alike(self, plan: CohortWork) -> list[IntArray]:
         """Return rows of the plan that can share a group, the longest work first.
 
         Clients with similar numbers of steps share a group, which keeps padding small.
         """
         kinds = same_shapes(plan)
-        if len(kinds) > 1 and self._client.gradients.pads():
+        if len(kinds) > 1 and self._pads():
             kinds = [np.arange(len(plan.clients))]
         return [rows[np.argsort(-plan.steps[rows], kind="stable")] for rows in kinds]
 
@@ -163,7 +162,7 @@ class VmappedRunner:
         every = whole(rows, len(plan.clients))
         picked = slice(None) if every else torch.from_numpy(rows).to(inbox.model.device)
         own, inbox = take((states, inbox), picked)
-        work = pad_work(plan, rows, inbox.model, self._client.gradients.pads)
+        work = pad_work(plan, rows, inbox.model, self._pads)
         at_start, local = parts.begin(own, inbox, work)
         # Contiguous from the first step on: a traced step is made for one memory layout.
         local = tree_map(Tensor.contiguous, local)
@@ -188,7 +187,7 @@ class VmappedRunner:
         if pair is None or settings.clients_per_batch == 1 or settings.executor == "sequential":
             return ""
         ids = torch.from_numpy(pair).to(inbox.model.device)
-        work = pad_work(plan, pair, inbox.model, self._client.gradients.pads)
+        work = pad_work(plan, pair, inbox.model, self._pads)
         own, mail = take((states, inbox), ids)
         reason = why_not_together(self._client, own, mail, work)
         if reason and not isinstance(self._client, Client):
@@ -201,7 +200,7 @@ class VmappedRunner:
 
         def need() -> int:
             own, one = take((states, inbox), slice(1))
-            work = pad_work(plan, np.array([0]), one.model, self._client.gradients.pads)
+            work = pad_work(plan, np.array([0]), one.model, self._pads)
             at_start, local = begin_of_many(self._client)(own, one, work)
             given = (local, at_start, batch(work, 0), one.correction, work.rates[0])
             try:

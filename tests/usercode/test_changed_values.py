@@ -1,17 +1,20 @@
 """Python values that a loss, a model or a strategy reads, changed late in a run of traced steps."""
 
+import ctypes
+import os
 import random
-import sys
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
-from types import ModuleType, SimpleNamespace
+from functools import cache, partial
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,6 +22,7 @@ from fedlocal import simulate
 from fedlocal.objective.inspection import inspect
 from fedlocal.objective.python_values import MOST_ELEMENTS, PythonValues
 from fedlocal.runtime import Vmapped
+from fedlocal.runtime.parts import Compared
 from strategies import local_sgd, mime
 from tests.usercode import plain
 
@@ -165,6 +169,56 @@ def function() -> Case:
     return loss, partial(held.__setitem__, "scale", lambda: 3.0)
 
 
+def config() -> Case:
+    cfg = OmegaConf.create({"loss": {"scale": 1.0}, "same": "${loss.scale}"})
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return scaled(output, target, cfg.same)
+
+    return loss, partial(setattr, cfg.loss, "scale", 3.0)
+
+
+def shadowed() -> Case:
+    OfClass.scale = 1.0
+    loss = OfClass()
+    return loss, partial(setattr, loss, "scale", 3.0)
+
+
+def cached() -> Case:
+    scales = iter([1.0, 3.0])
+
+    @cache
+    def scale() -> float:
+        return next(scales)
+
+    return lambda o, t: scaled(o, t, scale()), scale.cache_clear
+
+
+def context() -> Case:
+    scale = ContextVar("scale", default=1.0)
+    return lambda o, t: scaled(o, t, scale.get()), partial(scale.set, 3.0)
+
+
+def environment() -> Case:
+    os.environ["SCALE_OF_A_LOSS"] = "1"
+
+    def loss(output: Tensor, target: Tensor) -> Tensor:
+        return scaled(output, target, float(os.environ["SCALE_OF_A_LOSS"]))
+
+    return loss, partial(os.environ.__setitem__, "SCALE_OF_A_LOSS", "3")
+
+
+def read_only() -> Case:
+    options = {"scale": 1.0}
+    view = MappingProxyType(options)
+    return lambda o, t: scaled(o, t, view["scale"]), partial(options.__setitem__, "scale", 3.0)
+
+
+def machine_number() -> Case:
+    scale = ctypes.c_double(1.0)
+    return lambda o, t: scaled(o, t, scale.value), partial(setattr, scale, "value", 3.0)
+
+
 def class_weights() -> Case:
     weight = torch.ones(3).double()
     values = torch.tensor([5.0, 1.0, 0.2]).double()
@@ -173,7 +227,8 @@ def class_weights() -> Case:
 
 CASES = [
     attribute, slot, of_class, variable, item, namespace, global_variable, other_file,
-    inner_function, default, of_function, function, class_weights,
+    inner_function, default, of_function, function, config, shadowed, cached, context,
+    environment, read_only, machine_number, class_weights,
 ]  # fmt: skip
 
 
@@ -258,21 +313,82 @@ def test_a_model_that_changes_is_warned_of():
     assert len(seen) == 1
 
 
-def test_a_value_without_a_name_is_refused_where_steps_are_compared():
-    def read() -> float:
-        return float(sys.getrecursionlimit())
+def test_values_of_a_copy_are_known_through_all_objects():
+    options = SimpleNamespace(scale=1.0)
+    loss = WithOptions(options)
+    with pytest.raises(
+        RuntimeError, match=r"options\.scale of the loss has changed during the run"
+    ):
+        ended("loop", (loss, partial(setattr, options, "scale", 3.0)))
+    options = SimpleNamespace(scale=1.0)
+    model = plain.seeded(lambda: Optional(options))
+    with pytest.warns(UserWarning, match=r"options\.scale of the model has changed"):
+        ended("loop", (F.cross_entropy, partial(setattr, options, "scale", 3.0)), model=model)
 
-    limit = sys.getrecursionlimit()
-    try:
-        with pytest.raises(RuntimeError, match=r'changed since; take Vmapped\(program="direct"\)'):
-            simulate(
-                plain.seeded(lambda: nn.Linear(4, 3)), PAIRS, local_sgd(0.1, 3), 40, 10,
-                loss=lambda o, t: scaled(o, t, read() / limit),
-                runtime=Vmapped(program="recorded"), device="cpu",
-                on_round=lambda row: sys.setrecursionlimit(2 * limit),
-            )  # fmt: skip
-    finally:
-        sys.setrecursionlimit(limit)
+
+class Optional(nn.Linear):
+    def __init__(self, options: SimpleNamespace) -> None:
+        super().__init__(4, 3)
+        self.options = options
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * self.options.scale
+
+
+class WithOptions(nn.Module):
+    def __init__(self, options: SimpleNamespace) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return scaled(output, target, self.options.scale)
+
+
+class Trainer:
+    """An object whose method is the loss, and which keeps much that the loss does not read."""
+
+    def __init__(self) -> None:
+        self.scale = 1.0
+        self.history: list[float] = []
+        self.data = [np.zeros(10) for _ in range(100)]
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return scaled(output, target, self.weight())
+
+    def weight(self) -> float:
+        return self.scale
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.history.append(row["local_loss"])
+        self.data[0] += 1
+        self.best = min(self.history)
+
+
+def test_what_a_loss_does_not_read_may_change():
+    trainer = Trainer()
+    result = simulate(
+        plain.seeded(lambda: nn.Linear(4, 3)), PAIRS, local_sgd(0.1, 3), 3, 10,
+        loss=trainer.loss, runtime=Vmapped(program="recorded"), on_round=trainer.log, device="cpu",
+    )  # fmt: skip
+    assert "local steps recorded" in result.executor and len(trainer.history) == 3
+    values = PythonValues(trainer.loss)
+    trainer.log({"local_loss": 0.0})
+    assert values.changed() is None
+    trainer.scale = 2.0
+    assert values.changed() == ("scale", False)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_steps_are_compared(at):
+    """What changes without a call of the user's is seen where a traced step is compared."""
+    local = SimpleNamespace(loss_sum=torch.ones(2))
+    other = SimpleNamespace(loss_sum=torch.full((2,), 1.1))
+    steps = [local] * (at - 1) + [other]
+    compared = Compared(lambda *_: local, lambda *_: local, lambda *_: steps.pop(0))
+    for _ in range(at - 1):
+        compared(local, (torch.zeros(3, 2),), ())
+    with pytest.raises(RuntimeError, match="that has changed since; run with runtime=loop"):
+        compared(local, (torch.zeros(3, 2),), ())
 
 
 @dataclass
@@ -286,22 +402,22 @@ def test_names_of_changed_values():
     def loss(output: Tensor, target: Tensor) -> Tensor:
         return scaled(output, target, options.scale + other["a"][0] + big[0])
 
-    values = PythonValues(nn.Linear(4, 3), loss)
-    assert values.changed() == ""
+    values = PythonValues(loss)
+    assert values.changed() is None
     options.scale = 1.0
     other["a"][0] = 1
-    assert values.changed() == ""
+    assert values.changed() is None
     options.scale = 2.0
-    assert values.changed() == "options"
+    assert values.changed() == ("options.scale", False)
     options.scale = 1.0
     other["a"].append(3)
-    assert values.changed() == "other['a']"
+    assert values.changed() == ("other['a']", False)
     other["a"].pop()
     big[0] = 1
-    assert values.changed() == "big"
+    assert values.changed() == ("big", False)
     big[0] = 0
     other["a"] = [1, 2]
-    assert values.changed() == "other"
+    assert values.changed() == ("other", False)
 
 
 def test_objects_that_refer_to_each_other():
@@ -309,10 +425,10 @@ def test_objects_that_refer_to_each_other():
     one["self"] = one
     holder = SimpleNamespace(one=one)
     one["holder"] = holder
-    values = PythonValues(nn.Linear(4, 3), lambda o, t: holder)
-    assert values.changed() == ""
+    values = PythonValues(lambda o, t: holder.one)
+    assert values.changed() is None
     one["other"] = 1
-    assert values.changed() != ""
+    assert values.changed() == ("holder.one", False)
 
 
 def test_another_thread_may_draw_random_numbers():

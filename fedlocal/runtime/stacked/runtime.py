@@ -65,6 +65,10 @@ class BatchedRunner:
         fixed = {".".join(path): value for path, value in self.fields.fixed.items()}
         return {**self.runtime.group_key, **fixed}
 
+    def follow(self, reason: str) -> None:
+        """See `Runner.follow`."""
+        self.alone.follow(reason)
+
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork
     ) -> tuple[ClientState, Upload]:
