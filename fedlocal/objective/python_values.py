@@ -6,13 +6,13 @@ round. A loss may read a weight from a dict that the caller changes after each r
 
 import sys
 from argparse import Namespace
-from collections import ChainMap, deque
+from collections import ChainMap, UserDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
 from inspect import getattr_static
 from itertools import islice
-from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from fedlocal.utils.torch_private import TENSOR_DICTS
 # Packages whose functions and classes read no values that a user changes.
 LIBRARIES = {"fedlocal", "numpy", "strategies", "torch", "torchvision", *sys.stdlib_module_names}
 # Their objects that hold the user's values.
-HOLDERS = (ChainMap, Namespace, SimpleNamespace, nn.Module)
+HOLDERS = (Namespace, SimpleNamespace, nn.Module)
 ATOMS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 # Functions that read attributes without a name in the code.
 UNNAMED = {"__dict__", "asdict", "astuple", "fields", "getattr", "replace", "vars"}
@@ -108,7 +108,7 @@ class PythonValues:
             self._add(found, partial(_entries, value), None)
         elif isinstance(value, Tensor):
             self._add(found, partial(_numbers, value), None)
-        elif isinstance(value, Mapping):
+        elif _is_mapping(value):
             self._add(found, partial(_items, value), [*value.values()])
             for key, inner in [*value.items()]:
                 yield Found(f"{name}[{key!r}]", inner, copied)
@@ -132,8 +132,8 @@ class PythonValues:
         elif isinstance(value, nn.Module):
             for key, module in value.named_children():
                 yield Found(f"{name}.{key}" if name else key, module, copied=True)
-        elif hasattr(value, "__wrapped__"):
-            yield Found(name, value.__wrapped__)
+        elif wrapped := _attribute(value, "__wrapped__"):
+            yield Found(name, wrapped)
 
     def _of_function(self, function: FunctionType) -> Iterator[Found]:
         if _in_library(function.__module__):
@@ -196,6 +196,12 @@ class PythonValues:
         if self._names & UNNAMED or "__getattr__" in own:
             return held | (own & (self._names | IMPLICIT))
         return (held | own) & (self._names | IMPLICIT)
+
+
+def _is_mapping(value: Any) -> bool:
+    """Return whether values lie in memory; to look at another mapping may read files."""
+    config = isinstance(value, Mapping) and type(value).__module__.startswith("omegaconf.")
+    return config or isinstance(value, dict | ChainMap | MappingProxyType | UserDict)
 
 
 def _has_attributes(value: Any) -> bool:

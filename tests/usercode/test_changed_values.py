@@ -178,6 +178,24 @@ def config() -> Case:
     return loss, partial(setattr, cfg.loss, "scale", 3.0)
 
 
+class Stored:
+    """An object whose attributes are the entries of a dict."""
+
+    def __init__(self) -> None:
+        self.__dict__["entries"] = {"scale": 1.0}
+
+    def __getattr__(self, name: str) -> float:
+        return self.__dict__["entries"][name]
+
+    def __setattr__(self, name: str, value: float) -> None:
+        self.__dict__["entries"][name] = value
+
+
+def stored() -> Case:
+    options = Stored()
+    return lambda o, t: scaled(o, t, options.scale), partial(setattr, options, "scale", 3.0)
+
+
 def shadowed() -> Case:
     OfClass.scale = 1.0
     loss = OfClass()
@@ -227,7 +245,7 @@ def class_weights() -> Case:
 
 CASES = [
     attribute, slot, of_class, variable, item, namespace, global_variable, other_file,
-    inner_function, default, of_function, function, config, shadowed, cached, context,
+    inner_function, default, of_function, function, config, stored, shadowed, cached, context,
     environment, read_only, machine_number, class_weights,
 ]  # fmt: skip
 
