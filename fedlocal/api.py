@@ -231,11 +231,12 @@ def _check_callback(on_round: Any) -> None:
     """Raise ValueError unless it is None or can be called with a row."""
     if on_round is None:
         return
+    name = getattr(on_round, "__qualname__", repr(on_round))
     try:
         signature(on_round).bind({})
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"on_round must be a function of one row of metrics, got {on_round!r}: {error}"
+            f"on_round must be a function of one row of metrics, got {name}: {error}"
         ) from error
 
 

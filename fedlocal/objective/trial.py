@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -118,7 +119,8 @@ class Subject:
 
     def _loss(self, output: Tensor) -> Tensor:
         shapes = f"output {list(output.shape)} and targets {list(self.targets.shape)}"
-        failing = failing_as(f"the loss fails on {shapes} ({self.targets.dtype})")
+        about = f"the loss fails on {shapes} ({self.targets.dtype})"
+        failing = failing_as(about, partial(_loss_advice, output, self.targets))
         try:
             with failing, warnings.catch_warnings():
                 # torch only warns where [n, 1] meets [n], and computes n x n differences.
@@ -159,6 +161,15 @@ def check_pairing(loss: Callable[..., Tensor], output: Tensor, targets: Tensor) 
     together, shuffled = loss(outputs, values), loss(outputs, values.flip(0))
     if len(output) > 1 and torch.allclose(together, shuffled, rtol=1e-5, atol=0):
         raise ValueError(_unequal(output, targets))
+
+
+def _loss_advice(output: Tensor, targets: Tensor, reason: str) -> str:
+    """Return advice on what torch's losses refuse; "" where there is none."""
+    if "size" in reason and output.shape == (*targets.shape, 1):
+        return f"; give both one shape: y.unsqueeze({targets.dim()})"
+    if "not implemented for 'Long'" in reason:
+        return "; a loss is called with (output, target), in this order"
+    return ""
 
 
 def _unequal(output: Tensor, targets: Tensor) -> str:

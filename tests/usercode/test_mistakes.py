@@ -234,6 +234,18 @@ MISTAKES = {
         " pixels=Pixels(mean, std)), and x.long() for token indices",
         python=python(x=X.mul(9).byte()),
     ),
+    "loss: numbers [n] for an output [n, 1]": Mistake(
+        "the loss fails on output [8, 1] and targets [8] (torch.float32): ValueError: Target size"
+        " (torch.Size([8])) must be the same as input size (torch.Size([8, 1])); give both one"
+        " shape: y.unsqueeze(1)",
+        python=column(nn.BCEWithLogitsLoss(), y=(NUMBERS > 0).float()),
+    ),
+    "loss: arguments in the other order": Mistake(
+        "the loss fails on output [8, 3] and targets [8] (torch.int64): NotImplementedError:"
+        " \"log_softmax_lastdim_kernel_impl\" not implemented for 'Long'; a loss is called with"
+        " (output, target), in this order",
+        python=python(loss=lambda target, output: F.cross_entropy(output, target)),
+    ),
     "data: channels last": Mistake(
         "the model fails on a batch of shape [8, 5, 5, 3] (torch.float32): RuntimeError: Given"
         " groups=1, weight of size [2, 3, 3, 3], expected input[8, 5, 5, 3] to have 3 channels, but"
