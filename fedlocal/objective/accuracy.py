@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fedlocal.objective.losses import cross_entropy
 
-# Least ratio of the losses at probabilities 0 and 1/2 of the right class: 23 where
-# probabilities are clamped to 1e-7, and 4 for a squared error.
+# Outputs are probabilities if loss(p = 0) / loss(p = 1/2) for the right class is larger: it is 23
+# for binary cross-entropy clamped at 1e-7, and 4 for a squared error.
 CERTAIN = 10.0
 
 
@@ -79,8 +79,8 @@ def _elementwise(output: Tensor, targets: Tensor, loss: Callable[..., Tensor]) -
         try:
             at = costs(threshold)
             equal = bool(torch.isfinite(at[0])) and torch.allclose(*at, rtol=1e-5)
-            # A squared error of numbers has equal costs at 0.5, too. That of probabilities is large
-            # where a wrong class is certain.
+            # The costs of a squared error are equal at 0.5, too. Unlike that, a loss of
+            # probabilities is very large for a confident wrong prediction.
             if equal and threshold and floating:
                 equal = bool(costs(0.0)[0] > CERTAIN * at[0])
         except (RuntimeError, ValueError, IndexError):

@@ -1,8 +1,8 @@
 """Comparison of the objective's gradient with the one that `backward()` gives.
 
 The objective hands parameters to the model, and `forward` may reach them by other ways: a Python
-list of parameters, a reference past the module's attributes. Such a parameter would keep its first
-value without a word.
+list of parameters, a reference past the module's attributes. Such a parameter would silently
+keep its initial value.
 """
 
 from dataclasses import replace

@@ -43,7 +43,8 @@ class Augment(ABC):
         """Draw the augmentation of each example of each local step, [steps, batch, n].
 
         Args:
-            rng: Generator of one client in one round. More steps begin with the same draws.
+            rng: Generator of one client in one round. A larger
+                `steps` appends draws, and the first ones stay.
             steps: Local steps.
             batch: Examples in each.
             size: Height and width of the pictures.

@@ -195,7 +195,7 @@ class NLL(Classes):
 
 
 def _fix(output: Tensor, target: Tensor) -> str:
-    """Return what to do about targets that are meant as classes; "" where shapes do not say."""
+    """Return a hint for targets that look like classes; "" if the shapes are inconclusive."""
     shape, wanted = output.shape, target.shape
     if wanted == shape:
         return "of one-hot rows pass the index: y.argmax(-1); "

@@ -1,7 +1,7 @@
 """Properties of a user's model and loss, found on one batch before the first round.
 
-They find the buffers that `forward` changes and the random functions that it calls, which the rest
-of a run has to know. Refused in one line is what no run can compute right.
+They are the buffers that `forward` changes and the random functions that it calls. Models and
+losses that no run can compute correctly raise a ValueError of one line.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.objective.state import buffers_of, first_difference, values_of
 from fedlocal.objective.trial import Drawn, Subject, check_pairing, deep_copy, failing_as
 
-# What users write for the random operations that have another name inside of torch.
+# Public names of random operations of torch, for messages.
 WRITTEN = {
     "_sample_dirichlet": "torch.distributions.Beta or Dirichlet",
     "_standard_gamma": "torch.distributions.Gamma, Chi2 or StudentT",
@@ -162,10 +162,9 @@ def _check_repeatable(subject: Subject, before: dict[str, Tensor], drawn: bool) 
 
 
 def _check_leaves(subject: Subject, loss: Tensor) -> None:
-    """Raise ValueError if the loss depends on a trainable tensor that is none of the copy's.
+    """Raise ValueError if the loss depends on a trainable tensor that is no parameter of the copy.
 
-    Tensors that `forward` makes, such as an input with a gradient of its own, are others in a
-    second call.
+    Tensors that `forward` creates are not meant: a second call creates other ones.
     """
     ours = {id(p) for p in subject.model.parameters()}
     strangers = [leaf for leaf in _leaves(loss) if id(leaf) not in ours]

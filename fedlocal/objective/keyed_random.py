@@ -57,7 +57,7 @@ def drawn_from(key: Tensor | None) -> AbstractContextManager[object]:
 def _unchecked(function: FunctionType) -> Callable[..., Any]:
     """Return a function of torch.nn.functional whose inner calls reach the mode.
 
-    Its body first checks for overrides, which would recurse without end.
+    Its own check for overrides is disabled, since it would call the mode again without end.
     """
     asking = [name for name in function.__globals__ if name.startswith("has_torch_function")]
     never = {name: lambda *_: False for name in asking}

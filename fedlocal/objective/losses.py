@@ -58,7 +58,7 @@ def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
             " loss=mse, for classes in another dimension than the last loss=cross_entropy"
         )
     if output.shape[-1] > 1:
-        # Not F.cross_entropy: what that does for targets to be left out takes twice the operations.
+        # Not F.cross_entropy, whose ignore_index doubles the number of operations.
         logs = F.log_softmax(output, -1)
         return -logs.gather(-1, target.unsqueeze(-1)).mean()
     # -log sigmoid(+-z) and not softplus, which torch replaces by its asymptote from 20 on.

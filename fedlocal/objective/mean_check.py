@@ -1,8 +1,8 @@
 """Check by the operations of model and loss that a loss is a mean over single examples.
 
-Numbers alone do not show it. A loss such as |mean - b| + b equals the mean wherever the mean is
-above b, and a value that is 0 may switch a term on later. Whatever is computed from several
-examples together must therefore reach the loss by additions and constant factors only.
+A numerical test is not enough. A loss such as |mean - b| + b equals the mean wherever the mean is
+above b, and a term may have the factor 0 at the points that are tested. Whatever is computed from
+several examples together must therefore reach the loss by linear operations only.
 """
 
 import operator
@@ -38,7 +38,7 @@ QUOTIENTS = {aten.div.Tensor, aten.div_.Tensor}
 
 @torch.no_grad()
 def is_mean_by_operations(objective: Objective, x: Tensor, own: Own) -> bool:
-    """Return whether examples meet in sums only, and nothing but additions and factors follows.
+    """Return whether examples are combined by sums only, followed by linear operations only.
 
     Args:
         objective: Model, loss and examples.

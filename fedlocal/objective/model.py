@@ -83,7 +83,7 @@ def check_parameters(model: nn.Module) -> None:
                 f"the parameter {name} is {short(p.dtype)}, and trained parameters must be real;"
                 " keep real and imaginary part as [..., 2] and use torch.view_as_complex in forward"
             )
-        # A frozen parameter may be a mask of -inf; NaN computes nothing.
+        # A frozen parameter may hold -inf, as attention masks do, but not NaN.
         if bool(p.isnan().any()) or (p.requires_grad and not bool(p.isfinite().all())):
             raise ValueError(
                 f"the parameter {name} holds NaN or inf before the first round; initialise it, or"

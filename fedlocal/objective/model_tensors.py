@@ -1,8 +1,8 @@
-"""Exchange of the tensors of a model.
+"""Temporary replacement of the tensors of a model.
 
-`torch.func.functional_call` puts the model's own tensors back when `forward` returns. Activation
-checkpointing calls parts of `forward` again in the backward pass and would meet the wrong ones, so
-here tensors stay exchanged until the gradient is known.
+`torch.func.functional_call` restores the model's own tensors when `forward` returns. Activation
+checkpointing calls parts of `forward` again in the backward pass and would read those, so here the
+replacement lasts until the backward pass is done.
 """
 
 from collections.abc import Iterator, Mapping

@@ -170,7 +170,7 @@ class Objective:
     def _output(self, named: dict[str, Tensor], inputs: Tensor, dtype: torch.dtype) -> Tensor:
         lowered = self.precision == "bf16"
         self._places.put(named)
-        # Each weight is read once, so a cache of lowered weights would only outlive its use.
+        # Each weight is cast once per call, so autocast's cache would only take memory.
         with torch.autocast(
             inputs.device.type, torch.bfloat16, enabled=lowered, cache_enabled=False
         ):
@@ -233,8 +233,8 @@ def _clipped_together(grad: StepGradient, norm: float) -> dict[str, Tree]:
 def clip_to_norm(grad: Tensor, norm: float) -> Tensor:
     """Return `grad` [P], scaled down to the length `norm` if it is longer.
 
-    A gradient of zeros stays one, norm = inf changes nothing, and one too long to measure becomes
-    NaN: as zeros a run that diverges would look like one that stands still.
+    A zero gradient stays zero, and norm = inf clips nothing. If the length overflows, the result is
+    NaN and not zero, so that divergence is visible.
 
     Reference: Pascanu, Mikolov, Bengio. On the difficulty of training recurrent neural networks.
     2013. https://arxiv.org/abs/1211.5063

@@ -16,7 +16,7 @@ class ModelOptions:
     A pattern is the name of a parameter or of a module, with `*` and `?` as in file names.
 
     Attributes:
-        frozen: Patterns of parameters that keep their values, travel nowhere and count nothing,
+        frozen: Patterns of parameters that are not trained, not sent and not counted in bytes,
             like those without `requires_grad`.
         personal: Patterns of parameters that each client trains for itself and never sends.
         buffers: Treatment of buffers that `forward` changes, such as running statistics: "average"

@@ -28,7 +28,7 @@ HOLDERS = (Namespace, SimpleNamespace, nn.Module)
 ATOMS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 # Functions that read attributes without a name in the code.
 UNNAMED = {"__dict__", "asdict", "astuple", "fields", "getattr", "replace", "vars"}
-# Methods of a class that no code names.
+# Special methods, which are called implicitly.
 IMPLICIT = {"__bool__", "__call__", "__float__", "__getattr__", "__getitem__", "__len__"}
 
 # Bounds on the time of a look: places, and compared elements of each.
@@ -50,9 +50,9 @@ class Found(NamedTuple):
 class Place(NamedTuple):
     """Values that are compared: an attribute, the items of a dict, an array.
 
-    name, copied: See `Found`. mark: Return value of `read` at the start. read: Returns a mark that
-    is equal as long as the values are the same. kept: Objects whose ids are in the mark; an id may
-    be given to another object when its own is gone.
+    name, copied: See `Found`. mark: Snapshot of the start. read: Takes a new snapshot, which is
+    equal while the values are. kept: References to the objects whose ids are in the snapshot, so
+    that no id is reused.
     """
 
     name: str
@@ -88,7 +88,7 @@ class PythonValues:
             if not waiting:
                 # Functions found later may name further attributes.
                 waiting += [inner for each in objects for inner in self._attributes(each)]
-        # The objects stay alive, and their ids theirs.
+        # References keep the ids of these objects from being reused.
         self._seen = seen
 
     def changed(self) -> tuple[str, bool] | None:

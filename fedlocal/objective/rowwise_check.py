@@ -1,4 +1,4 @@
-"""Check that a model looks at each example by itself, whatever the number of examples.
+"""Check that each output of a model depends on its own input only, for any batch size.
 
 Evaluations take a set in parts where this holds, and at once where it does not: an output that
 depends on the other examples of its batch is well defined for the whole set only.

@@ -155,7 +155,7 @@ def _check_real(changed: tuple[str, ...], model: nn.Module) -> None:
 
 
 def check_test(start: Start, x: Tensor, y: Tensor) -> None:
-    """Hold all test targets against the model's output, and try the loss on the first examples.
+    """Check all test targets against the model's output, and try the loss on the first examples.
 
     Args:
         start: The run.
@@ -214,7 +214,7 @@ def _tried(
         still = tuple(dict.fromkeys(name.rpartition(".")[0] for name in traits.changed))
         traits = inspect(in_train_mode(model, still), loss, *given)
     if len(rows) > 2:
-        # A batch may fit by chance: 8 numbers go with an output [8, 8].
+        # Targets [8] may fit an output [8, 8] by chance, and [7] do not.
         Subject(in_train_mode(deepcopy(model), still), loss, *(part[:-1] for part in given)).trial()
     if widths:
         smallest = min(widths, key=lambda k: widths[k])

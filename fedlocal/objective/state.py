@@ -79,7 +79,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _as_bytes(value: Any) -> Any:
-    """Return the value with tensors as digests: a pickled tensor is no function of its values."""
+    """Return the value with tensors as digests; equal tensors may be pickled differently."""
     if isinstance(value, Tensor):
         flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().flatten()
         return hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).digest()

@@ -111,7 +111,7 @@ class Subject:
             low, high = int(self.inputs.min()), int(self.inputs.max())
             if "index out of range" in reason:
                 return f"; tokens are {low} to {high} here: make the embedding with more entries"
-            return "; to a model of numbers, and not of tokens, pass x.float()"
+            return "; if the model takes numbers and not tokens, pass x.float()"
         channels = CHANNELS.search(reason)
         if channels and self.inputs.dim() == 4 and self.inputs.shape[-1] == int(channels[1]):
             return "; with the channels last pass x.permute(0, 3, 1, 2)"
@@ -137,8 +137,8 @@ class Subject:
             raise
         if isinstance(value, Tensor) and value.is_complex():
             raise ValueError(
-                f"the loss is {short(value.dtype)}, and only a real number can be made small; take"
-                " value.real, or value.abs()"
+                f"the loss is {short(value.dtype)}, and a loss must be real; take value.real, or"
+                " value.abs()"
             )
         if not isinstance(value, Tensor) or value.dim() or not value.is_floating_point():
             found = list(value.shape) if isinstance(value, Tensor) else type(value).__name__

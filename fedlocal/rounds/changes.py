@@ -1,4 +1,8 @@
-"""Changes of a user's values during a run, after which nothing that was traced or tried holds."""
+"""Detection of Python values in user code that change during a run.
+
+A change invalidates traces and the checks before the first round. User code can change values only
+in `on_round`, so nothing is compared without it.
+"""
 
 import warnings
 
@@ -39,10 +43,12 @@ class Changes:
         self._probed = self._probe()
 
     def check(self) -> None:
-        """Let the run follow a change, warn of one that it cannot follow, or refuse it.
+        """Compare the values: a change stops tracing and padding.
+
+        A changed attribute of the model warns, since the run trains a copy.
 
         Raises:
-            RuntimeError: The loss is a module and has changed; a run computes with a copy of it.
+            RuntimeError: The loss is a module and has changed; the run computes with a copy of it.
         """
         for values, of_loss in ((self._of_loss, True), (self._of_model, False)):
             found = values.changed()
@@ -65,7 +71,7 @@ class Changes:
     def _follow(self, reason: str) -> None:
         if not self._followed:
             self._followed = True
-            self._sim.cohort.follow(reason)
+            self._sim.cohort.stop_tracing(reason)
 
     def _warn(self, name: str) -> None:
         if self._warned:

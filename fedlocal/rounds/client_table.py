@@ -174,7 +174,8 @@ def _in_file(t: Tensor, folder: Path) -> Tensor:
     """Return the tensor mapped from a file that exists as long as the mapping.
 
     The file is unlinked before this returns, so a killed process leaves nothing behind. It is
-    written and not mapped and filled, so that a full disk raises OSError.
+    filled by write() and not through the mapping, so that a full disk raises OSError and not a
+    bus error.
     """
     if t.numel() == 0:
         return t.cpu()

@@ -55,7 +55,7 @@ class Deadline:
             return
         given = f"a deadline with late={self.late}"
         if strategy.timing is Timing.ASYNCHRONOUS:
-            raise ValueError(f"the strategy is asynchronous, no round waits; {given} needs rounds")
+            raise ValueError(f"{given} needs synchronous rounds, and this strategy is asynchronous")
         for slot, component in strategy.components():
             for broken in sorted(component.requires & BREAKS[self.late], key=str):
                 raise ValueError(
@@ -75,8 +75,8 @@ class Deadline:
         for slot, (component, states) in kept.items():
             if any(state != () for state in states):
                 raise ValueError(
-                    f"{slot}={component} ties what clients keep to the anchor of their own round; a"
-                    " deadline with late=next_round counts changes in the round after. Use"
+                    f"{slot}={component} keeps client state that is valid for the round's own"
+                    " anchor only, and late=next_round applies a late update to the next anchor. Use"
                     " late=drop or late=partial, or a method without such a state (local_sgd,"
                     " fedavg, slowmo)"
                 )

@@ -20,8 +20,8 @@ def check_messages(sim: Simulation) -> None:
     strategy = sim.strategy
     if strategy.mixing.polls:
         raise ValueError(
-            f"{strategy.mixing} asks for models in the middle of a round, which Flower's messages"
-            " do not; its clients can be simulated: runtime=vmapped or runtime=loop"
+            f"{strategy.mixing} requests models in the middle of a round, which is not supported on"
+            " Flower; use runtime=vmapped or runtime=loop"
         )
     if strategy.correction.needs_gradient_exchange and sim.averaged_buffers != ():
         raise ValueError(

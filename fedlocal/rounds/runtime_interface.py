@@ -86,8 +86,8 @@ class Runner(Protocol):
         """Description of the execution; empty before the first cohort."""
         ...
 
-    def follow(self, reason: str) -> None:
-        """Read the Python values of user code anew in every step from now on.
+    def stop_tracing(self, reason: str) -> None:
+        """Call the user's code in every step from now on, since a value that it reads has changed.
 
         Args:
             reason: What has changed, for `about`.

@@ -98,8 +98,7 @@ def outputs(
 ) -> Tensor:
     """Compute the model's outputs on all inputs, [n, ...], in batches of `batch_size`.
 
-    Where outputs depend on the other examples of a batch, only those of the whole set are well
-    defined, and the set is one batch.
+    If outputs depend on the other examples of a batch, the whole set is one batch.
     """
     key = torch.tensor(seed, device=x.device) if objective.random[1] else None
     if len(inputs) > batch_size and objective.rowwise:

@@ -36,15 +36,15 @@ class Simulation:
 
     Attributes:
         objective: Model, loss and all training examples, on the device.
-        clients: Who holds which of the examples.
+        clients: Assignment of the examples to clients.
         strategy: Bound to the model's layers.
         start: The initial model, [P]; its dtype and device are the run's.
         rounds: Synchronisations until the end.
-        batch_size: Examples in a local step; None for the client's all.
+        batch_size: Examples in a local step; None for all of the client's.
         participation: Share of the clients in each cohort.
-        seed: Of everything random.
+        seed: Seed of all random draws.
         runtime: Runs the clients of a cohort that are in one process.
-        population: Where the clients live.
+        population: Access to the clients, in this process or on other machines.
         clock: Law of the simulated seconds.
         faults: Which members do not answer.
         deadline: How long a round waits for them.
@@ -153,7 +153,7 @@ class RunState(NamedTuple):
     broadcast: Encoded change that made the anchor, [A, ...]; () before the first.
     seen: Last round whose broadcast each client received, [K]; -1 for none.
     period: State of the period.
-    flight: Updates in flight of an asynchronous run; else ().
+    in_flight: Updates in flight of an asynchronous run; else ().
     late: Updates that missed a deadline and count in the next round; () if there are none.
     uplink_bytes, downlink_bytes, sim_seconds, wall_seconds: Totals so far.
     """

@@ -40,4 +40,4 @@ def complete(turns: Turns[T]) -> T:
         next(turns)
     except StopIteration as end:
         return end.value
-    raise RuntimeError("the run waits for others; run it with SweepBatcher, or with batched=False")
+    raise RuntimeError("the run is part of a batched sweep; use SweepBatcher, or set batched=False")

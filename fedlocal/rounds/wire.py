@@ -1,7 +1,7 @@
 """Messages as bytes: a fixed header, then every field packed to its declared number of bits.
 
-Both ends derive the layout from the strategy, so only values travel; an optional part whose flag is
-0 travels as its flag. The ledger counts `nbytes`, the length of what `pack` returns.
+Both ends derive the layout from the strategy, so only values are sent, and of an optional part
+whose flag is 0 only the flag. The ledger counts `nbytes`, the length of what `pack` returns.
 """
 
 import struct

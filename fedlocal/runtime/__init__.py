@@ -1,6 +1,6 @@
 """Runtimes: ways to run the same client round for every member of a cohort.
 
-Members are imported on first use: Flower's side imports this package where torch would cost
+Members are imported on first use: Flower's processes import this package, and importing torch takes
 seconds.
 """
 

@@ -49,7 +49,7 @@ def budget(device: torch.device) -> int:
 
 
 def groups(rows: IntArray, most: int) -> list[IntArray]:
-    """Return near-equal groups of rows; every group size has its own program."""
+    """Return near-equal groups of rows; each distinct group size is traced separately."""
     return np.array_split(rows, -(-len(rows) // most))
 
 

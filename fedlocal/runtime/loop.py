@@ -32,8 +32,8 @@ class LoopRunner:
     client: Client
     about = "one client after another"
 
-    def follow(self, reason: str) -> None:
-        """See `Runner.follow`; it always does."""
+    def stop_tracing(self, reason: str) -> None:
+        """See `Runner.stop_tracing`; this runtime never traces."""
 
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork

@@ -15,20 +15,21 @@ from fedlocal.runtime.tracing.cuda_graphs import CudaGraphed
 from fedlocal.runtime.tracing.trace import Traced
 from fedlocal.vectors.trees import Tree, leaves, map_rows, scan, take
 
-# Where clients stand in the work of a group, None for what they share. Steps come before clients,
-# so that the work of a step is one piece of memory, however many steps there are.
+# Axis of the clients in each field of a group's work. The axis of the steps comes first, so that
+# the inputs of one step are contiguous.
 _AXES = {"indices": 1, "mask": 0, "active": 1, "rates": 1, "noise": 0, "everything": 0}
 WORK = PaddedWork(**_AXES, draws=1, keys=1, shared=1)  # type: ignore[arg-type]
 
 # (local, begun, work, control) -> local after all steps of the work; of a group at once.
 LocalSteps = Callable[[Local, RoundStart, PaddedWork, Tree], Local]
-# The same of what differs from step to step, every tensor [H, ...], and of what all steps share.
+# (local, per_step, shared) -> local. per_step: Inputs that differ between steps, [H, ...]; shared:
+# inputs of all steps.
 Scan = Callable[[Local, Tree, Tree], Local]
 
 # Steps of one captured graph.
 CAPTURED = 100
 
-# Calls between two comparisons of recorded steps with the step itself; early on they are closer.
+# Rounds between two comparisons of a traced step with the step itself, after the first 32.
 COMPARED_EVERY = 32
 
 
@@ -81,8 +82,8 @@ class Compared:
     A trace keeps the Python values of its creation, and a loss may read the time, or a file.
 
     Attributes:
-        taken: Function that takes traced steps.
-        recorded: The same by another program, for a single step.
+        taken: Runs all traced steps; on a GPU it is a CUDA graph.
+        recorded: Runs traced steps without a CUDA graph, for the comparison of one step.
         step: The step itself.
         calls: Number of rounds so far.
     """

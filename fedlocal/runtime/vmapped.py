@@ -106,8 +106,8 @@ class VmappedRunner:
         about += f"; one client at a time: {reason}" if reason else ""
         return f"{about}, as {self._followed}" if self._followed else about
 
-    def follow(self, reason: str) -> None:
-        """See `Runner.follow`: no trace, no padding, and another trial."""
+    def stop_tracing(self, reason: str) -> None:
+        """See `Runner.stop_tracing`; padding stops too, and the check of vmap is repeated."""
         self._settings = replace(self._settings, program="direct")
         self._pads = lambda: False
         self._followed = reason

@@ -212,14 +212,14 @@ def test_equal_steps_are_named_where_they_are_broken():
 def test_states_tied_to_the_anchor_are_refused():
     for slot, strategy in {"correction": scaffold(LR, 5), "mixing": easgd(LR, 5, 0.1)}.items():
         line = message(strategy, "next_round")
-        assert line.startswith(f"{slot}=") and "ties what clients keep to the anchor" in line
+        assert line.startswith(f"{slot}=") and "valid for the round's own anchor only" in line
     line = message(replace(local_sgd(LR, 5), timing=Timing.OVERLAPPED), "next_round")
     assert line.startswith("timing=overlapped counts every change a round late already")
 
 
 @pytest.mark.parametrize("late", LATENESS)
 def test_asynchronous_strategies_are_refused(late):
-    assert "no round waits" in message(async_local_sgd(LR, 5), late)
+    assert "needs synchronous rounds" in message(async_local_sgd(LR, 5), late)
 
 
 @pytest.mark.parametrize("late", LATENESS)

@@ -282,8 +282,8 @@ MISTAKES = {
     ),
     "data: whole numbers": Mistake(
         "the model fails on a batch of shape [8, 4] (torch.int64): RuntimeError: mat1 and"
-        " mat2 must have the same dtype, but got Long and Float; to a model of numbers, and"
-        " not of tokens, pass x.float()",
+        " mat2 must have the same dtype, but got Long and Float; if the model takes numbers"
+        " and not tokens, pass x.float()",
         python=python(x=X.mul(9).long()),
     ),
     "data: lists of different lengths": Mistake(
@@ -952,8 +952,7 @@ MISTAKES = {
         command=own("loss", "steep"),
     ),
     "loss: a complex number": Mistake(
-        "the loss is complex64, and only a real number can be made small; take value.real, or"
-        " value.abs()",
+        "the loss is complex64, and a loss must be real; take value.real, or value.abs()",
         python=python(loss=mine.turned),
         command=own("loss", "turned"),
     ),

@@ -65,9 +65,9 @@ class BatchedRunner:
         fixed = {".".join(path): value for path, value in self.fields.fixed.items()}
         return {**self.runtime.group_key, **fixed}
 
-    def follow(self, reason: str) -> None:
-        """See `Runner.follow`."""
-        self.alone.follow(reason)
+    def stop_tracing(self, reason: str) -> None:
+        """See `Runner.stop_tracing`."""
+        self.alone.stop_tracing(reason)
 
     def run(
         self, states: ClientState, inbox: Inbox, plan: CohortWork
