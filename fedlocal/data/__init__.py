@@ -1,5 +1,7 @@
 """Datasets: function name = conf name, and every one returns a `Dataset`.
 
+A new one is a function in a file here, its import below, and `conf/dataset/NAME.yaml`.
+
 `extract_features` is not a loader: it writes the features of a dataset to a file for `npz`.
 
 Importing this package costs torch and numpy only: scikit-learn and torchvision are imported

@@ -1,6 +1,7 @@
 """flower-supernode with shorter waits: `python -m fedlocal.flower.supernode ARGUMENTS`.
 
-It is flower-supernode with the same arguments, in this process. Three waits make a round of a small
+It is flower-supernode with the same arguments, in this process; `deploy/programs.py` starts it and
+chooses the arguments. Three waits make a round of a small
 model last five seconds and more: the SuperExec looks for work once a second (an option of Flower
 shortens it), flwr-clientapp imports for more than a second (`fork_server` precedes it on the PATH),
 and the SuperNode sleeps up to three seconds when it has no message (there is no option: the clock

@@ -50,7 +50,7 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         digest: Digest of the run.
-        progress: State, history and records after the rounds so far.
+        progress: State (`rounds.state.RunState`), history and records after the rounds so far.
     """
 
     digest: str

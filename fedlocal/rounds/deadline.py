@@ -76,7 +76,7 @@ class Deadline:
             if any(state != () for state in states):
                 raise ValueError(
                     f"{slot}={component} keeps client state that is valid for the round's own"
-                    " anchor only, and late=next_round applies a late update to the next anchor. Use"
+                    " anchor only, and late=next_round applies a late update to the next one. Use"
                     " late=drop or late=partial, or a method without such a state (local_sgd,"
                     " fedavg, slowmo)"
                 )

@@ -1,4 +1,7 @@
-"""Work of a group of clients as one tree, padded where clients differ in size or steps."""
+"""Work of a group of clients as one tree, padded where clients differ in size or steps.
+
+`Objective` computes the loss of a padded batch with the mask that is made here.
+"""
 
 from collections.abc import Callable
 

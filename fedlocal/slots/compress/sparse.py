@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
 from fedlocal.slots.compress.blocks import is_long
-from fedlocal.slots.compress.largest import largest
+from fedlocal.slots.compress.top_k_select import largest
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 
