@@ -15,7 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
-ROWS = ("vmapped, recorded", "vmapped, compiled", "vmapped, vrl_sgd", "loop")
+ROWS = (
+    "vmapped, recorded",
+    "vmapped, direct",
+    "vmapped, compiled",
+    "vmapped, vrl_sgd",
+    "loop",
+)
 COLUMNS = (
     "model", "clients", "H", "row", "rounds", "ms here: median (least)", "ms there",
     "here / there: pairs (least)", "first round here, s", "there", "here / there",

@@ -114,6 +114,7 @@ PLAIN, FLOOR = "plain PyTorch loop", "floor: one model, one batch"
 ROWS: dict[str, Callable[[Cell], OneRound]] = {
     "vmapped, compiled": partial(ours, local_sgd, Vmapped(program="compiled")),
     "vmapped, recorded": partial(ours, local_sgd, Vmapped(program="recorded")),
+    "vmapped, direct": partial(ours, local_sgd, Vmapped(program="direct")),
     "vmapped, vrl_sgd": partial(ours, vrl_sgd, Vmapped(program="recorded")),
     "loop": partial(ours, local_sgd, Loop()),
     PLAIN: plain,

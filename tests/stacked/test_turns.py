@@ -60,5 +60,5 @@ def test_an_answer_that_is_an_error_is_raised_where_its_question_was_asked():
 
 def test_outside_of_turns_nobody_answers():
     assert complete(asks("a", 0)) == []
-    with pytest.raises(RuntimeError, match="waits for others"):
+    with pytest.raises(RuntimeError, match="part of a batched sweep"):
         complete(asks("a", 1))

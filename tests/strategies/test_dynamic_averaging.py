@@ -99,5 +99,7 @@ def test_everybody_is_needed():
 
 def test_messages_over_flower_are_refused():
     sim = ragged.simulation(dynamic_averaging(0.1, 3))
-    with pytest.raises(ValueError, match=r"AverageOnAlarm.*in the middle of a round, which Flower"):
+    with pytest.raises(
+        ValueError, match=r"AverageOnAlarm.*in the middle of a round, which is not supported"
+    ):
         check_messages(sim)
