@@ -196,7 +196,7 @@ def _by_transform(value: Callable[..., Any], point: Point, rest: Tree) -> StepGr
     def of_flat(at: tuple[Tensor, ...], *others: Tensor) -> tuple[Tensor, tuple[Tensor, Tree]]:
         return value(like(point, at), *like(rest, others))
 
-    # torch.func takes long to process nested tuples.
+    # torch.func processes nested tuples at every call.
     aimed = grad_and_value(of_flat, has_aux=True)
     grads, (_, (loss, buffers)) = aimed(tuple(leaves(point)), *leaves(rest))
     shared, personal = like(point, grads)

@@ -121,7 +121,7 @@ def map_rows(function: Callable[..., Tree], in_dims: Any = 0) -> Callable[..., T
             form = tree_map(lambda _: None, outcome)
             return tuple(leaves(outcome))
 
-        # vmap takes as long to process nested tuples as a small model's step.
+        # vmap processes nested tuples at every call, which is a tenth of a small model's step.
         outcome = torch.vmap(flat, axes)(*tensors)
         return like(form, outcome)
 
