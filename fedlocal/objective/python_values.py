@@ -39,7 +39,7 @@ MOST_ELEMENTS = 4_096
 class Found(NamedTuple):
     """A value that code reads.
 
-    copied: Whether it belongs to a module, of which a run has a copy.
+    copied: Whether it belongs to a model or loss that is a module, of which a run has a copy.
     """
 
     name: str
@@ -78,7 +78,7 @@ class PythonValues:
         self._watched: set[tuple[int, str]] = set()
         seen: dict[int, Found] = {}
         objects: list[Found] = []
-        waiting = deque(Found("", value) for value in (*code, model))
+        waiting = deque(Found("", value, isinstance(value, nn.Module)) for value in (*code, model))
         while waiting and len(self._places) < MOST_PLACES:
             found = waiting.popleft()
             if id(found.value) not in seen and not isinstance(found.value, ATOMS):
@@ -131,7 +131,7 @@ class PythonValues:
             yield Found(name, value.__func__)
         elif isinstance(value, nn.Module):
             for key, module in value.named_children():
-                yield Found(f"{name}.{key}" if name else key, module, copied=True)
+                yield Found(f"{name}.{key}" if name else key, module, copied)
         elif wrapped := _attribute(value, "__wrapped__"):
             yield Found(name, wrapped)
 
@@ -164,12 +164,8 @@ class PythonValues:
 
     def _attributes(self, found: Found) -> Iterator[Found]:
         """Add places for the attributes of an object that are read and not watched yet."""
-        name, value, _ = found
-        module, kind = (
-            isinstance(value, nn.Module),
-            value if isinstance(value, type) else type(value),
-        )
-        copied = module or found.copied
+        name, value, copied = found
+        kind = value if isinstance(value, type) else type(value)
         for key in sorted(self._keys(value, kind)):
             if (id(value), key) not in self._watched:
                 self._watched.add((id(value), key))
