@@ -109,6 +109,11 @@ class Clients:
         marked[every] = True
         return np.flatnonzero(marked)
 
+    def batch_widths(self, batch_size: int | None) -> dict[int, int]:
+        """Return the examples in a mini-batch of each client that is in this process, by id."""
+        here = range(len(self)) if self.here is None else self.here
+        return {client: sum(self.batch_quotas(client, batch_size)) for client in here}
+
     def batch_quotas(self, client: int, batch_size: int | None) -> list[int]:
         """Return the sizes of a client's mini-batch by pool; see `fedlocal.data.batches`."""
         return batch_quotas(self.chunks[client], batch_size)

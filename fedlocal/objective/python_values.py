@@ -93,10 +93,7 @@ class PythonValues:
 
     def changed(self) -> tuple[str, bool] | None:
         """Return name and `copied` of the first value that is not as it was; None if all are."""
-        return next(
-            ((p.name, p.copied) for p in self._places if p.read() != p.mark),
-            None,
-        )
+        return next(((p.name, p.copied) for p in self._places if p.read() != p.mark), None)
 
     def _add(self, found: Found, read: Callable[[], Any], kept: Any) -> None:
         self._places.append(Place(found.name, found.copied, read(), read, kept))
@@ -185,7 +182,7 @@ class PythonValues:
         if isinstance(value, nn.Module):
             held = vars(value).keys() - {"training"}
             held -= {*TENSOR_DICTS} if id(value) in self._model else set()
-            return held | {key for key in own & (self._names | IMPLICIT | {"forward"})}
+            return held | (own & (self._names | IMPLICIT | {"forward"}))
         if is_dataclass(value) and _in_library(kind.__module__):
             return {field.name for field in fields(value)}
         held = {*_instance(value)} if not isinstance(value, type) else set()

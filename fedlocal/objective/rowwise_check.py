@@ -42,7 +42,7 @@ def is_rowwise(model: nn.Module, inputs: Tensor) -> bool:
 
 
 def agree(a: Tensor, b: Tensor) -> bool:
-    """Return whether outputs of the same examples differ by rounding only."""
+    """Return whether two computations of one tensor differ by rounding only."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     scale = float(b.abs().max()) if b.numel() else 0.0

@@ -204,8 +204,7 @@ def _tried(
     buffers: Buffers,
 ) -> tuple[Traits, tuple[str, ...]]:
     """Return the traits of the model, and the names of its modules that stay in eval mode."""
-    here = range(len(clients)) if clients.here is None else clients.here
-    widths = {k: sum(clients.batch_quotas(k, batch_size)) for k in here}
+    widths = clients.batch_widths(batch_size)
     largest = max(widths, key=lambda k: widths[k], default=None)
     rows = np.zeros(TRIED, int) if largest is None else clients.examples(largest)[:TRIED]
     given, still = pool(rows) if widths else _drawn(*pool(rows)), ()

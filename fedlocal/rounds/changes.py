@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fedlocal.objective import Loss
 from fedlocal.objective.gradients import Batch
 from fedlocal.objective.python_values import PythonValues
+from fedlocal.objective.rowwise_check import agree
 from fedlocal.rounds.state import Simulation
 from fedlocal.vectors.trees import leaves
 
@@ -65,7 +66,7 @@ class Changes:
                 self._follow(f"{name} has changed")
             else:
                 self._warn(name)
-        if not self._followed and not _equal(self._probed, self._probe()):
+        if not self._followed and not all(map(agree, self._probe(), self._probed)):
             self._follow("the loss has changed")
 
     def _follow(self, reason: str) -> None:
@@ -93,16 +94,3 @@ class Changes:
         key = torch.tensor(KEY, device=sim.start.device) if any(sim.objective.random) else ()
         found = sim.objective.gradient(sim.start + MOVED * moved, sim.own, Batch(rows, key=key))
         return [*leaves(tuple(found))]
-
-
-def _equal(a: list[Tensor], b: list[Tensor]) -> bool:
-    """Return whether gradients of one point differ by rounding only."""
-    return all(
-        torch.allclose(x, y, rtol=0, atol=_allowed(y), equal_nan=True)
-        for x, y in zip(a, b, strict=True)
-    )
-
-
-def _allowed(values: Tensor) -> float:
-    scale = float(values.abs().max()) if values.numel() else 0.0
-    return torch.finfo(values.dtype).eps ** 0.5 * scale

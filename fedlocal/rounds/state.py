@@ -130,11 +130,10 @@ class Simulation:
 
     def _widths(self) -> list[int]:
         """Return the numbers of examples in batches and in parts of full gradients."""
-        here = range(len(self.clients)) if self.clients.here is None else self.clients.here
-        widths = {sum(self.clients.batch_quotas(k, self.batch_size)) for k in here}
-        correction = self.strategy.correction
+        of_batches = self.clients.batch_widths(self.batch_size)
+        widths, correction = {*of_batches.values()}, self.strategy.correction
         if correction.reads_all_data or correction.needs_gradient_exchange or self.diagnostics:
-            widths |= {min(len(self.clients.examples(k)), EXAMPLES_AT_ONCE) for k in here}
+            widths |= {min(len(self.clients.examples(k)), EXAMPLES_AT_ONCE) for k in of_batches}
         return sorted(widths)
 
     @cached_property

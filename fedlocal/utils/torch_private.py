@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 TENSOR_DICTS = ("_parameters", "_buffers")
 # A product's result in the shape of its caller, which only traces contain.
 UNSAFE_VIEW = torch.ops.aten._unsafe_view.default
-# What a conversion to another dtype is in a trace.
+# Conversion to another dtype in a trace.
 TO_COPY = torch.ops.aten._to_copy.default
 # Errors of functions whose operations depend on values, or that the tracer does not know.
 UNTRACEABLE = (

@@ -54,7 +54,7 @@ def test_padding_never_changes_the_number_of_examples(limit):
     expected = nn.utils.parameters_to_vector(wanted.model.parameters())
     assert (loop.params - expected).abs().max() < 1e-13
     assert (vmapped.params - expected).abs().max() < 1e-13
-    # Where all batches are below the limit, all clients are padded to one group.
+    # All clients are padded to one group if no batch reaches the limit.
     assert ("differ in size" in vmapped.executor) == (limit < 32)
 
 

@@ -412,7 +412,7 @@ def test_what_a_loss_does_not_read_may_change():
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_steps_are_compared(at):
-    """What changes without a call of the user's is seen where a traced step is compared."""
+    """Traced steps are compared with the step itself in the first rounds."""
     local = SimpleNamespace(loss_sum=torch.ones(2))
     other = SimpleNamespace(loss_sum=torch.full((2,), 1.1))
     steps = [local] * (at - 1) + [other]
