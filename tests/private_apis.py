@@ -50,6 +50,16 @@ def schemas():
     assert torch_private.argument_names(torch.ops.aten.dropout.default) == ["input", "p", "train"]
     assert torch_private.writes(torch.ops.aten.add_.Tensor)
     assert not torch_private.writes(torch.ops.aten.add.Tensor)
+    assert torch_private.written(torch.ops.aten.add_.Tensor) == [0]
+    assert torch_private.written(torch.ops.aten.add.Tensor) == []
+
+
+def decomposes():
+    table = torch_private.decompositions()
+    assert {torch.ops.aten.huber_loss.default, torch.ops.aten.addcmul.default} <= table.keys()
+    assert torch.ops.aten.nll_loss_forward.default not in table
+    halved = table[torch.ops.aten.huber_loss.default](torch.ones(2), torch.zeros(2))
+    assert halved == 0.5
 
 
 def held():
@@ -207,6 +217,7 @@ CHECKS = {
     "torch._subclasses.fake_tensor.DataDependentOutputException": refuses_values,
     "torch.ops.aten._unsafe_view": viewed,
     "torch.ops.aten._to_copy": viewed,
+    "torch._decomp.core_aten_decompositions": decomposes,
     "torch._inductor.standalone_compile": compiles,
     "has_torch_function": functional,
     "flwr.app.message.make_message": made,

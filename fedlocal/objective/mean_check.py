@@ -1,112 +1,76 @@
-"""Check by the operations of model and loss that a loss is a mean over single examples.
+"""Check by the operations of model and loss that padding leaves the gradient unchanged.
 
-A numerical test is not enough. A loss such as |mean - b| + b equals the mean wherever the mean is
-above b, and a term may have the factor 0 at the points that are tested. Whatever is computed from
-several examples together must therefore reach the loss by linear operations only.
+Numbers at a few points do not show it. A loss such as |mean - b| + b equals the mean wherever the
+mean is above b, a hinge on pairs of examples is 0 as long as they are close, and a term may have
+the factor 0. The gradients are therefore compared with their elementwise operations replaced (see
+`interpretation`).
 """
 
-import operator
-from typing import Any
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
 
-from fedlocal.objective.gradients import Own
+from fedlocal.objective.gradients import Batch, Own
+from fedlocal.objective.interpretation import interpret
 from fedlocal.objective.objective import Objective
-from fedlocal.utils.torch_private import TO_COPY, UNSAFE_VIEW, UNTRACEABLE, trace
-from fedlocal.vectors.trees import leaves, like
+from fedlocal.objective.operations import GAINS, KEY, Values, randomise, same_operations
+from fedlocal.vectors.trees import leaves
 
-aten = torch.ops.aten
-
-# Numbers of examples of two traces: dimensions in which they differ are those of examples.
-WIDTHS = (5, 7)
-# Operations that are linear in all of their arguments together.
-LINEAR = {
-    TO_COPY, UNSAFE_VIEW, operator.getitem, aten.add.Scalar, aten.add.Tensor,
-    aten.add_.Tensor, aten.alias.default, aten.cat.default, aten.clone.default,
-    aten.detach.default, aten.div.Scalar, aten.expand.default, aten.mean.default, aten.mean.dim,
-    aten.mul.Scalar, aten.neg.default, aten.reshape.default, aten.select.int,
-    aten.squeeze.default, aten.squeeze.dim, aten.squeeze.dims, aten.stack.default,
-    aten.sub.Scalar, aten.sub.Tensor, aten.sub_.Tensor, aten.sum.default, aten.sum.dim_IntList,
-    aten.unsqueeze.default, aten.view.default,
-}  # fmt: skip
-# Operations that are linear in one argument only.
-PRODUCTS = {aten.mul.Tensor, aten.mul_.Tensor}
-QUOTIENTS = {aten.div.Tensor, aten.div_.Tensor}
+# Numbers of real examples and of those of a padded batch.
+REAL, PADDED = 3, 4
+# Standard deviation of the perturbation of buffers, which may be 0 at the start.
+MOVE = 0.1
 
 
 @torch.no_grad()
 def is_mean_by_operations(objective: Objective, x: Tensor, own: Own) -> bool:
-    """Return whether examples are combined by sums only, followed by linear operations only.
+    """Return whether a padded batch gives the gradient of its real examples, as a mean over them.
 
     Args:
         objective: Model, loss and examples.
-        x: Shared parameters, [P].
+        x: Shared parameters, [P], of which only the layout is taken.
         own: The other parts of the model.
     """
-    graphs = [_traced(objective, x, own, width) for width in WIDTHS]
-    if any(graph is None for graph in graphs):
-        return False
-    one, other = ([*graph.graph.nodes] for graph in graphs if graph is not None)
-    if [node.target for node in one] != [node.target for node in other]:
-        # The number of examples decides what is computed.
-        return False
-    of_examples = {
-        a for a, b in zip(one, other, strict=True) if a.op != "output" and _shape(a) != _shape(b)
-    }
-    return _only_sums(one, of_examples)
+
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        each = [objective.loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(REAL)]
+        return torch.stack(each).mean()
+
+    for gain in GAINS:
+        plain = replace(objective, model=randomise(deepcopy(objective.model), gain))
+        padded = replace(plain, loss=mean)
+        parts = _parts(plain, x, own)
+        same = same_operations(
+            partial(_gradient, plain, *parts, REAL), partial(_gradient, padded, *parts, PADDED)
+        )
+        if same is not None:
+            return same
+    return False
 
 
-def _traced(objective: Objective, x: Tensor, own: Own, width: int) -> GraphModule | None:
+def _parts(objective: Objective, x: Tensor, own: Own) -> tuple[Tensor, Own]:
+    """Return the parameters of the objective's model, and perturbed buffers."""
+    named, layout = dict(objective.model.named_parameters()), objective.layout
+    personal = () if own.personal == () else layout.personal.flat(named, x)
+    buffers = own.buffers
+    if isinstance(buffers, Tensor):
+        generator = torch.Generator().manual_seed(KEY)
+        buffers = buffers + MOVE * torch.randn(buffers.shape, generator=generator).to(buffers)
+    return layout.shared.flat(named, x), Own(personal, buffers)
+
+
+def _gradient(objective: Objective, x: Tensor, own: Own, width: int, factor: float) -> Values:
+    """Compute the gradient on the first examples under the interpretation."""
     rows = torch.arange(width, device=x.device) % len(objective.x)
+    key = torch.tensor(KEY, device=x.device) if any(objective.random) else ()
     inputs, targets = objective.normalise(objective.x[rows]), objective.y[rows]
-    key = torch.zeros((), dtype=torch.int64, device=x.device) if objective.random[0] else ()
+    x, personal = x * factor, own.personal * factor if isinstance(own.personal, Tensor) else ()
 
-    def value(targets: Tensor, inputs: Tensor, x: Tensor, *parts: Tensor) -> list[Tensor]:
-        return [objective.value(x, like(own, parts), inputs, targets, key)]
+    def gradient() -> list[Tensor]:
+        batch, parts = Batch(rows, key=key), Own(personal, own.buffers)
+        return [*leaves(tuple(objective.gradient_on(x, parts, inputs, targets, batch)))]
 
-    try:
-        return trace(value, [targets, inputs, x, *leaves(own)])
-    except (RuntimeError, *UNTRACEABLE):
-        return None
-
-
-def _only_sums(nodes: list[Node], of_examples: set[Node]) -> bool:
-    """Return whether what is computed from several examples together enters linearly."""
-    targets = next(node for node in nodes if node.op == "placeholder")
-    # Numbers that depend on targets alone, such as how many are not ignored, are the same for all
-    # models: what follows from them was tried on the run's targets.
-    of_targets = {targets}
-    together = set[Node]()
-    for node in nodes:
-        inputs = node.all_input_nodes
-        if node.op == "get_attr" or (
-            node.op == "call_function" and all(given in of_targets for given in inputs)
-        ):
-            of_targets.add(node)
-        if node.op != "call_function" or node in of_targets:
-            continue
-        if together.isdisjoint(inputs):
-            if node not in of_examples and not (of_examples - of_targets).isdisjoint(inputs):
-                together.add(node)
-        elif node in of_examples or not _is_linear(node, together):
-            return False
-        else:
-            together.add(node)
-    return True
-
-
-def _is_linear(node: Node, together: set[Node]) -> bool:
-    if node.target in PRODUCTS:
-        return not all(arg in together for arg in node.args)
-    if node.target in QUOTIENTS:
-        return node.args[1] not in together
-    return node.target in LINEAR
-
-
-def _shape(node: Node) -> Any:
-    value = node.meta.get("val")
-    if isinstance(value, tuple | list):
-        return [getattr(each, "shape", None) for each in value]
-    return getattr(value, "shape", None)
+    return interpret(gradient, [inputs, x, *leaves(Own(personal, own.buffers))], targets)

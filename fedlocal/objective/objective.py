@@ -116,20 +116,34 @@ class Objective:
         inputs = self.normalise(self.x[batch.indices])
         if batch.draws != ():
             inputs = self.augment.apply(inputs, batch.draws)
-        grad = self._gradient(x, own, inputs, batch)
+        grad = self.gradient_on(x, own, inputs, self.y[batch.indices], batch)
         if self.clip_norm is None:
             return grad
         return grad._replace(**_clipped_together(grad, self.clip_norm))
 
     def gradient(self, x: Tensor, own: Own, batch: Batch) -> StepGradient:
         """Compute the gradient on a batch of examples, without augmentation or clipping."""
-        return self._gradient(x, own, self.normalise(self.x[batch.indices]), batch)
+        rows = batch.indices
+        return self.gradient_on(x, own, self.normalise(self.x[rows]), self.y[rows], batch)
 
-    def value(self, x: Tensor, own: Own, inputs: Tensor, targets: Tensor, key: Tree = ()) -> Tensor:
-        """Compute the function whose gradient `gradient` returns, on a given batch, []."""
-        point, batch = (x, own.personal), Batch(targets, key=key)
+    def gradient_on(
+        self, x: Tensor, own: Own, inputs: Tensor, targets: Tensor, batch: Batch
+    ) -> StepGradient:
+        """Compute the gradient on given inputs and targets instead of those of a batch's indices.
+
+        Args:
+            x: The shared parameters, [P].
+            own: The other parts of the model.
+            inputs: What the model takes, [B, ...].
+            targets: What the loss takes, [B, ...].
+            batch: The batch's mask and key.
+        """
+        point, rest = (x, own.personal), (own.buffers, inputs, targets, batch)
+        # The backward pass may read the model's tensors again.
         with self._places.restore_after():
-            return self._value(point, own.buffers, inputs, targets, batch)[0]
+            if any(map(_is_transformed, leaves((point, rest)))):
+                return _by_transform(self._value, point, rest)
+            return _by_autograd(self._value, point, rest)
 
     def output(self, x: Tensor, own: Own, inputs: Tensor, key: Tensor | None = None) -> Tensor:
         """Compute the model's output in eval mode on examples of the pool, or kept like them."""
@@ -145,14 +159,6 @@ class Objective:
     def normalise(self, inputs: Tensor) -> Tensor:
         """Return the model's inputs for examples of the pool, or for others kept like them."""
         return normalise(inputs, self.scale)
-
-    def _gradient(self, x: Tensor, own: Own, inputs: Tensor, batch: Batch) -> StepGradient:
-        point, rest = (x, own.personal), (own.buffers, inputs, self.y[batch.indices], batch)
-        # The backward pass may read the model's tensors again.
-        with self._places.restore_after():
-            if any(map(_is_transformed, leaves((point, rest)))):
-                return _by_transform(self._value, point, rest)
-            return _by_autograd(self._value, point, rest)
 
     def _value(
         self, point: Point, buffers: Tree, inputs: Tensor, targets: Tensor, batch: Batch

@@ -67,7 +67,7 @@ def padding_is_exact(objective: Objective, x: Tensor, own: Own, widths: Sequence
         warnings.filterwarnings("error", message=".*performance drop.*")
         for trial in (in_float64, as_it_is):
             try:
-                return trial() and is_mean_by_operations(objective, x, own)
+                return trial()
             except (RuntimeError, ValueError, TypeError, UserWarning):
                 # The loss does not support vmap, or the model refuses a batch of one.
                 continue
@@ -122,7 +122,11 @@ def _tried(
         if equal is False:
             return False
         tried += equal is True
-    return tried > 0 and _loss_is_a_mean(objective, x, own, rows[:MOST], targets, tolerance)
+    return (
+        tried > 0
+        and _loss_is_a_mean(objective, x, own, rows[:MOST], targets, tolerance)
+        and is_mean_by_operations(objective, x, own)
+    )
 
 
 def _loss_is_a_mean(

@@ -1,6 +1,7 @@
 """Parts of torch that are not documented, in one place (docs/decisions/0012-private-apis.md)."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,6 +54,12 @@ def writes(operation: Any) -> bool:
     return schema is not None and schema.is_mutable
 
 
+def written(operation: Any) -> list[int]:
+    """Return the places of the arguments that an operation changes."""
+    infos = [argument.alias_info for argument in operation._schema.arguments]
+    return [i for i, info in enumerate(infos) if info is not None and info.is_write]
+
+
 def tensor_dicts(module: nn.Module) -> tuple[dict[str, Any], ...]:
     """Return the dictionaries that hold a module's own parameters and buffers."""
     return module._parameters, module._buffers
@@ -70,6 +77,18 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> GraphModule
     Tensors that the function holds keep their values and become constants.
     """
     return make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+
+
+@cache
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return functions that compute operations such as huber_loss by simpler ones."""
+    # A tenth of a second, and most runs do not need it.
+    from torch._decomp import core_aten_decompositions
+
+    table = core_aten_decompositions()
+    # These compare indices with the one that is ignored, which is a part of the loss.
+    kept = ("nll_loss", "embedding_dense_backward")
+    return {op: table[op] for op in table if not any(name in str(op) for name in kept)}
 
 
 def compile_graph(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., Any]:

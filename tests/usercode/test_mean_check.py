@@ -116,10 +116,6 @@ OTHERS = {
     "a buffer that counts": (lambda: plain.seeded(Warmed), F.cross_entropy),
     "the worst example": (linear, lambda o, t: F.cross_entropy(o, t, reduction="none").amax()),
     "one example": (linear, lambda o, t: F.cross_entropy(o, t) + 0.0 * o[0].exp().sum()),
-    "other work for fewer examples": (
-        linear,
-        lambda o, t: F.cross_entropy(o, t) * (1.0 if len(o) < 6 else torch.ones(()).cos().acos()),
-    ),
     "a value": (linear, lambda o, t: F.cross_entropy(o, t) if float(t.sum()) > -1 else o.sum()),
 }
 

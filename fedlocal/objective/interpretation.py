@@ -1,0 +1,245 @@
+"""Compute functions with their nonlinear elementwise operations replaced by others.
+
+Two functions may agree wherever they are tried and differ elsewhere: relu(x - 25) is 0 for all
+small x, and nothing shows what it is applied to. Here relu, comparisons and all other nonlinear
+elementwise operations become cosines of their arguments, the same one for the same operation. Sums,
+products, quotients and movements of data stay as they are. Functions that agree under this
+interpretation apply the same operations to the same arguments, except by chance, so they agree for
+all values.
+
+Reference: Gulwani, Necula. Global value numbering using random interpretation. 2004.
+https://doi.org/10.1145/964001.964030
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+from math import copysign, isfinite, log
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.overrides import TorchFunctionMode
+
+from fedlocal.utils.torch_private import TO_COPY, OperationMode, decompositions, written
+
+# Elementwise operations that are computed as they are.
+KEPT = {"add", "sub", "rsub", "mul", "div", "neg", "clone", "alias"}
+# Reductions that return one of their entries, and hide the others.
+SELECTIONS = {"amax", "amin", "max", "min", "any", "all"}
+# Numbers of a magnitude outside of these are replaced: they would hide what they are added to, or
+# what they are multiplied with.
+SMALLEST, LARGEST = 1e-3, 1e3
+# What an infinite entry becomes, such as those of masks, and a factor of 0.
+INSTEAD = 3.0
+
+
+class Source(IntEnum):
+    """What a value depends on: constants, one tensor of targets entry by entry, or more."""
+
+    CONSTANT = 0
+    TARGETS = 1
+    FREE = 2
+
+
+def interpret(
+    function: Callable[[], Sequence[Tensor]], free: Sequence[Tensor], targets: Tensor | None = None
+) -> Sequence[Tensor] | None:
+    """Return what a function returns under this interpretation; None where it has none.
+
+    A function has none if its operations depend on values, or if values become indices.
+
+    Args:
+        function: () -> tensors.
+        free: Tensors that it reads, and that may have other values.
+        targets: A tensor that elementwise operations take as it is.
+    """
+    with _Rewritten(), Interpretation(free, targets):
+        try:
+            return function()
+        except Exception:  # User code may raise anything where values are others.
+            return None
+
+
+class _Rewritten(TorchFunctionMode):
+    """Calls functions that accept the interpretation's values instead of others that do not."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        called: Any = REWRITTEN.get(func, func)
+        return called(*args, **(kwargs or {}))
+
+
+def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    if num_classes < 1:
+        raise ValueError("the number of classes depends on values")
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
+
+
+# `~` refuses numbers, which comparisons become, and `one_hot` looks at the smallest value.
+REWRITTEN: dict[Any, Callable[..., Any]] = {
+    Tensor.__invert__: torch.bitwise_not,
+    one_hot: _one_hot,
+}
+
+
+class Interpretation(OperationMode):
+    """Interpretation of the operations inside its context."""
+
+    def __init__(self, free: Sequence[Tensor], targets: Tensor | None = None) -> None:
+        super().__init__()
+        self._dtype = next(
+            (t.dtype for t in free if t.is_floating_point()), torch.get_default_dtype()
+        )
+        # By address; the tensors are kept, so that none is given away twice.
+        self._sources: dict[int, tuple[Source, Tensor]] = {}
+        if targets is not None:
+            self._note(targets, Source.TARGETS)
+        for tensor in free:
+            self._note(tensor, Source.FREE)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Compute an operation, or what replaces it."""
+        kwargs = kwargs or {}
+        if (simpler := decompositions().get(func)) is not None:
+            with self:
+                result = simpler(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        sources = [self._source(a) for a in _entries((args, kwargs)) if isinstance(a, Tensor)]
+        source = max(sources, default=Source.CONSTANT)
+        if source is Source.TARGETS:
+            alone = sources.count(source) == 1 and _is_elementwise(func)
+            source = Source.TARGETS if alone else Source.FREE
+        for i in written(func) if source else ():
+            if not self._is_known(args[i]):
+                raise TypeError(f"{func} writes to a tensor of the user's code")
+            self._note(args[i], Source.FREE)
+        result = self._result(func, args, kwargs, source)
+        for each in _entries(result):
+            if isinstance(each, Tensor):
+                if not self._is_known(each):  # Otherwise it is a view.
+                    self._note(each, source)
+            elif each is not None and source:
+                raise TypeError(f"{func} depends on values")
+        return result
+
+    def _note(self, tensor: Tensor, source: Source) -> None:
+        self._sources[tensor.untyped_storage().data_ptr()] = source, tensor
+
+    def _is_known(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self._sources
+
+    def _source(self, tensor: Tensor) -> Source:
+        place = tensor.untyped_storage().data_ptr()
+        return self._sources.get(place, (Source.CONSTANT, tensor))[0]
+
+    def _result(self, func: Any, args: Any, kwargs: Any, source: Source) -> Any:
+        name = str(func).split(".")[1].rstrip("_")
+        if not source:
+            return func(*args, **kwargs)
+        if name in SELECTIONS:
+            return self._selected(name, func(*args, **kwargs), *args, **kwargs)
+        if func is TO_COPY and source is Source.FREE:
+            return _converted(args[0], kwargs.get("dtype"))
+        known = name == "where" and self._source(args[0]) is not Source.FREE
+        if source is Source.TARGETS or known or not _is_elementwise(func):
+            return func(*args, **kwargs)
+        if name in KEPT and not kwargs.get("rounding_mode"):
+            return func(*self._moderate_numbers(name, args), **kwargs)
+        value = self._mixed(*args) if name == "where" else self._cosine(name, (args, kwargs))
+        if not written(func):
+            return value
+        if not args[0].is_floating_point():
+            raise TypeError(f"{func} writes to {args[0].dtype}")
+        return args[0].copy_(value)
+
+    def _cosine(self, name: str, args: Any) -> Tensor:
+        """Return a cosine of all tensors and numbers among the arguments of an operation."""
+        found = [a for a in _entries(args) if isinstance(a, Tensor | float | int)]
+        total = torch.tensor(_factor(name, -1), dtype=self._dtype)
+        for i, a in enumerate(found):
+            total = total + _factor(name, i) * self._finite(a)
+        return torch.cos(total)
+
+    def _mixed(self, condition: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        """Return a mixture of two tensors, linear in both as `where` is."""
+        part = condition.to(self._dtype)
+        return part * self._finite(one) + (1 - part) * self._finite(other)
+
+    def _selected(
+        self, name: str, result: Any, x: Tensor, dim: Any = (), keepdim: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return a sum of cosines of the entries, with the indices where the reduction has them."""
+        value = self._cosine(name, (x,))
+        dims = [dim] if isinstance(dim, int) else [*(dim or range(x.ndim))]
+        value = value.sum(dims, keepdim=keepdim) if dims else value
+        return value if isinstance(result, Tensor) else (value, result[1])
+
+    def _moderate_numbers(self, name: str, args: Any) -> list[Any]:
+        """Return arguments whose numbers hide nothing; indices keep theirs."""
+        if not any(isinstance(a, Tensor) and a.is_floating_point() for a in args):
+            return [*args]
+        numbers = [
+            a.item() if isinstance(a, Tensor) and a.ndim == 0 and not self._source(a) else a
+            for a in args
+        ]
+        # A factor of 0 may be another one later.
+        zero = INSTEAD if name == "mul" else 0.0
+        return [a if isinstance(a, Tensor) else (_moderate(a) or zero) for a in numbers]
+
+    def _finite(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return _moderate(float(value)) if isfinite(value) else copysign(INSTEAD, value)
+        if value.is_complex():
+            raise TypeError("complex numbers have no interpretation")
+        return value.to(self._dtype).nan_to_num(INSTEAD, INSTEAD, -INSTEAD)
+
+
+def _entries(args: Any) -> Iterator[Any]:
+    """Yield the entries of nested arguments.
+
+    >>> [*_entries(([1, (2,)], {"dim": 3}))]
+    [1, 2, 3]
+    """
+    if isinstance(args, list | tuple | dict):
+        for each in args.values() if isinstance(args, dict) else args:
+            yield from _entries(each)
+    else:
+        yield args
+
+
+def _is_elementwise(operation: Any) -> bool:
+    return operation is TO_COPY or torch.Tag.pointwise in operation.tags
+
+
+def _factor(name: str, place: int) -> float:
+    """Return a number from 0.4 to 1.4 for an operation and the place of an argument.
+
+    >>> round(_factor("relu", 0), 3), round(_factor("relu", 1), 3)
+    (0.613, 0.656)
+    """
+    return 0.4 + crc32(f"{name} {place}".encode()) / 2**32
+
+
+def _moderate(number: float) -> float:
+    """Return a number of moderate magnitude: the given one, or another in its place.
+
+    >>> _moderate(0.1), round(_moderate(-1e30), 3)
+    (0.1, -0.578)
+    """
+    if number == 0 or SMALLEST <= abs(number) <= LARGEST:
+        return number
+    return copysign(0.5 + log(abs(number)) % 1, number)
+
+
+def _converted(value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Return a copy; a conversion to whole numbers or to bool would hide what is rounded."""
+    whole = dtype is not None and not (dtype.is_floating_point or dtype.is_complex)
+    return value.clone() if dtype is None or whole else value.to(dtype)
