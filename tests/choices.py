@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, product
 from typing import Any
 
@@ -34,6 +34,21 @@ def in_one_item(test: Callable[..., None]) -> Callable[..., None]:
     fixtures = [p for name, p in signature.parameters.items() if name not in names]
     every.__signature__ = signature.replace(parameters=fixtures)  # type: ignore[attr-defined]
     return every
+
+
+def sample(values: Iterable[Any], every: int) -> list[Any]:
+    """Return the values, of which all but each `every`-th run with `-m slow` only.
+
+    For families whose members meet the same code, so that one of them finds a wrong line.
+    """
+    return [value if i % every == 0 else _slow(value) for i, value in enumerate(values)]
+
+
+def _slow(value: Any) -> Any:
+    if isinstance(value, ParameterSet):
+        return value._replace(marks=(*value.marks, pytest.mark.slow))
+    values = value if isinstance(value, tuple) else (value,)
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 def every_pair(test: Callable[..., None]) -> Callable[..., None]:

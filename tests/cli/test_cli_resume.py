@@ -294,7 +294,7 @@ def test_another_frozen_backbone_is_another_run(cli, here, dying, capsys):
     assert len(read_rows(here / "run")) == 8
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", sample([signal.SIGTERM, signal.SIGINT], 2))
 def test_a_signal_ends_the_round_and_leaves_a_checkpoint(start, cli, here, number):
     many = (*QUICK, "rounds=4000", "checkpoint.every=0")
     process = start(*many, "hydra.run.dir=cut")

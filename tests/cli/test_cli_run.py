@@ -17,6 +17,7 @@ from fedlocal.report.runs import read_runs
 from fedlocal.report.tables import tabulate
 from fedlocal.rounds.fingerprint import params_sha256
 from partitions.storage import digest, load_npz
+from tests.choices import sample
 
 COLUMNS = (
     "round local_steps period train_loss test_loss test_accuracy uplink_bytes downlink_bytes"
@@ -178,7 +179,7 @@ GIVEN = {
 }
 
 
-@pytest.mark.parametrize("option", options(*BUILT))
+@pytest.mark.parametrize("option", sample(options(*BUILT), 3))
 def test_every_option_builds(option, tmp_path, monkeypatch):
     from fedlocal.config.build import build
 

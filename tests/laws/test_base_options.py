@@ -39,7 +39,7 @@ from strategies.slowmo import slowmo
 from strategies.sparq_sgd import sparq_sgd
 from strategies.squarm_sgd import squarm_sgd
 from strategies.vrl_sgd import vrl_sgd
-from tests.choices import every_pair
+from tests.choices import every_pair, sample
 from tests.gaps import DIFFERENT, EXACT, gap
 from tests.problems import distance, least_squares, points, simulate
 from tests.ragged import ragged_clients, small_model
@@ -70,7 +70,7 @@ def end_of(strategy, l2=0.0):
     return fedlocal.simulate(small_model(), ragged_clients(), strategy, l2=l2, **options).params
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sample(NAMES, 3))
 def test_weight_decay_is_an_l2_term_of_the_loss(name):
     none, some = (strategy_of(name, f"strategy.weight_decay={w}") for w in (0.0, 0.1))
     decayed = end_of(some)
@@ -87,7 +87,9 @@ def options_of(name):
     return [key for key in keys if key.removeprefix("local_") in BASE]
 
 
-@pytest.mark.parametrize(("name", "option"), [(n, o) for n in NAMES for o in options_of(n)])
+@pytest.mark.parametrize(
+    ("name", "option"), sample([(n, o) for n in NAMES for o in options_of(n)], 4)
+)
 def test_an_option_that_is_given_counts_or_is_refused(name, option):
     momenta = [key for key in options_of(name) if key.endswith("momentum")]
     before = {key: False if key.endswith("nesterov") else 0.0 for key in options_of(name)}

@@ -29,6 +29,7 @@ from fedlocal.slots.inner.rates import (
 )
 from strategies import easgd, fedprox, local_sgd, scaffold, vrl_sgd
 from tests import ragged
+from tests.choices import sample
 from tests.runs import largest_difference
 from tests.strategies_in_conf import NAMES, strategy_of
 
@@ -60,7 +61,7 @@ def assert_same(sims):
     return batcher
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sample(NAMES, 3))
 def test_seeds_of_every_strategy(name):
     batcher = assert_same([simulation(strategy_of(name), seed) for seed in (1, 2)])
     if not strategy_of(name).timing.value == "asynchronous":
@@ -249,7 +250,7 @@ def cases():
                 yield pytest.param(strategy, path, id=f"{name} {'.'.join(path)}")
 
 
-@pytest.mark.parametrize(("strategy", "path"), list(cases()))
+@pytest.mark.parametrize(("strategy", "path"), sample(cases(), 3))
 def test_every_declared_number_may_differ_in_a_batch(strategy, path):
     value = split(strategy).varying[path]
     other = with_values(strategy, [path], [value / 2 if value else 0.125])

@@ -24,6 +24,7 @@ from fedlocal.objective.python_values import MOST_ELEMENTS, PythonValues
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.parts import Compared
 from strategies import local_sgd, mime
+from tests.choices import sample
 from tests.usercode import plain
 
 ROUNDS, CHANGED = 24, 21
@@ -264,7 +265,7 @@ def ended(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("make", CASES)
+@pytest.mark.parametrize("make", sample(CASES, 3))
 def test_a_value_that_changes_late(make):
     loop, recorded = ended("loop", make()), ended(Vmapped(program="recorded"), make())
     unchanged = ended(Vmapped(program="recorded"), (make()[0], lambda: None))

@@ -15,6 +15,7 @@ from fedlocal import simulate
 from fedlocal.objective.keyed_random import Keyed
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
+from tests.choices import sample
 from tests.usercode import plain
 
 # torch says of some of its layers that it has no fast rule for many at once.
@@ -110,7 +111,7 @@ def trained(make, runtime, seed: int = 0, rounds: int = 2):
     )
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", sample(MODELS, 3))
 def test_every_runtime_draws_the_same(name):
     loop = trained(MODELS[name], "loop")
     apart = {
