@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.messages import link_noise
-from fedlocal.rounds.wire import Header, nbytes, pack, unpack
+from fedlocal.rounds.message_bytes import Header, nbytes, pack, unpack
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.slots import Compressor
 from fedlocal.slots.compress import (
     QSGD,

@@ -22,7 +22,7 @@ from fedlocal.rounds.run_loop import initial_progress, run, run_turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
-from fedlocal.runtime.stacked.turns import in_turns
+from fedlocal.runtime.stacked.scheduling import in_turns
 from strategies import local_sgd
 
 H = 10

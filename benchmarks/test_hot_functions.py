@@ -12,12 +12,12 @@ import torch
 
 from benchmarks.problems import BATCH, Cell
 from benchmarks.rows import simulation
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_bytes import Header, dense_layout, pack, unpack
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.rounds.population import work_of
 from fedlocal.rounds.server import server_round
 from fedlocal.rounds.state import initial_state
 from fedlocal.rounds.synchronous import plan_round, round_info
-from fedlocal.rounds.wire import Header, dense_layout, pack, unpack
 from fedlocal.slots.compress import QSGD, PowerSGD, RandomK, ScaledSign, TopK
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.rng import Purpose

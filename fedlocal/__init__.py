@@ -3,7 +3,7 @@
 import sys
 from typing import TYPE_CHECKING
 
-from fedlocal.utils.lazy import lazy
+from fedlocal.utils.lazy_imports import lazy
 from fedlocal.utils.moved import Forwarding
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
-from fedlocal.rounds.changes import Changes
+from fedlocal.rounds.changed_values import Changes
 from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
@@ -39,7 +39,7 @@ from fedlocal.rounds.state import (
     local_steps,
 )
 from fedlocal.runtime import runtime_of
-from fedlocal.slots.links import check_links
+from fedlocal.slots.message_check import check_links
 from fedlocal.slots.strategy import Strategy
 from fedlocal.utils.device import pick_device
 from fedlocal.vectors.flat import assign

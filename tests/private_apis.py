@@ -13,7 +13,7 @@ import uvicorn
 from flwr.app import Metadata
 from torch import nn
 
-from fedlocal.flower import private
+from fedlocal.flower import flower_internals
 from fedlocal.flower.deploy.gate import FOR_NODES
 from fedlocal.objective import keyed_random
 from fedlocal.utils import torch_private
@@ -106,37 +106,37 @@ def functional():
 def message(run_id=5):
     from flwr.app import Message, RecordDict
 
-    with private.server_identity(run_id):
+    with flower_internals.server_identity(run_id):
         return Message(RecordDict(), 9, "train")
 
 
 def made():
     metadata = Metadata(1, "id", 2, 3, "", "", 1.0, 1.0, "train")
-    copy = private.make_message(metadata, message().content, None)
+    copy = flower_internals.make_message(metadata, message().content, None)
     assert copy.metadata is metadata and copy.has_content()
 
 
 def codes():
     names = {"CLIENT_APP_CRASHED", "CLIENT_APP_RAISED_EXCEPTION", "LOAD_CLIENT_APP_EXCEPTION"}
-    assert len({getattr(private.ErrorCode, name) for name in names}) == 3
-    assert private.SUPERLINK_NODE_ID == 1
+    assert len({getattr(flower_internals.ErrorCode, name) for name in names}) == 3
+    assert flower_internals.SUPERLINK_NODE_ID == 1
 
 
 def validated():
-    assert "empty `metadata.message_id`" in private.validate_message(message(), False)
+    assert "empty `metadata.message_id`" in flower_internals.validate_message(message(), False)
 
 
 def runs():
-    assert private.Run.create_empty(7).run_id == 7
+    assert flower_internals.Run.create_empty(7).run_id == 7
 
 
 def identity():
     assert message().metadata.run_id == 5
-    assert message().metadata.src_node_id == private.SUPERLINK_NODE_ID
+    assert message().metadata.src_node_id == flower_internals.SUPERLINK_NODE_ID
 
 
 def named():
-    one = private.name_by_content(message())
+    one = flower_internals.name_by_content(message())
     assert one.metadata.message_id == one.object_id != ""
 
 

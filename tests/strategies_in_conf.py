@@ -8,7 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig, OmegaConf
 
-from fedlocal.config import chosen
+from fedlocal.config.components import strategy_of as configured
 from fedlocal.slots.strategy import Strategy
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -61,7 +61,7 @@ def strategy_of(name: str, *overrides: str) -> Strategy:
         inside = link.compressor.get("sparsifier", link.compressor)
         if "ratio" in inside:
             inside.ratio = 0.3
-    return chosen.strategy_of(cfg)
+    return configured(cfg)
 
 
 def one_of_each(*slots: str) -> list[Any]:

@@ -40,9 +40,9 @@ PARTITIONS = {
 HYDRA = (
     "fedlocal/cli/main.py",
     "fedlocal/config/build.py",
-    "fedlocal/config/chosen.py",
+    "fedlocal/config/components.py",
     "fedlocal/config/compose.py",
-    "fedlocal/config/refusal.py",
+    "fedlocal/config/errors.py",
     "fedlocal/config/split.py",
     "fedlocal/report/sweep.py",
 )

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fedlocal.api import prepare
-from fedlocal.config.chosen import strategy_of
+from fedlocal.config.components import strategy_of
 from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.run_loop import advance
 from fedlocal.rounds.state import initial_state

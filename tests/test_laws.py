@@ -22,7 +22,7 @@ from fedlocal.slots.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.inner.sgd import SGD, Momentum
 from strategies.bmuf import bmuf
 from strategies.diloco import diloco

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedlocal.rounds.clock import Clock
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 
 CLOCKS = (
     Clock(latency_seconds=0.0, bandwidth_bytes=float("inf")),

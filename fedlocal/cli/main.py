@@ -24,7 +24,7 @@ import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes
 from fedlocal.cli.interrupt import Interrupted, defer_signals
 from fedlocal.cli.resume_arguments import resume_arguments
 from fedlocal.config.compose import Composed, about, check_length, group_choices
-from fedlocal.config.refusal import ConfigError, one_line
+from fedlocal.config.errors import ConfigError, one_line
 from fedlocal.report.sweep import FAILED, SweepReport
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def prepare_job(cfg: DictConfig, held: list[int] | None) -> "Turns[float | None]
 def _run(
     job: "Job", folder: Path, description: dict[str, Any], sweep: str | None, held: list[int] | None
 ) -> "Turns[float | None]":
-    from fedlocal.cli.outcome import SUMMARY, last
     from fedlocal.cli.run import running_job
-    from fedlocal.config.headline import headline
+    from fedlocal.cli.run_files import SUMMARY, last
+    from fedlocal.config.first_line import headline
     from fedlocal.report.progress import status
     from fedlocal.report.show import show_rounds
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fedlocal.cli.origin import FILE as ORIGIN
-from fedlocal.cli.origin import FREE, load_origin
-from fedlocal.config.refusal import ConfigError
+from fedlocal.cli.provenance import FILE as ORIGIN
+from fedlocal.cli.provenance import FREE, load_origin
+from fedlocal.config.errors import ConfigError
 
 KEY = "resume="
 SWEEP = "multirun.yaml"

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 from fedlocal.api import finish
 from fedlocal.cli.interrupt import Interrupted
-from fedlocal.cli.origin import Origin, check_same, load_origin, origin_of, save_origin
-from fedlocal.cli.outcome import SUMMARY, write_outcome
+from fedlocal.cli.provenance import Origin, check_same, load_origin, origin_of, save_origin
+from fedlocal.cli.run_files import SUMMARY, write_outcome
 from fedlocal.config.build import Job
 from fedlocal.config.compose import name_choices
-from fedlocal.config.headline import headline
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
+from fedlocal.config.first_line import headline
 from fedlocal.report.progress import ProgressBar
 from fedlocal.report.runs import read_rows
 from fedlocal.report.tracking import CsvTracker, TrackerGroup

@@ -10,7 +10,7 @@ from fedlocal.rounds.training_request import T, Turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
-from fedlocal.runtime.stacked.turns import in_turns
+from fedlocal.runtime.stacked.scheduling import in_turns
 
 # Runs of one batch agree in these; in everything else they may differ.
 SAME = (

@@ -22,10 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from fedlocal.api import prepare
-from fedlocal.config.blame import own_failure
-from fedlocal.config.chosen import clock_of, loss_of, strategy_of
+from fedlocal.config.components import clock_of, loss_of, strategy_of
+from fedlocal.config.error_location import own_failure
+from fedlocal.config.errors import ConfigError, one_line, with_place
 from fedlocal.config.keys import check_top_level
-from fedlocal.config.refusal import ConfigError, one_line, with_place
 from fedlocal.config.settings import check_settings
 from fedlocal.config.split import labels_of, partition_of
 from fedlocal.data.clients import Clients

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fedlocal.config.refusal import ConfigError, one_line
+from fedlocal.config.errors import ConfigError, one_line
 
 
 class Composed(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from fedlocal.config.known import top_level
-from fedlocal.config.refusal import suggestion
+from fedlocal.config.errors import suggestion
+from fedlocal.config.known_keys import top_level
 
 # For each group: the number of arguments that a run passes before the keywords, and their names in
 # the options of fedlocal.

@@ -13,9 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from fedlocal.config.errors import root_of, suggestion
 from fedlocal.config.keys import FILLED, check_filled, check_hydras
-from fedlocal.config.locate import locate
-from fedlocal.config.refusal import root_of, suggestion
+from fedlocal.config.target_lookup import locate
 from fedlocal.objective.options import ModelOptions
 
 # Integers of the top level: minimum, and an example.

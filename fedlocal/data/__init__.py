@@ -10,16 +10,16 @@ submodule would then hide the function behind the module.
 """
 
 from fedlocal.data.archive import npz
-from fedlocal.data.characters import text, tiny_shakespeare
 from fedlocal.data.colour_images import cifar10, cifar100, svhn
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.features import extract_features
 from fedlocal.data.fedprox_synthetic import synthetic
+from fedlocal.data.heart_disease_data import heart_disease
 from fedlocal.data.held_by_nodes import on_nodes
-from fedlocal.data.hospitals import heart_disease
 from fedlocal.data.idx_images import emnist, fashion_mnist, kmnist, mnist
 from fedlocal.data.image_folder import imagefolder
 from fedlocal.data.least_squares import quadratic
+from fedlocal.data.next_character import text, tiny_shakespeare
 from fedlocal.data.scikit import digits
 from fedlocal.data.svmlight import libsvm
 from fedlocal.data.word_csv import text_csv

@@ -6,7 +6,7 @@ runs any app without the engine.
 
 from typing import TYPE_CHECKING
 
-from fedlocal.utils.lazy import lazy
+from fedlocal.utils.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from fedlocal.flower.inprocess import run_in_process

@@ -18,7 +18,7 @@ from subprocess import PIPE, STDOUT, Popen
 import tomli_w
 
 from fedlocal.flower.app_bundle import MARK
-from fedlocal.flower.home import free_port, new_home, private_environment
+from fedlocal.flower.isolation import free_port, new_home, private_environment
 from fedlocal.flower.processes import process_group
 
 # Number of lines of a failed run's log in its error.

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
-from fedlocal.flower.disk import load_records, save_records
+from fedlocal.config.errors import ConfigError
 from fedlocal.flower.node import LostError, Node, NodeState, StaleError, clients_of
+from fedlocal.flower.node_file import load_records, save_records
 from fedlocal.flower.node_request import NodeRequest
 from fedlocal.flower.records import (
     BROKEN,
@@ -28,9 +28,9 @@ from fedlocal.flower.records import (
     write_state,
 )
 from fedlocal.rounds.fingerprint import run_digest
+from fedlocal.rounds.message_bytes import Header
 from fedlocal.rounds.payload import pack_model, pack_upload
 from fedlocal.rounds.state import Simulation
-from fedlocal.rounds.wire import Header
 from fedlocal.vectors.trees import take
 
 

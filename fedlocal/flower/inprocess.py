@@ -18,11 +18,16 @@ from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from fedlocal.flower.flower_internals import (
+    SUPERLINK_NODE_ID,
+    Run,
+    name_by_content,
+    server_identity,
+)
 from fedlocal.flower.inprocess_copy import copied_message
 from fedlocal.flower.inprocess_mailbox import Mailbox
 from fedlocal.flower.inprocess_node import new_context, nodes
 from fedlocal.flower.inprocess_process import own_randomness
-from fedlocal.flower.private import SUPERLINK_NODE_ID, Run, name_by_content, server_identity
 
 log = getLogger("flwr")
 

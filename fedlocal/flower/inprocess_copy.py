@@ -8,7 +8,7 @@ from copy import copy, deepcopy
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 
-from fedlocal.flower.private import make_message
+from fedlocal.flower.flower_internals import make_message
 
 AnyRecord = ArrayRecord | ConfigRecord | MetricRecord
 

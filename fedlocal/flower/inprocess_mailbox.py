@@ -6,7 +6,7 @@ from logging import getLogger
 
 from flwr.app import Message, Metadata
 
-from fedlocal.flower.private import no_such_message, reply_too_late, validate_message
+from fedlocal.flower.flower_internals import no_such_message, reply_too_late, validate_message
 
 log = getLogger("flwr")
 

@@ -8,9 +8,9 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 
 from fedlocal.flower.app_bundle import plain_config
+from fedlocal.flower.flower_internals import ErrorCode, name_by_content
 from fedlocal.flower.inprocess_copy import copied_context
 from fedlocal.flower.inprocess_process import own_randomness
-from fedlocal.flower.private import ErrorCode, name_by_content
 
 log = getLogger("flwr")
 

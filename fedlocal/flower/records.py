@@ -8,7 +8,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from torch import Tensor
 
 from fedlocal.flower.node import Delivery, NodeState
-from fedlocal.rounds.messages import MessageFormats
+from fedlocal.rounds.message_formats import MessageFormats
 from fedlocal.rounds.state import RoundPlan
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import leaves, tree_map

@@ -28,7 +28,7 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Upload, broadcast_rows
 from fedlocal.rounds.evaluation import check_measured, empty_columns
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.rounds.payload import check_messages, pack_broadcast, pack_model, unpack_model
 from fedlocal.rounds.state import Answers, RoundPlan, RunState, Simulation, has_own_models
 from fedlocal.utils.arrays import IntArray

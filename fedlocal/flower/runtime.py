@@ -11,7 +11,7 @@ from fedlocal.config.build import Job
 from fedlocal.flower.app_bundle import write_app
 from fedlocal.flower.engine import Engine, run_app
 from fedlocal.report.runs import read_rows
-from fedlocal.report.tracking.echo import ROUND
+from fedlocal.report.tracking.stdout import ROUND
 from fedlocal.rounds.metrics import Row
 from fedlocal.rounds.runtime_interface import Runtime
 from fedlocal.runtime import Vmapped

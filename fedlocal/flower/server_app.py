@@ -15,7 +15,7 @@ from fedlocal.config.compose import about, compose
 from fedlocal.flower.remote_population import population
 from fedlocal.flower.runtime import FlowerEngine
 from fedlocal.flower.transport import Machine
-from fedlocal.report.tracking.echo import Echo
+from fedlocal.report.tracking.stdout import Echo
 
 app = ServerApp()
 

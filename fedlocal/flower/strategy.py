@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.flower.remote_population import FlowerNodes, count_uploads, population
 from fedlocal.flower.replies import Request, settle, upload_reader
 from fedlocal.rounds.metrics import Row

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-from fedlocal.flower.private import ErrorCode
+from fedlocal.flower.flower_internals import ErrorCode
 from fedlocal.flower.records import BROKEN, RunSpec, read_refusal, write_refusal, write_run_spec
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """The objective: a user's model and loss as pure functions of flat vectors."""
 
+from fedlocal.objective.construction import Start, StepOptions, check_test, objective_of
 from fedlocal.objective.objective import Layout, Loss, Objective, clip_to_norm
 from fedlocal.objective.padding_check import padding_is_exact
-from fedlocal.objective.setup import Start, StepOptions, check_test, objective_of
 
 __all__ = [
     "Layout",

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from fedlocal.data.arrays import short
+from fedlocal.objective.dry_run import deep_copy
 from fedlocal.objective.precision import DTYPES
-from fedlocal.objective.trial import deep_copy
 from fedlocal.utils.torch_private import has_gradient_hook
 from fedlocal.vectors.flat import ParamSpec
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from fedlocal.config.chosen import strategy_of
-from fedlocal.config.refusal import one_line
+from fedlocal.config.components import strategy_of
+from fedlocal.config.errors import one_line
 from fedlocal.report.partition_summary import evenly
 from fedlocal.report.runs import Group
 from fedlocal.slots.mixing import Graph, describe, spectral_gap

@@ -1,10 +1,10 @@
-"""Picture heat.png: the maps of `fedlocal.report.heat`, one beside the other."""
+"""Picture heat.png: the maps of `fedlocal.report.heat_maps`, one beside the other."""
 
 from math import ceil, isfinite
 from pathlib import Path
 from typing import Any
 
-from fedlocal.report.heat import HeatMap
+from fedlocal.report.heat_maps import HeatMap
 
 IN_A_ROW = 4
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fedlocal.report.graphs import GraphPicture
-from fedlocal.report.heat import HeatMap, heat_maps
+from fedlocal.report.heat_maps import HeatMap, heat_maps
 from fedlocal.report.partition_summary import (
     MOST_PICTURES,
     PartitionSummary,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from fedlocal.report.groups import groups_of
-from fedlocal.report.heat import default_metric, heat_keys, size_problem
+from fedlocal.report.heat_maps import default_metric, heat_keys, size_problem
 from fedlocal.report.runs import FinishedRun, Group
 from fedlocal.report.settings import flat_text
 from fedlocal.report.tables import tabulate, tabulate_groups

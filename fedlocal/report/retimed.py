@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from omegaconf import DictConfig
 
-from fedlocal.config.chosen import clock_of
-from fedlocal.config.refusal import one_line
+from fedlocal.config.components import clock_of
+from fedlocal.config.errors import one_line
 from fedlocal.report.runs import FinishedRun
 from fedlocal.report.settings import flat_text
 from fedlocal.report.units import Numbers

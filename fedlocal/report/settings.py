@@ -3,7 +3,7 @@
 from typing import Any
 
 from fedlocal.report.runs import FinishedRun
-from fedlocal.utils.flattened import flatten
+from fedlocal.utils.flat_config import flatten
 
 
 def overrides(run: FinishedRun) -> dict[str, str]:

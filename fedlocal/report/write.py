@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedlocal.report.curves import draw
-from fedlocal.report.heat import heat_maps
+from fedlocal.report.heat_maps import heat_maps
 from fedlocal.report.heat_png import draw_heat
 from fedlocal.report.report import Report
 from fedlocal.report.tables import for_reading, short, write_table

@@ -22,9 +22,9 @@ from fedlocal.rounds.in_flight import (
     receive,
     start_all,
 )
-from fedlocal.rounds.late import ReceivedUpdates
+from fedlocal.rounds.late_updates import ReceivedUpdates
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.rounds.metrics import Row, metrics_row
 from fedlocal.rounds.server import ServerState, server_round
 from fedlocal.rounds.state import RunState, Simulation, mean_step_size

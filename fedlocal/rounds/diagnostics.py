@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedlocal.rounds.late import ReceivedUpdates
+from fedlocal.rounds.late_updates import ReceivedUpdates
 from fedlocal.rounds.population import gradients_at
 from fedlocal.rounds.state import RoundPlan, RunState, Simulation, client_models, consensus
 from fedlocal.slots import Timing

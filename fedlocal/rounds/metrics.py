@@ -4,7 +4,7 @@ from typing import Any
 
 from fedlocal.rounds.diagnostics import diagnose
 from fedlocal.rounds.evaluation import evaluation
-from fedlocal.rounds.late import ReceivedUpdates
+from fedlocal.rounds.late_updates import ReceivedUpdates
 from fedlocal.rounds.state import RunState, Simulation
 
 Row = dict[str, Any]

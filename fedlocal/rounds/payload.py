@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import Inbox, Upload, broadcast_rows
-from fedlocal.rounds.messages import Format, link_noise, server_controls, upload_parts
+from fedlocal.rounds.message_bytes import Header, pack, unpack
+from fedlocal.rounds.message_formats import Format, link_noise, server_controls, upload_parts
 from fedlocal.rounds.state import RoundPlan, RunState, Simulation
-from fedlocal.rounds.wire import Header, pack, unpack
 from fedlocal.vectors.rng import Purpose
 from fedlocal.vectors.trees import Tree, leaves, take, tree_map
 

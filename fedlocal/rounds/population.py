@@ -10,7 +10,7 @@ from fedlocal.objective.augment import NoAugment
 from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import ClientState, Inbox, OwnState, broadcast_rows
 from fedlocal.rounds.client_table import ClientTable
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.rounds.runtime_interface import CohortWork
 from fedlocal.rounds.state import (
     Answers,

@@ -18,7 +18,7 @@ from fedlocal.rounds.clock import Clock
 from fedlocal.rounds.deadline import Deadline
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.goal import Goal
-from fedlocal.rounds.messages import MessageFormats, message_formats
+from fedlocal.rounds.message_formats import MessageFormats, message_formats
 from fedlocal.rounds.runtime_interface import EXAMPLES_AT_ONCE, Runner, RunSize, Runtime
 from fedlocal.rounds.scoring import Evaluate, Examples
 from fedlocal.rounds.server import ServerState, init_server

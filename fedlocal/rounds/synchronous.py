@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.rounds.client import broadcast_rows
-from fedlocal.rounds.late import (
+from fedlocal.rounds.late_updates import (
     ReceivedUpdates,
     lasts,
     not_busy,
@@ -15,7 +15,7 @@ from fedlocal.rounds.late import (
     within_deadline,
 )
 from fedlocal.rounds.ledger import RoundRecord
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.rounds.metrics import Row, metrics_row
 from fedlocal.rounds.population import train
 from fedlocal.rounds.server import server_round

@@ -6,7 +6,7 @@ seconds.
 
 from typing import TYPE_CHECKING
 
-from fedlocal.utils.lazy import lazy
+from fedlocal.utils.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from fedlocal.rounds.runtime_interface import Runtime

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from fedlocal.runtime.tracing.passes import VIEWS
+from fedlocal.runtime.tracing.graph_passes import VIEWS
 from fedlocal.utils.arrays import IntArray
 
 Executor = Literal["auto", "vectorised", "chunked", "sequential"]

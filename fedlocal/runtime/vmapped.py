@@ -24,10 +24,10 @@ from fedlocal.runtime.group_size import (
     peak_bytes,
 )
 from fedlocal.runtime.padded import equal_rows, pad_work, same_shapes, whole
-from fedlocal.runtime.parts import Parts, begin_of_many, parts_of
+from fedlocal.runtime.round_parts import Parts, begin_of_many, parts_of
 from fedlocal.runtime.tracing.backends import PROGRAMS, RECORD_FROM, Program
 from fedlocal.runtime.tracing.trace import NotTraceable, record
-from fedlocal.runtime.trial import NotBatchable, why_not_together
+from fedlocal.runtime.vmap_trial import NotBatchable, why_not_together
 from fedlocal.utils.arrays import IntArray
 from fedlocal.vectors.trees import Tree, concatenate, map_rows, take, tree_map
 

@@ -11,19 +11,19 @@ not use `.item()`, branches on tensor values, in-place changes or random calls.
 
 from typing import TYPE_CHECKING
 
-from fedlocal.utils.lazy import lazy
+from fedlocal.utils.lazy_imports import lazy
 
 if TYPE_CHECKING:
     from fedlocal.slots.component import Component
     from fedlocal.slots.compress.base import Compressor, Field, OptionalField
     from fedlocal.slots.correction.base import Correction
+    from fedlocal.slots.guarantees import Guarantee, Round, Timing, View
     from fedlocal.slots.inner.base import InnerOptimiser, Rate
     from fedlocal.slots.mixing.base import MessageCounts, Mixing
     from fedlocal.slots.outer.base import OuterOptimiser
     from fedlocal.slots.period.base import Period
     from fedlocal.slots.sampling import Sampling
     from fedlocal.slots.strategy import Strategy
-    from fedlocal.slots.terms import Guarantee, Round, Timing, View
 
 __all__ = [
     "Component",
@@ -50,7 +50,7 @@ HOMES = {
     "Compressor": "compress.base",
     "Correction": "correction.base",
     "Field": "compress.base",
-    "Guarantee": "terms",
+    "Guarantee": "guarantees",
     "InnerOptimiser": "inner.base",
     "MessageCounts": "mixing.base",
     "Mixing": "mixing.base",
@@ -58,11 +58,11 @@ HOMES = {
     "OuterOptimiser": "outer.base",
     "Period": "period.base",
     "Rate": "inner.base",
-    "Round": "terms",
+    "Round": "guarantees",
     "Sampling": "sampling",
     "Strategy": "strategy",
-    "Timing": "terms",
-    "View": "terms",
+    "Timing": "guarantees",
+    "View": "guarantees",
     # Former names.
     "Legs": "mixing.base",
     "Optional": "compress.base",

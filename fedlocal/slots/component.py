@@ -4,7 +4,7 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from fedlocal.slots.terms import Guarantee
+from fedlocal.slots.guarantees import Guarantee
 from fedlocal.vectors.flat import ParamSpec
 
 # Former names of methods and attributes. Under them an override would be ignored silently.

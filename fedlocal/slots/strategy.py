@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from fedlocal.slots.component import Component
 from fedlocal.slots.compress.base import Compressor, Identity
 from fedlocal.slots.correction.base import Correction, NoCorrection
+from fedlocal.slots.guarantees import Guarantee, Timing
 from fedlocal.slots.inner.base import InnerOptimiser
 from fedlocal.slots.mixing import WeightedMean
 from fedlocal.slots.mixing.base import Mixing
@@ -13,7 +14,6 @@ from fedlocal.slots.outer.base import OuterOptimiser
 from fedlocal.slots.outer.sgd import OuterSGD
 from fedlocal.slots.period.base import Period
 from fedlocal.slots.sampling import Sampling, UniformSampling
-from fedlocal.slots.terms import Guarantee, Timing
 from fedlocal.vectors.flat import ParamSpec
 
 # The guarantee that a lossy compressor breaks.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fedlocal.cli import outcome
+from fedlocal.cli import run_files
 from fedlocal.cli.main import main
 
 
@@ -41,7 +41,7 @@ def cli(here, monkeypatch, capsys):
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "path", [*sys.path])
     # A quarter of a short run; drawn are those in processes of their own, and in tests/report.
-    monkeypatch.setattr(outcome, "draw", lambda groups, path: path.touch())
+    monkeypatch.setattr(run_files, "draw", lambda groups, path: path.touch())
 
     def call(*arguments: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["fedlocal", *arguments])

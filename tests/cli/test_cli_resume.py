@@ -12,9 +12,10 @@ from torch import nn
 
 import fedlocal.cli.run
 import fedlocal.rounds.run_loop
-from fedlocal.cli.origin import load_origin, save_origin
+from fedlocal.cli.provenance import load_origin, save_origin
 from fedlocal.report.runs import read_rows
 from fedlocal.rounds.checkpoint import FILE, load_checkpoint, save_checkpoint
+from tests.choices import sample
 
 QUICK = ("dataset=synthetic", "K=4", "H=2", "rounds=8", "batch_size=4", "checkpoint.every=3")
 SEVERAL = [

@@ -9,7 +9,7 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import load_file
 
-from fedlocal.cli import outcome
+from fedlocal.cli import run_files
 from fedlocal.config.build import model_maker
 from fedlocal.models import mlp
 from fedlocal.report.curves import draw
@@ -72,7 +72,7 @@ def test_metrics_are_cumulative_and_empty_where_not_evaluated(cli, here):
 
 
 def test_run_folder_is_complete_and_fingerprints_match(cli, here, monkeypatch):
-    monkeypatch.setattr(outcome, "draw", draw)
+    monkeypatch.setattr(run_files, "draw", draw)
     assert cli("K=3", "H=2", "rounds=2", "seed=4", "model.hidden=[16]").code == 0
     folder = only_run(here)
     summary = summary_of(folder)

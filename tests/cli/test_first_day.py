@@ -105,7 +105,7 @@ def test_a_message_that_is_not_what_its_layout_declares():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_message_is_what_its_layout_declares(name, dtype):
-    from fedlocal.slots.links import check_links
+    from fedlocal.slots.message_check import check_links
     from fedlocal.vectors.flat import ParamSpec, flatten
 
     model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)).to(dtype)

@@ -4,7 +4,7 @@ import pytest
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from partitions.storage import digest
 from tests.cli.test_cli_run import GROUPS
 
@@ -132,21 +132,21 @@ def test_the_seed_of_the_split_leaves_the_training_its_own():
 
 
 def test_a_link_that_the_strategy_would_leave_aside(monkeypatch):
-    from fedlocal.config import chosen
+    from fedlocal.config import components
     from fedlocal.slots.compress import TopK
 
     cfg = compose(f"{SMALL} strategy=minibatch_sgd uplink=topk").cfg
-    make = chosen.instantiate
+    make = components.instantiate
 
     def with_link(node, *args, **kwargs):
         made = make(node, *args, **kwargs)
         if node is not cfg.strategy:
             return made
-        return lambda **given: chosen.replace(made(**given), uplink=TopK(0.5))
+        return lambda **given: components.replace(made(**given), uplink=TopK(0.5))
 
-    monkeypatch.setattr(chosen, "instantiate", with_link)
+    monkeypatch.setattr(components, "instantiate", with_link)
     with pytest.raises(ValueError) as caught:
-        chosen.strategy_of(cfg)
+        components.strategy_of(cfg)
     assert str(caught.value) == (
         "strategies.minibatch_sgd brings its own uplink, so uplink= would do nothing; leave"
         " uplink=identity, or give the compressor to the strategy"

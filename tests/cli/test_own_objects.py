@@ -11,7 +11,7 @@ from torch.utils.data import ConcatDataset, TensorDataset
 
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.own import as_dataset
 from fedlocal.rounds.fingerprint import describe_loss, run_digest

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.slots.compress.blocks as blocks
+import fedlocal.slots.compress.blockwise as blocks
 import fedlocal.slots.compress.top_k_select as largest_module
 import fedlocal.utils.threads as threads
 from fedlocal.slots.compress import QSGD, Natural, RandomK, ScaledSign, TernGrad, TopK
-from fedlocal.slots.compress.blocks import apply_in_blocks
+from fedlocal.slots.compress.blockwise import apply_in_blocks
 from fedlocal.slots.compress.top_k_select import largest
 from tests.compress.zoo import DTYPES, bits, name, normals, tensors, uniforms
 

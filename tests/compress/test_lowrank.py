@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlocal.rounds.wire import OVERHEAD, Header, nbytes, pack, unpack
+from fedlocal.rounds.message_bytes import OVERHEAD, Header, nbytes, pack, unpack
 from fedlocal.slots.compress import ErrorFeedback, PerLayer, PowerSGD
 from fedlocal.vectors.flat import ParamSpec
 from tests.compress.zoo import bits, normals, sent, uniforms

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.rounds.message_bytes import Header, each_nbytes, nbytes, pack, unpack
 from fedlocal.slots.compress import QSGD, ErrorReset, Identity, RandomK, ScaledSign, TopK
 from tests.compress.zoo import RESET, SIZE, name, normals, uniforms
 

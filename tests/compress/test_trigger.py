@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 
-from fedlocal.rounds.wire import Header, each_nbytes, nbytes, pack, unpack
+from fedlocal.rounds.message_bytes import Header, each_nbytes, nbytes, pack, unpack
 from fedlocal.slots import Field, OptionalField, compress
 from fedlocal.slots.compress import (
     QSGD,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedlocal.slots.inner.averaged import WeightedIterate
-from fedlocal.slots.inner.rates import stich_rate
+from fedlocal.slots.inner.lr_schedules import stich_rate
 from fedlocal.slots.inner.sgd import SGD, Momentum
 from fedlocal.slots.period import Epochs
 from strategies.local_sgd import local_sgd

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedlocal.slots import Round
 from fedlocal.slots.inner.base import ConstantRate
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.inner.sgd import SGD, AdamState, AdamW, Momentum, MomentumState, sgd
 
 SIZE, STEPS = 11, 40

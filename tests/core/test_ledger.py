@@ -13,8 +13,8 @@ import torch
 import fedlocal.rounds.synchronous
 from fedlocal import DropOut
 from fedlocal.rounds.ledger import Ledger, RoundRecord
+from fedlocal.rounds.message_bytes import Header, dense_layout, pack, unpack
 from fedlocal.rounds.server import server_round
-from fedlocal.rounds.wire import Header, dense_layout, pack, unpack
 from fedlocal.runtime import Loop
 from fedlocal.slots.compress import (
     QSGD,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-import fedlocal.rounds.messages as noise
+import fedlocal.rounds.message_formats as noise
 import fedlocal.utils.threads as threads
-from fedlocal.rounds.messages import link_noise
+from fedlocal.rounds.message_formats import link_noise
 from fedlocal.slots.compress import QSGD, Identity
 from fedlocal.vectors.rng import Purpose, generator
 

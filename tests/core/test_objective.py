@@ -10,7 +10,7 @@ from torch import nn
 
 import fedlocal
 from fedlocal.config.build import build
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.data import digits
 from fedlocal.models import mlp
 from fedlocal.objective import clip_to_norm

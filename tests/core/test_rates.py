@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.slots.inner.base import ConstantRate
-from fedlocal.slots.inner.rates import (
+from fedlocal.slots.inner.lr_schedules import (
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

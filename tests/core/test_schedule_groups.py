@@ -6,12 +6,12 @@ import pytest
 from omegaconf import DictConfig
 
 from fedlocal.config.build import build
-from fedlocal.config.chosen import strategy_of
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.components import strategy_of
+from fedlocal.config.errors import ConfigError
 from fedlocal.config.settings import check_settings
 from fedlocal.slots import Period, Rate
 from fedlocal.slots.inner.base import ConstantRate
-from fedlocal.slots.inner.rates import (
+from fedlocal.slots.inner.lr_schedules import (
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.objective import precision
-from fedlocal.rounds import wire
-from fedlocal.rounds.wire import Header, dense_layout, each_nbytes, nbytes, pack, unpack
+from fedlocal.rounds import message_bytes
+from fedlocal.rounds.message_bytes import Header, dense_layout, each_nbytes, nbytes, pack, unpack
 from fedlocal.slots import Field, OptionalField
 from fedlocal.slots.compress import QSGD, Identity, TopK
 from fedlocal.vectors.trees import tree_map
@@ -235,5 +235,5 @@ def test_each_message_has_its_own_length():
 
 
 def test_every_dtype_of_a_run_has_a_code():
-    assert set(wire.DTYPES) == set(precision.DTYPES)
-    assert len({code for code, _ in wire.DTYPES.values()}) == len(wire.DTYPES)
+    assert set(message_bytes.DTYPES) == set(precision.DTYPES)
+    assert len({code for code, _ in message_bytes.DTYPES.values()}) == len(message_bytes.DTYPES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedlocal.data import heart_disease
-from fedlocal.data.hospitals import HOSPITALS
+from fedlocal.data.heart_disease_data import HOSPITALS
 
 SHARED = Path(__file__).parents[2].parent / "shared/data/heart_disease"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs {SHARED}")

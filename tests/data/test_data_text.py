@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedlocal.data import text, tiny_shakespeare
-from fedlocal.data.speeches import speeches
+from fedlocal.data.speakers import speeches
 
 SHARED = Path(__file__).parents[2].parent / "shared/data"
 FILE = SHARED / "tinyshakespeare/input.txt.gz"

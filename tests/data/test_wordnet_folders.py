@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from fedlocal.config.build import build
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.data import imagenet, tiny_imagenet
 from fedlocal.data.pictures import crop, read_pictures
 from fedlocal.data.pixels import normalise, standardise

@@ -57,7 +57,10 @@ def test_superlink_prints_what_it_starts(capsys, deployment):
     assert line[-4:-1] == ["--host", "127.0.0.1", "--port"]
     assert "--gate 0.0.0.0:8000" in output
     assert "--enable-supernode-auth" in line
-    assert words(output, "register.py")[-2:] == [f"{folder}/nodes/0.pub", f"{folder}/nodes/1.pub"]
+    assert words(output, "register_keys.py")[-2:] == [
+        f"{folder}/nodes/0.pub",
+        f"{folder}/nodes/1.pub",
+    ]
     assert f"FLWR_HOME={folder}/flwr flwr run APP fedlocal" in output
     # Nothing was started, so nothing was written.
     assert not (folder / "flwr").exists()

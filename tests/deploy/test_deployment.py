@@ -26,7 +26,7 @@ from fedlocal.flower.deploy.folders import create_deployment, renew
 from fedlocal.flower.deploy.local import LocalDeployment
 from fedlocal.flower.deploy.processes import find_marked, kill, new_mark, start
 from fedlocal.flower.deploy.settings import load_node
-from fedlocal.flower.home import free_port
+from fedlocal.flower.isolation import free_port
 from fedlocal.flower.worker_node import PROC, process
 from tests.flower import parity
 from tests.flower.test_supernode import until, with_word

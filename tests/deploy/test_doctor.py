@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fedlocal.flower.deploy import certificates, checks, doctor
-from fedlocal.flower.deploy.about import ask
 from fedlocal.flower.deploy.folders import create_deployment, renew
 from fedlocal.flower.deploy.gate import software
+from fedlocal.flower.deploy.versions import ask
 
 
 def findings(folder, **named):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedlocal.flower.deploy import host
+from fedlocal.flower.deploy import watchdog
 from fedlocal.flower.deploy.programs import free_port
 
 # Says what reached it: the path, who asked, the body.
@@ -42,13 +42,13 @@ TLS = ("--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile")
 
 
 def hosted(tmp_path, text, *arguments, gate=(), grace=0.0):
-    """A server's program, run by host.py as in life but for the seconds of grace."""
+    """A server's program, run by watchdog.py as in life but for the seconds of grace."""
     program = tmp_path / "server"
     program.write_text(text)
-    code = f"import host; host._GRACE_SECONDS = {grace}; host.main()"
+    code = f"import watchdog; watchdog._GRACE_SECONDS = {grace}; watchdog.main()"
     return subprocess.Popen(
         [sys.executable, "-P", "-c", code, *gate, str(program), *arguments],
-        env={**os.environ, "PYTHONPATH": str(Path(host.__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(watchdog.__file__).parent)},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -18,7 +18,7 @@ from fedlocal.flower.deploy.settings import load_node
 
 
 def flags(program):
-    """The arguments of a Flower program, which stands behind host.py and the gate's flags."""
+    """The arguments of a Flower program, which stands behind watchdog.py and the gate's flags."""
     command = list(program.command)
     first = next(
         i
@@ -60,7 +60,7 @@ def test_supernode(deployment, monkeypatch):
     before, after = flags(
         programs.supernode_program(node.relative_to(deployment), load_node(node), 9)
     )
-    assert before[-1].endswith("host.py")
+    assert before[-1].endswith("watchdog.py")
     assert after == [
         *("--root-certificates", f"{node}/ca.crt", "--auth-supernode-private-key"),
         *(f"{node}/node.key", "--superlink", "127.0.0.1:8000", "--host", "127.0.0.1", "--port"),

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from fedlocal.flower.deploy import register
+from fedlocal.flower.deploy import register_keys
 
 # A flwr that answers from a list, one line per call, and notes how it was called.
 FLWR = """
@@ -25,7 +25,15 @@ def flwr(tmp_path):
     def answers(*lines):
         (tmp_path / "flwr").write_text(FLWR)
         (tmp_path / "answers").write_text("\n".join(lines))
-        command = [sys.executable, "-P", register.__file__, "flwr", "dep", "k/0.pub", "k/1.pub"]
+        command = [
+            sys.executable,
+            "-P",
+            register_keys.__file__,
+            "flwr",
+            "dep",
+            "k/0.pub",
+            "k/1.pub",
+        ]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     return answers

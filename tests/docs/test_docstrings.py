@@ -14,7 +14,7 @@ import strategies
 PACKAGES = ["fedlocal", *(f"fedlocal.{m.name}" for m in iter_modules(fedlocal.__path__) if m.ispkg)]
 MODULES = [
     *(
-        "fedlocal.slots.inner.rates",
+        "fedlocal.slots.inner.lr_schedules",
         "fedlocal.slots.inner.sgd",
         "fedlocal.slots.outer.sgd",
         "fedlocal.slots.sampling",

@@ -78,7 +78,7 @@ def pages(site) -> dict[Path, Page]:
         ("reference/compress.html", "fedlocal.slots.compress.TopK"),
         ("reference/mixing.html", "fedlocal.slots.mixing.spectral_gap"),
         ("reference/period.html", "fedlocal.slots.period.AdaComm"),
-        ("reference/rates.html", "fedlocal.slots.inner.rates.CosineRate"),
+        ("reference/rates.html", "fedlocal.slots.inner.lr_schedules.CosineRate"),
         ("reference/clock.html", "fedlocal.rounds.clock.Pareto"),
         ("reference/data.html", "fedlocal.data.digits"),
         ("reference/models.html", "fedlocal.models.mlp"),

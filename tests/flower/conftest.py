@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fedlocal.cli import outcome
+from fedlocal.cli import run_files
 from fedlocal.flower import remote_population, transport
 
 
@@ -28,4 +28,4 @@ def pauses_cost_nothing(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_is_drawn(monkeypatch):
     """A run's curves take half a second, and nobody looks at them here."""
-    monkeypatch.setattr(outcome, "draw", lambda groups, path: path.write_bytes(b""))
+    monkeypatch.setattr(run_files, "draw", lambda groups, path: path.write_bytes(b""))

@@ -9,7 +9,7 @@ import pytest
 from fedlocal.flower import engine as module
 from fedlocal.flower.app_bundle import write_app
 from fedlocal.flower.engine import Engine, EngineError, run_app
-from fedlocal.flower.home import free_port, new_home, private_environment
+from fedlocal.flower.isolation import free_port, new_home, private_environment
 
 # Found only because the app's processes get this process' sys.path.
 APP = r"""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fedlocal.rounds.faults import DropOut
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 from fedlocal.runtime import Vmapped
 from fedlocal.slots.compress import TopK
 from fedlocal.vectors.trees import leaves

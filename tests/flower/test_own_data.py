@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import fedlocal
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.flower.client_app import app as client_app
 from fedlocal.flower.inprocess import run_in_process
 from fedlocal.flower.server_app import app as server_app

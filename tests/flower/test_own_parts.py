@@ -20,7 +20,7 @@ from fedlocal.rounds.definition import Environment, Method, Observation, Problem
 from fedlocal.rounds.diagnostics import OF_GRADIENTS
 from fedlocal.rounds.faults import DropOut
 from fedlocal.rounds.fingerprint import run_digest
-from fedlocal.rounds.messages import MessageFormats
+from fedlocal.rounds.message_formats import MessageFormats
 from fedlocal.rounds.payload import check_messages
 from fedlocal.rounds.run_loop import initial_progress, run
 from fedlocal.rounds.state import Simulation

@@ -14,7 +14,7 @@ from fedlocal.api import finish
 from fedlocal.cli.run import run_job
 from fedlocal.config.build import build
 from fedlocal.config.compose import about, compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.flower.client_app import app as client_app
 from fedlocal.flower.inprocess import run_in_process
 from fedlocal.flower.server_app import _show_warnings

@@ -6,7 +6,7 @@ import torch
 from flwr.app import ArrayRecord
 
 from fedlocal.flower.records import answer_array, bytes_array
-from fedlocal.rounds.wire import Header, dense_layout, pack
+from fedlocal.rounds.message_bytes import Header, dense_layout, pack
 from strategies import mime, scaffold
 from tests.flower.rig import Rig, in_process
 from tests.flower.test_nodes import assert_same

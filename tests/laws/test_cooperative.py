@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedlocal.rounds.clock import Clock
-from fedlocal.rounds.wire import OVERHEAD
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.rounds.message_bytes import OVERHEAD
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.mixing import as_graph, spectral_gap
 from strategies.cooperative_sgd import cooperative_sgd
 from strategies.d_pasgd import d_pasgd

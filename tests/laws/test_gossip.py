@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 from fedlocal.slots.compress import QSGD, Identity, QuantisedTopK, RandomK, ScaledSign, TopK
 from fedlocal.slots.inner.sgd import Momentum
 from fedlocal.slots.mixing import as_graph

@@ -12,7 +12,7 @@ from fedlocal import Clock
 from fedlocal.rounds.scoring import Evaluate
 from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.lars import LARS
-from fedlocal.slots.inner.rates import CosineRate, InverseTimeRate, StepRate, WarmupRate
+from fedlocal.slots.inner.lr_schedules import CosineRate, InverseTimeRate, StepRate, WarmupRate
 from fedlocal.slots.inner.sgd import Momentum
 from fedlocal.slots.period import AdaComm, ConstantPeriod, GapSet, StepPeriod, SwitchPeriod
 from fedlocal.slots.strategy import Strategy

@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.report.groups import groups_of
-from fedlocal.report.heat import heat_keys, heat_maps
+from fedlocal.report.heat_maps import heat_keys, heat_maps
 from fedlocal.report.heat_png import draw_heat
 from fedlocal.report.report import ReportOptions, report_on
 from fedlocal.report.runs import read_runs

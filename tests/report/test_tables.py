@@ -5,7 +5,7 @@ import pytest
 
 from fedlocal.report.command import main as report
 from fedlocal.report.groups import groups_of
-from fedlocal.report.heat import default_metric
+from fedlocal.report.heat_maps import default_metric
 from fedlocal.report.runs import read_runs
 from fedlocal.report.show import show_rounds
 from fedlocal.report.tables import (

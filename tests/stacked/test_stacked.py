@@ -12,15 +12,15 @@ from fedlocal.rounds.run_loop import initial_progress, run, run_turns
 from fedlocal.runtime import Vmapped
 from fedlocal.runtime.stacked.batcher import SweepBatcher
 from fedlocal.runtime.stacked.runtime import BatchedRuntime
-from fedlocal.runtime.stacked.turns import in_turns
-from fedlocal.runtime.stacked.varying import split, with_values
+from fedlocal.runtime.stacked.scheduling import in_turns
+from fedlocal.runtime.stacked.varying_numbers import split, with_values
 from fedlocal.runtime.vmapped import VmappedRunner
 from fedlocal.slots import Correction, Timing
 from fedlocal.slots.component import Component
 from fedlocal.slots.compress import QSGD, ErrorFeedback, TernGrad, TopK
 from fedlocal.slots.inner.base import ConstantRate
 from fedlocal.slots.inner.lars import LARS
-from fedlocal.slots.inner.rates import (
+from fedlocal.slots.inner.lr_schedules import (
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

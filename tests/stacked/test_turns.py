@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.rounds.training_request import complete
-from fedlocal.runtime.stacked.turns import in_turns
+from fedlocal.runtime.stacked.scheduling import in_turns
 
 
 def asks(name, times):

@@ -5,7 +5,7 @@ import pytest
 
 from fedlocal import Clock
 from fedlocal.rounds.scoring import Evaluate
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.adacomm import adacomm
 from tests.choices import every_pair
 from tests.oracles import adacomm as oracle

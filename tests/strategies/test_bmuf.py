@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.bmuf import bmuf
 from tests.choices import every_pair
 from tests.oracles import bmuf as oracle

@@ -12,7 +12,7 @@ from fedlocal.slots.compress import (
     TernGrad,
     TopK,
 )
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.choco_sgd import choco_sgd
 from tests.choices import every_pair
 from tests.oracles import choco_sgd as oracle

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedlocal.slots.compress import TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.outer.sgd import OuterSGD
 from strategies.cooperative_sgd import cooperative_sgd
 from tests.choices import every_pair

@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.slots.compress import ErrorFeedback, Identity, PerLayer, RandomK, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.cser import cser
 from tests.choices import every_pair
 from tests.oracles import cser as oracle

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 from strategies.d_psgd import d_psgd
 from tests.oracles import d_psgd as oracle
 from tests.problems import distance, least_squares, simulate

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.diloco import diloco
 from tests.oracles import diloco as oracle
 from tests.problems import distance, least_squares, simulate

@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.slots.compress import Identity, PerLayer, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.double_compression import double_compression
 from tests.choices import every_pair
 from tests.oracles import double_compression as oracle

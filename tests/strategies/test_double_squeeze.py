@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.slots.compress import PerLayer, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.double_squeeze import double_squeeze
 from tests.oracles import double_squeeze as oracle
 from tests.oracles.compressors import identity, per_layer, scaled_sign, top_k

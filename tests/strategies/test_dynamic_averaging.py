@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from fedlocal.rounds.message_bytes import OVERHEAD
 from fedlocal.rounds.payload import check_messages
-from fedlocal.rounds.wire import OVERHEAD
 from fedlocal.slots.compress import TopK
 from fedlocal.slots.inner.sgd import Momentum
 from fedlocal.slots.strategy import Strategy

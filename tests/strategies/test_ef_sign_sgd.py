@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedlocal.slots.compress import ErrorFeedback, PerLayer, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.vectors.flat import ParamSpec
 from strategies.ef_sign_sgd import ef_sign_sgd
 from strategies.qsparse_local_sgd import qsparse_local_sgd

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.fedavg import fedavg
 from tests.choices import every_pair
 from tests.oracles import fedavg as oracle

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedlocal.slots import Rate
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.inner.sgd import Momentum
 from strategies.fednova import NormalisedMean, fednova
 from strategies.slowmo import SlowMomentum

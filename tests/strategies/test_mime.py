@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedlocal.data.clients import Clients
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 from fedlocal.slots.compress import ErrorFeedback, TopK
 from strategies.mime import mime
 from tests.choices import every_pair

@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
 from tests.choices import every_pair
 from tests.oracles import minibatch_sgd as oracle

@@ -8,7 +8,7 @@ import pytest
 
 import strategies
 from fedlocal.slots.compress import TopK
-from fedlocal.slots.inner.rates import CosineRate, ExponentialRate, InverseTimeRate
+from fedlocal.slots.inner.lr_schedules import CosineRate, ExponentialRate, InverseTimeRate
 from fedlocal.slots.inner.sgd import AdamW
 from tests.strategies_in_conf import NAMES
 

@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.slots.compress import ErrorFeedback, Identity, PowerSGD
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.minibatch_sgd import minibatch_sgd
 from strategies.power_sgd import power_sgd
 from tests.choices import every_pair

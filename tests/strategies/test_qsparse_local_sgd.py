@@ -1,7 +1,7 @@
 import pytest
 
 from fedlocal.slots.compress import PerLayer, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.qsparse_local_sgd import qsparse_local_sgd
 from tests.choices import every_pair
 from tests.oracles import qsparse_local_sgd as oracle

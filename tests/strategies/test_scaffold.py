@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from fedlocal.slots.compress import ErrorFeedback, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.inner.sgd import AdamW, Momentum
 from fedlocal.slots.mixing import WeightedMean
 from strategies.scaffold import scaffold

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fedlocal.rounds.wire import OVERHEAD
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.rounds.message_bytes import OVERHEAD
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.mixing import as_graph
 from strategies.sgp import sgp
 from tests.choices import every_pair

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedlocal.rounds.wire import OVERHEAD
+from fedlocal.rounds.message_bytes import OVERHEAD
 from fedlocal.slots import Field
 from fedlocal.slots.compress import Identity, ScaledSign, TernGrad
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.sign_sgd import sign_sgd
 from strategies.vrl_sgd import DriftCorrection
 from tests.choices import every_pair

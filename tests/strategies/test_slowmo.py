@@ -1,6 +1,6 @@
 import pytest
 
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.slowmo import slowmo
 from tests.choices import every_pair
 from tests.oracles import slowmo as oracle

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fedlocal.rounds.wire import OVERHEAD, nbytes
+from fedlocal.rounds.message_bytes import OVERHEAD, nbytes
 from fedlocal.slots.compress import (
     ErrorFeedback,
     Identity,
@@ -11,7 +11,7 @@ from fedlocal.slots.compress import (
     ScaledSign,
     TopK,
 )
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.sparq_sgd import sparq_sgd
 from tests.choices import every_pair
 from tests.oracles import sparq_sgd as oracle

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fedlocal.slots.compress import ErrorFeedback, Identity, ScaledSign, TopK
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from strategies.squarm_sgd import squarm_sgd
 from tests.choices import every_pair
 from tests.oracles import squarm_sgd as oracle

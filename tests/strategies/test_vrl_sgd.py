@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from fedlocal.slots.inner.lars import LARS
-from fedlocal.slots.inner.rates import StepRate
+from fedlocal.slots.inner.lr_schedules import StepRate
 from fedlocal.slots.inner.sgd import AdamW, Momentum
 from strategies.vrl_sgd import vrl_sgd
 from tests.choices import every_pair

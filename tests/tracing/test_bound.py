@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fedlocal.runtime.tracing.backends import as_it_is
-from fedlocal.runtime.tracing.bound import FUNCTIONS
+from fedlocal.runtime.tracing.fast_functions import FUNCTIONS
 from fedlocal.runtime.tracing.trace import record
 
 aten = torch.ops.aten

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from fedlocal.runtime.tracing.backends import as_it_is
-from fedlocal.runtime.tracing.constants import LARGEST, fold
-from fedlocal.runtime.tracing.joined import in_parts
-from fedlocal.runtime.tracing.passes import lay_out
+from fedlocal.runtime.tracing.concatenations import in_parts
+from fedlocal.runtime.tracing.constant_folding import LARGEST, fold
+from fedlocal.runtime.tracing.graph_passes import lay_out
 from fedlocal.runtime.tracing.trace import Traced, record
 from fedlocal.vectors.trees import leaves, scan
 

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from fedlocal.runtime import Vmapped, parts, vmapped
-from fedlocal.runtime.parts import in_pieces
+from fedlocal.runtime import Vmapped, round_parts, vmapped
+from fedlocal.runtime.round_parts import in_pieces
 from fedlocal.runtime.tracing.cuda_graphs import KEPT, CudaGraphed
 from fedlocal.vectors.trees import leaves
 from tests import ragged
@@ -91,10 +91,10 @@ def test_a_run_by_captured_steps_has_the_same_bits(name, monkeypatch):
         return CudaGraphed(function, again)
 
     def of_a_gpu(*given):
-        return parts.parts_of(*given[:-1], torch.device("cuda"))
+        return round_parts.parts_of(*given[:-1], torch.device("cuda"))
 
-    monkeypatch.setattr(parts, "CudaGraphed", replayed)
-    monkeypatch.setattr(parts, "in_pieces", partial(in_pieces, most=2))
+    monkeypatch.setattr(round_parts, "CudaGraphed", replayed)
+    monkeypatch.setattr(round_parts, "in_pieces", partial(in_pieces, most=2))
     monkeypatch.setattr(vmapped, "parts_of", of_a_gpu)
     assert largest_difference(direct, run("recorded")) == 0
     assert captured

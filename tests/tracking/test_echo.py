@@ -1,4 +1,4 @@
-from fedlocal.report.tracking.echo import Echo
+from fedlocal.report.tracking.stdout import Echo
 from fedlocal.rounds.scoring import Evaluate
 
 

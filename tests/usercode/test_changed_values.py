@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlocal import simulate
-from fedlocal.objective.inspection import inspect
+from fedlocal.objective.model_traits import inspect
 from fedlocal.objective.python_values import MOST_ELEMENTS, PythonValues
 from fedlocal.runtime import Vmapped
-from fedlocal.runtime.parts import Compared
+from fedlocal.runtime.round_parts import Compared
 from strategies import local_sgd, mime
 from tests.choices import sample
 from tests.usercode import plain

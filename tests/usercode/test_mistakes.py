@@ -19,7 +19,7 @@ import fedlocal
 import strategies
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.objective.losses import MSE, CrossEntropy, squared_error
 from fedlocal.runtime import Vmapped
 from fedlocal.slots.outer.sgd import OuterSGD

@@ -13,7 +13,7 @@ from fedlocal import simulate
 from fedlocal.api import finish
 from fedlocal.config.build import build
 from fedlocal.config.compose import compose
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.objective.losses import CrossEntropy
 from fedlocal.rounds import run_loop
 from fedlocal.runtime import Vmapped

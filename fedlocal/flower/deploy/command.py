@@ -10,7 +10,7 @@ from fedlocal.flower.deploy import checks, folders, programs
 from fedlocal.flower.deploy.doctor import examine
 from fedlocal.flower.deploy.processes import Program, supervise
 from fedlocal.flower.deploy.settings import Value, absolute_paths, load_node, load_port, own_folders
-from fedlocal.flower.home import free_port
+from fedlocal.flower.isolation import free_port
 
 _DAYS = 365
 _ENDED = (

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Self
 
 from fedlocal.flower.deploy import folders, processes, programs, runs
-from fedlocal.flower.deploy.about import ask
 from fedlocal.flower.deploy.logs import latest_log, pause, start_logged, whole_log
 from fedlocal.flower.deploy.processes import Program, Running, kill, new_mark
 from fedlocal.flower.deploy.settings import Value, address, load_node
-from fedlocal.flower.home import free_port
+from fedlocal.flower.deploy.versions import ask
+from fedlocal.flower.isolation import free_port
 
 # A busy machine of two cores takes some 20 s, and a node that was killed is let in after 60 s.
 PATIENCE_SECONDS = 150.0

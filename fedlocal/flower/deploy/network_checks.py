@@ -5,10 +5,10 @@ import ssl
 import time
 from pathlib import Path
 
-from fedlocal.flower.deploy.about import About, ask
 from fedlocal.flower.deploy.folders import CA
 from fedlocal.flower.deploy.gate import software
 from fedlocal.flower.deploy.settings import host_and_port, require_file
+from fedlocal.flower.deploy.versions import About, ask
 
 # Flower refuses a signature of a node whose clock is 5 s ahead of the SuperLink's, or 305 s behind.
 AHEAD_SECONDS, BEHIND_SECONDS = 4.0, 300.0

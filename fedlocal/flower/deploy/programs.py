@@ -14,7 +14,7 @@ import tomli_w
 from fedlocal.flower.deploy import folders
 from fedlocal.flower.deploy.processes import Program
 from fedlocal.flower.deploy.settings import NodeSettings, Value, address
-from fedlocal.flower.home import QUIET, free_port
+from fedlocal.flower.isolation import QUIET, free_port
 from fedlocal.utils.atomic import write_atomically
 
 # The connection's name for `flwr run APP NAME`.
@@ -51,7 +51,7 @@ def superlink_program(
     gate = "--open-gate" if is_open else "--gate"
     return Program(
         [
-            *_script("host.py", gate, address(listen, port), flower("flower-superlink")),
+            *_script("watchdog.py", gate, address(listen, port), flower("flower-superlink")),
             *(["--insecure"] if insecure else _protection(folder)),
             "--disable-runtime-dependency-installation",
             *("--database", str(folder / STATE), "--host", "127.0.0.1", "--port", str(free_port())),
@@ -63,7 +63,9 @@ def superlink_program(
 def register_program(folder: Path, keys: Sequence[Path]) -> Program:
     """Return the program that registers the nodes' public keys at the SuperLink."""
     return Program(
-        _script("register.py", flower("flwr"), CONNECTION, *(str(key.absolute()) for key in keys)),
+        _script(
+            "register_keys.py", flower("flwr"), CONNECTION, *(str(key.absolute()) for key in keys)
+        ),
         environment(home_of(folder)),
     )
 
@@ -88,7 +90,7 @@ def supernode_program(
     ]
     return Program(
         [
-            *_script("host.py", program),
+            *_script("watchdog.py", program),
             *(["--insecure"] if insecure else protection),
             *("--superlink", settings.superlink, "--host", "127.0.0.1", "--port", str(port)),
             *("--node-config", config_text(settings.node_config)),

@@ -10,7 +10,7 @@ from tempfile import gettempdir
 from typing import Any, ClassVar
 
 from fedlocal.report.tracking.run_ids import load_run_id, save_run_id
-from fedlocal.utils.flattened import flatten
+from fedlocal.utils.flat_config import flatten
 
 # MLflow's limits: values in a request, characters of a value.
 AT_ONCE = 100

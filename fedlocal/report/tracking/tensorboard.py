@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedlocal.utils.flattened import flatten
+from fedlocal.utils.flat_config import flatten
 
 FOLDER = "tensorboard"
 

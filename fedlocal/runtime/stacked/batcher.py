@@ -13,10 +13,10 @@ from fedlocal.rounds.runtime_interface import CohortWork, Runner, RunSize
 from fedlocal.rounds.training_request import Trained, Training
 from fedlocal.runtime.stacked.client import StackedClient
 from fedlocal.runtime.stacked.runtime import BatchedRunner
-from fedlocal.runtime.stacked.turns import Outcome
-from fedlocal.runtime.stacked.varying import Path
+from fedlocal.runtime.stacked.scheduling import Outcome
+from fedlocal.runtime.stacked.varying_numbers import Path
 from fedlocal.runtime.tracing.trace import shapes
-from fedlocal.runtime.trial import NotBatchable
+from fedlocal.runtime.vmap_trial import NotBatchable
 from fedlocal.vectors.trees import Tree, concatenate, take
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Gradients, Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Local, PaddedWork, Upload
-from fedlocal.runtime.stacked.varying import Path, with_values
+from fedlocal.runtime.stacked.varying_numbers import Path, with_values
 from fedlocal.vectors.trees import Tree
 
 

@@ -10,7 +10,7 @@ from fedlocal.objective.gradients import Own
 from fedlocal.rounds.client import Client, ClientState, Inbox, Upload
 from fedlocal.rounds.runtime_interface import CohortWork, Runner, RunSize
 from fedlocal.runtime import Vmapped
-from fedlocal.runtime.stacked.varying import Split, split
+from fedlocal.runtime.stacked.varying_numbers import Split, split
 from fedlocal.utils.arrays import IntArray
 
 

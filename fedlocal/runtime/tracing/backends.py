@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedlocal.runtime.tracing.bound import bind
-from fedlocal.runtime.tracing.constants import fold
-from fedlocal.runtime.tracing.joined import in_parts
-from fedlocal.runtime.tracing.passes import convolution_groups, lay_out
+from fedlocal.runtime.tracing.concatenations import in_parts
+from fedlocal.runtime.tracing.constant_folding import fold
+from fedlocal.runtime.tracing.fast_functions import bind
+from fedlocal.runtime.tracing.graph_passes import convolution_groups, lay_out
 from fedlocal.runtime.tracing.trace import Flat
 from fedlocal.utils.torch_private import compile_graph
 

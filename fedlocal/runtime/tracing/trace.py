@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-from fedlocal.runtime.tracing.passes import simplify
+from fedlocal.runtime.tracing.graph_passes import simplify
 from fedlocal.utils.torch_private import UNTRACEABLE, trace
 from fedlocal.vectors.trees import Tree, leaves, like, rows, tree_map
 

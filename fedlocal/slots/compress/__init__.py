@@ -2,13 +2,13 @@
 
 from fedlocal.slots.compress.base import Compressor, Field, Identity, Optional, OptionalField
 from fedlocal.slots.compress.contractive import Contractive, contraction, has_error_feedback
+from fedlocal.slots.compress.error_reset import ErrorReset
+from fedlocal.slots.compress.event_trigger import Triggered
 from fedlocal.slots.compress.lowrank import PowerSGD
 from fedlocal.slots.compress.natural import Natural
 from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
-from fedlocal.slots.compress.reset import ErrorReset
 from fedlocal.slots.compress.sparse import RandomK, TopK
-from fedlocal.slots.compress.trigger import Triggered
-from fedlocal.slots.compress.wrap import (
+from fedlocal.slots.compress.wrappers import (
     ErrorFeedback,
     PerLayer,
     QuantisedTopK,

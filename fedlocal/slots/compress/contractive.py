@@ -8,7 +8,7 @@ from fedlocal.slots.compress.base import Compressor, Identity
 from fedlocal.slots.compress.natural import Natural
 from fedlocal.slots.compress.quantise import QSGD, ScaledSign, TernGrad
 from fedlocal.slots.compress.sparse import Sparsifier
-from fedlocal.slots.compress.wrap import ErrorFeedback, PerLayer, QuantisedTopK
+from fedlocal.slots.compress.wrappers import ErrorFeedback, PerLayer, QuantisedTopK
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
-from fedlocal.slots.compress.blocks import apply_in_blocks
+from fedlocal.slots.compress.blockwise import apply_in_blocks
 from fedlocal.slots.compress.quantise import apply_signs, integer_dtype
 from fedlocal.vectors.trees import Tree
 

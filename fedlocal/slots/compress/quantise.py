@@ -1,7 +1,7 @@
 """Quantisers: every coordinate in few bits.
 
-The signs and levels of a message are small unsigned integers; `fedlocal.rounds.wire` packs them to
-the bits that `layout` declares.
+The signs and levels of a message are small unsigned integers;
+`fedlocal.rounds.message_bytes` packs them to the bits that `layout` declares.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
-from fedlocal.slots.compress.blocks import apply_in_blocks
+from fedlocal.slots.compress.blockwise import apply_in_blocks
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field
-from fedlocal.slots.compress.blocks import is_long
+from fedlocal.slots.compress.blockwise import is_long
 from fedlocal.slots.compress.top_k_select import largest
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedlocal.slots.compress.blocks import BLOCK
+from fedlocal.slots.compress.blockwise import BLOCK
 from fedlocal.utils.threads import run_in_threads
 
 Key = Callable[[Tensor], Tensor]

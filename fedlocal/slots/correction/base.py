@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedlocal.slots.component import Component
-from fedlocal.slots.terms import Guarantee, Round, View
+from fedlocal.slots.guarantees import Guarantee, Round, View
 from fedlocal.vectors.trees import Tree
 
 

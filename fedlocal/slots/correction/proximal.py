@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from fedlocal.slots.correction.base import Correction
-from fedlocal.slots.terms import Guarantee, View
+from fedlocal.slots.guarantees import Guarantee, View
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 

@@ -3,7 +3,7 @@
 from fedlocal.slots.inner.averaged import WeightedIterate
 from fedlocal.slots.inner.base import ConstantRate, InnerOptimiser, Rate
 from fedlocal.slots.inner.lars import LARS
-from fedlocal.slots.inner.rates import (
+from fedlocal.slots.inner.lr_schedules import (
     CosineRate,
     ExponentialRate,
     InverseTimeRate,

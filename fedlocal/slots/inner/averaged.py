@@ -8,8 +8,8 @@ from numpy import float64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.slots.inner.base import InnerOptimiser
-from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedlocal.slots.component import Component
-from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree
 

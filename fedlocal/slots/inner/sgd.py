@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.slots.inner.base import InnerOptimiser, Rate, as_rate
-from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_number
 from fedlocal.vectors.trees import Tree, tree_map, weighted_mean
 

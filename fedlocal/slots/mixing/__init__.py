@@ -4,8 +4,8 @@ from fedlocal.slots.mixing.base import MessageCounts, Mixing, WeightedMean, Weig
 from fedlocal.slots.mixing.cooperative import Cooperative
 from fedlocal.slots.mixing.gossip import CompressedGossip
 from fedlocal.slots.mixing.graph import as_graph, check_graph, describe, spectral_gap
-from fedlocal.slots.mixing.kinds import ErdosRenyi, Given, Graph
-from fedlocal.slots.mixing.own import OwnModels
+from fedlocal.slots.mixing.graph_kinds import ErdosRenyi, Given, Graph
+from fedlocal.slots.mixing.own_models import OwnModels
 
 __all__ = [
     "CompressedGossip",

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.slots.mixing.graph import ROUNDING, check_graph, describe
-from fedlocal.slots.mixing.kinds import Graph
-from fedlocal.slots.mixing.own import OwnModels
+from fedlocal.slots.mixing.graph_kinds import Graph
+from fedlocal.slots.mixing.own_models import OwnModels
 from fedlocal.slots.mixing.topology import Matrix
-from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_whole
 
 CombineOrder = Literal["adapt_then_combine", "combine_then_adapt"]

@@ -20,11 +20,11 @@ from torch import Tensor
 
 from fedlocal.slots.compress import Contractive, has_error_feedback
 from fedlocal.slots.compress.base import Compressor
+from fedlocal.slots.guarantees import Round
 from fedlocal.slots.mixing.gossip_step import GossipStep, SafeStep
 from fedlocal.slots.mixing.graph import check_graph, describe
-from fedlocal.slots.mixing.kinds import Graph
-from fedlocal.slots.mixing.own import OwnModels
-from fedlocal.slots.terms import Round
+from fedlocal.slots.mixing.graph_kinds import Graph
+from fedlocal.slots.mixing.own_models import OwnModels
 from fedlocal.vectors.flat import ParamSpec
 
 Order = Literal["compress_first", "mix_first"]

@@ -13,7 +13,7 @@ import numpy as np
 from fedlocal.slots.compress import contraction
 from fedlocal.slots.compress.base import Compressor
 from fedlocal.slots.mixing.graph import spectral_gap
-from fedlocal.slots.mixing.kinds import Graph
+from fedlocal.slots.mixing.graph_kinds import Graph
 from fedlocal.vectors.flat import ParamSpec
 
 GossipStep = float | Literal["theory"]

@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fedlocal.slots.mixing.kinds import SHAPES, ErdosRenyi, Given, Graph, Named, OnePeerExponential
+from fedlocal.slots.mixing.graph_kinds import (
+    SHAPES,
+    ErdosRenyi,
+    Given,
+    Graph,
+    Named,
+    OnePeerExponential,
+)
 from fedlocal.slots.mixing.topology import Matrix, drawn_links, read_matrix, unheard, weigh
 from fedlocal.utils.suggest import did_you_mean
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from fedlocal.slots.component import Component
-from fedlocal.slots.terms import Guarantee, Round
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.vectors.trees import Tree
 
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedlocal.slots.guarantees import Guarantee, Round
 from fedlocal.slots.inner.sgd import check_momentum, check_nesterov
 from fedlocal.slots.outer.base import OuterOptimiser
-from fedlocal.slots.terms import Guarantee, Round
 from fedlocal.utils.checks import check_number
 
 

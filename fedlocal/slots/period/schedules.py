@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedlocal.slots.guarantees import Guarantee
 from fedlocal.slots.period.base import ConstantPeriod, Period, check_period
-from fedlocal.slots.terms import Guarantee
 from fedlocal.utils.checks import check_number, check_whole
 from fedlocal.vectors.trees import Tree
 

@@ -15,12 +15,12 @@ from fedlocal.data.clients import Clients
 from fedlocal.data.examples import check_indices, check_targets
 from fedlocal.data.pixels import normalise
 from fedlocal.objective.accuracy import function_of, ignored_target
-from fedlocal.objective.agreement import check_gradient
 from fedlocal.objective.augment import Augment, NoAugment
 from fedlocal.objective.criteria import Criterion
 from fedlocal.objective.criteria import place_loss as on_device
+from fedlocal.objective.dry_run import Subject, deep_copy
+from fedlocal.objective.gradient_check import check_gradient
 from fedlocal.objective.gradients import Own
-from fedlocal.objective.inspection import Traits, inspect
 from fedlocal.objective.losses import cross_entropy
 from fedlocal.objective.model import (
     check_dtype,
@@ -35,11 +35,11 @@ from fedlocal.objective.model import (
 from fedlocal.objective.model import (
     place_model as placed_model,
 )
+from fedlocal.objective.model_traits import Traits, inspect
 from fedlocal.objective.objective import Layout, Loss, Objective
 from fedlocal.objective.options import Buffers, ModelOptions
 from fedlocal.objective.precision import Precision
 from fedlocal.objective.rowwise_check import WIDTHS, is_rowwise
-from fedlocal.objective.trial import Subject, deep_copy
 from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.checks import check_number, check_types
 from fedlocal.vectors.flat import BufferSpec

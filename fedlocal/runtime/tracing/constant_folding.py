@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fedlocal.runtime.tracing.passes import VIEWS, is_drawn, writes
+from fedlocal.runtime.tracing.graph_passes import VIEWS, is_drawn, writes
 
 aten = torch.ops.aten
 

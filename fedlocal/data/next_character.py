@@ -22,7 +22,7 @@ import torch
 
 from fedlocal.data.dataset import Dataset
 from fedlocal.data.files import existing_file, read_text
-from fedlocal.data.speeches import speeches
+from fedlocal.data.speakers import speeches
 from fedlocal.data.split import check_test_fraction
 from fedlocal.utils.arrays import IntArray
 
@@ -49,7 +49,7 @@ def text(
         stride: Characters from one window to the next; 1 takes every character as a target, and
             n characters 8 n sequence_length bytes of memory.
         test_fraction: Share of each speaker's characters, rounded up, for testing; 0 for none.
-        speakers: True reads speeches, see `fedlocal.data.speeches`, and gives every speaker a
+        speakers: True reads speeches, see `fedlocal.data.speakers`, and gives every speaker a
             client id, in the order in which they first speak. False reads one stream.
         vocabulary: All characters in the order of their indices; None takes those of the text in
             the order of their code points.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fedlocal.runtime.tracing.passes import writes
+from fedlocal.runtime.tracing.graph_passes import writes
 
 aten = torch.ops.aten
 

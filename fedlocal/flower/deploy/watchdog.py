@@ -5,7 +5,7 @@ whose connection breaks in the wrong moment leaves its loop, but its process sta
 whose SuperExec dies stays too, and never starts an app again. Both end here with exit code 1, so
 that whoever supervises starts them anew.
 
-A program of its own, `python -P host.py [--gate | --open-gate HOST:PORT] PATH/flower-X FLAGS...`.
+A program of its own: `python -P watchdog.py [--gate | --open-gate HOST:PORT] PATH FLAGS...`.
 A gate (`gate_server.py`) listens at HOST:PORT, and forwards to the server what may pass.
 """
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor, Field, OptionalField
 from fedlocal.slots.compress.contractive import has_error_feedback
-from fedlocal.slots.terms import Guarantee
+from fedlocal.slots.guarantees import Guarantee
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree, select, tree_map
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from fedlocal.objective.dry_run import KEY, deep_copy
 from fedlocal.objective.gradients import Batch, Own
 from fedlocal.objective.keyed_random import drawn_from
 from fedlocal.objective.objective import Objective
-from fedlocal.objective.trial import KEY, deep_copy
 from fedlocal.vectors.flat import assign
 
 # Standard deviations of the change of the parameters. A large change may overflow.

@@ -9,8 +9,8 @@ from hydra.errors import InstantiationException, MissingConfigException, Overrid
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from fedlocal.config.known import top_level
-from fedlocal.utils.flattened import flatten
+from fedlocal.config.known_keys import top_level
+from fedlocal.utils.flat_config import flatten
 from fedlocal.utils.suggest import did_you_mean, suggest
 
 

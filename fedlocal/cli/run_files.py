@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedlocal.api import Result
-from fedlocal.cli.origin import Origin, code_sha256
+from fedlocal.cli.provenance import Origin, code_sha256
 from fedlocal.config.build import Job
 from fedlocal.report.curves import draw
 from fedlocal.report.runs import FinishedRun, Group

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from fedlocal.slots.guarantees import Guarantee
 from fedlocal.slots.mixing.base import Mixing
-from fedlocal.slots.terms import Guarantee
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fedlocal.config.refusal import ConfigError
+from fedlocal.config.errors import ConfigError
 from fedlocal.utils.atomic import write_atomically
-from fedlocal.utils.flattened import flatten
+from fedlocal.utils.flat_config import flatten
 
 FILE = "origin.json"
 # Keys that may differ at resume: length of the run, tracking, places of files.

@@ -1,6 +1,6 @@
 """Registration of the nodes' public keys at a SuperLink that is starting.
 
-A program, `python -P register.py PATH/flwr CONNECTION KEY.pub...`: it runs the command
+A program, `python -P register_keys.py PATH/flwr CONNECTION KEY.pub...`: it runs the command
 `flwr supernode register` once per key in one process, since its imports dominate.
 """
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fedlocal.objective.dry_run import Drawn, Subject, check_pairing, deep_copy, failing_as
 from fedlocal.objective.random_ops import UnkeyedError
 from fedlocal.objective.state import buffers_of, first_difference, values_of
-from fedlocal.objective.trial import Drawn, Subject, check_pairing, deep_copy, failing_as
 
 # Public names of random operations of torch, for messages.
 WRITTEN = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from fedlocal.config.blame import own_failure
+from fedlocal.config.error_location import own_failure
 from fedlocal.utils.suggest import did_you_mean
 
 # Largest number of names that a refusal lists.

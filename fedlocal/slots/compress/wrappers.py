@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedlocal.slots.compress.base import Compressor
 from fedlocal.slots.compress.sparse import Sparse, TopK
-from fedlocal.slots.terms import Guarantee
+from fedlocal.slots.guarantees import Guarantee
 from fedlocal.vectors.flat import ParamSpec
 from fedlocal.vectors.trees import Tree
 

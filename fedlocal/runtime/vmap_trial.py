@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedlocal.rounds.client import ClientState, Inbox, PaddedWork, batch
 from fedlocal.rounds.runtime_interface import ClientParts
-from fedlocal.runtime.parts import begin_of_many, by_step, end_of_many, step_of_many
+from fedlocal.runtime.round_parts import begin_of_many, by_step, end_of_many, step_of_many
 from fedlocal.runtime.tracing.trace import in_a_line
 from fedlocal.vectors.trees import Tree, leaves, take
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Everything, Gradients, Own, StepGradient
 from fedlocal.rounds.client import Client, ClientState, Inbox, PaddedWork, Upload
+from fedlocal.rounds.message_bytes import dense_layout, each_nbytes, nbytes, optional_nbytes
 from fedlocal.rounds.server import ServerState
-from fedlocal.rounds.wire import dense_layout, each_nbytes, nbytes, optional_nbytes
 from fedlocal.slots import Compressor, Field, Strategy, Timing
 from fedlocal.utils.arrays import IntArray
 from fedlocal.utils.threads import run_in_threads

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import fedlocal.config.resolvers  # noqa: F401 - what the configuration computes with
-from fedlocal.config.locate import locate
+from fedlocal.config.target_lookup import locate
 from fedlocal.data.dataset import Dataset
 from fedlocal.objective import Loss
 from fedlocal.objective.losses import BinaryCrossEntropy, CrossEntropy, loss_for
