@@ -2,7 +2,7 @@
 
 The server keeps an aggregate model. A client reads it, takes H local steps, adds 1 / K of its
 progress to the current aggregate, and reads again. Slow clients delay nobody; their progress was
-computed at a stale model.
+computed at a stale model, and counts as much as any other: there is no weight by staleness.
 
     Stich. Local SGD Converges Fast and Communicates Little. 2019.
     https://arxiv.org/abs/1805.09767 (algorithm 2)

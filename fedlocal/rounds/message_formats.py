@@ -1,7 +1,7 @@
 """Formats and lengths of a run's messages, computed once.
 
 Both ends of a link derive them from the strategy, so they are not transmitted. Ledger, clock,
-wire and Flower use the same lengths.
+`message_bytes` and Flower use the same lengths.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,7 @@
-"""Uploads and broadcasts as bytes, exactly those that the ledger counts."""
+"""Uploads and broadcasts as bytes, exactly those that the ledger counts.
+
+Personal parameters are not among them: `objective/model.py` splits them off at construction.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,7 @@
-"""Loop over the rounds of a run, synchronous or asynchronous."""
+"""Loop over the rounds of a run, synchronous or asynchronous.
+
+What follows a round, such as a checkpoint, is `after_round` (`cli/run.py`).
+"""
 
 from collections.abc import Callable
 from time import perf_counter

@@ -1,7 +1,8 @@
 """Tracing of a function of tensors to the list of its tensor operations.
 
 vmap and grad process a Python function anew at every call, which costs more than the arithmetic of
-small models. The resulting operations are the same for the same shapes.
+small models. The resulting operations are the same for the same shapes. A Python value that changes
+ends the use of traces (`rounds/changed_values.py`).
 """
 
 import logging

@@ -1,4 +1,7 @@
-"""Sparsifiers: a few coordinates of a vector."""
+"""Sparsifiers: a few coordinates of a vector.
+
+`layout` declares the fields of a message; `rounds/message_bytes.py` counts and packs their bits.
+"""
 
 from dataclasses import dataclass
 from math import ceil
