@@ -63,7 +63,7 @@ def here(folder: Path, runtime: str, jobs: list[str]) -> list[Path]:
 
 def there(folder: Path, jobs: list[str]) -> list[Path]:
     """Return the folder in which a Flower run leaves the jobs."""
-    return [folder / str(i) for i in range(len(jobs))]
+    return [folder] if len(jobs) == 1 else [folder / str(i) for i in range(len(jobs))]
 
 
 def config_of(folder: Path, jobs: list[str], runtime: str) -> dict[str, str]:
