@@ -28,15 +28,18 @@ from fedlocal.utils.torch_private import TO_COPY, OperationMode, decompositions,
 KEPT = {"add", "sub", "rsub", "mul", "div", "neg", "clone", "alias"}
 # Reductions that return one of their entries, and hide the others.
 SELECTIONS = {"amax", "amin", "max", "min", "any", "all"}
-# Numbers of a magnitude outside of these are replaced: they would hide what they are added to, or
-# what they are multiplied with.
-SMALLEST, LARGEST = 1e-3, 1e3
+# Operations whose integers show only on which side of something a value lies.
+REFUSED = {"argmax", "argmin", "bincount", "bucketize", "histc", "nonzero", "searchsorted"}
+# Larger numbers are replaced where they hide what they are added to, or saturate a softmax. Smaller
+# ones stay, since a mean divides by the number of its entries.
+LARGEST = 8.0
 # What an infinite entry becomes, such as those of masks, and a factor of 0.
 INSTEAD = 3.0
+NEGLIGIBLE = 1e-9
 
 
 class Source(IntEnum):
-    """What a value depends on: constants, one tensor of targets entry by entry, or more."""
+    """What a value depends on: constants, each entry on one target, or more."""
 
     CONSTANT = 0
     TARGETS = 1
@@ -44,7 +47,10 @@ class Source(IntEnum):
 
 
 def interpret(
-    function: Callable[[], Sequence[Tensor]], free: Sequence[Tensor], targets: Tensor | None = None
+    function: Callable[[], Sequence[Tensor]],
+    free: Sequence[Tensor],
+    targets: Tensor | None = None,
+    all_targets: Tensor | None = None,
 ) -> Sequence[Tensor] | None:
     """Return what a function returns under this interpretation; None where it has none.
 
@@ -53,9 +59,11 @@ def interpret(
     Args:
         function: () -> tensors.
         free: Tensors that it reads, and that may have other values.
-        targets: A tensor that elementwise operations take as it is.
+        targets: A tensor of targets, which operations of single ones take as they are. Comparisons
+            that do not come out alike for all targets are replaced.
+        all_targets: All targets of the run; `targets` if None.
     """
-    with _Rewritten(), Interpretation(free, targets):
+    with _Rewritten(), Interpretation(free, targets, all_targets):
         try:
             return function()
         except Exception:  # User code may raise anything where values are others.
@@ -86,15 +94,24 @@ REWRITTEN: dict[Any, Callable[..., Any]] = {
 class Interpretation(OperationMode):
     """Interpretation of the operations inside its context."""
 
-    def __init__(self, free: Sequence[Tensor], targets: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        free: Sequence[Tensor],
+        targets: Tensor | None = None,
+        all_targets: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self._dtype = next(
             (t.dtype for t in free if t.is_floating_point()), torch.get_default_dtype()
         )
         # By address; the tensors are kept, so that none is given away twice.
         self._sources: dict[int, tuple[Source, Tensor]] = {}
+        # By the same: what the entries of all targets become.
+        self._values: dict[int, Tensor] = {}
         if targets is not None:
             self._note(targets, Source.TARGETS)
+            every = targets if all_targets is None else all_targets
+            self._values[_place(targets)] = every.unique()
         for tensor in free:
             self._note(tensor, Source.FREE)
 
@@ -114,9 +131,9 @@ class Interpretation(OperationMode):
                 return result
         sources = [self._source(a) for a in _entries((args, kwargs)) if isinstance(a, Tensor)]
         source = max(sources, default=Source.CONSTANT)
-        if source is Source.TARGETS:
-            alone = sources.count(source) == 1 and _is_elementwise(func)
-            source = Source.TARGETS if alone else Source.FREE
+        values = self._of_all_targets(func, args, kwargs) if source is Source.TARGETS else None
+        if source is Source.TARGETS and values is None:
+            source = Source.FREE
         for i in written(func) if source else ():
             if not self._is_known(args[i]):
                 raise TypeError(f"{func} writes to a tensor of the user's code")
@@ -126,24 +143,37 @@ class Interpretation(OperationMode):
             if isinstance(each, Tensor):
                 if not self._is_known(each):  # Otherwise it is a view.
                     self._note(each, source)
+                    if values is not None:
+                        self._values[_place(each)] = values
             elif each is not None and source:
                 raise TypeError(f"{func} depends on values")
         return result
 
+    def _of_all_targets(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
+        """Return what an operation makes of all targets; None if it takes more than single ones."""
+        tensors = [a for a in _entries((args, kwargs)) if isinstance(a, Tensor)]
+        if not _is_elementwise(func) or sum(t.ndim > 0 for t in tensors) != 1:
+            return None
+        given = [self._values.get(_place(a), a) if isinstance(a, Tensor) else a for a in args]
+        values = func(*given, **kwargs)
+        varies = values.dtype is torch.bool and bool(values.any()) and not bool(values.all())
+        return None if varies else values
+
     def _note(self, tensor: Tensor, source: Source) -> None:
-        self._sources[tensor.untyped_storage().data_ptr()] = source, tensor
+        self._sources[_place(tensor)] = source, tensor
 
     def _is_known(self, tensor: Tensor) -> bool:
-        return tensor.untyped_storage().data_ptr() in self._sources
+        return _place(tensor) in self._sources
 
     def _source(self, tensor: Tensor) -> Source:
-        place = tensor.untyped_storage().data_ptr()
-        return self._sources.get(place, (Source.CONSTANT, tensor))[0]
+        return self._sources.get(_place(tensor), (Source.CONSTANT, tensor))[0]
 
     def _result(self, func: Any, args: Any, kwargs: Any, source: Source) -> Any:
         name = str(func).split(".")[1].rstrip("_")
         if not source:
             return func(*args, **kwargs)
+        if name in REFUSED:
+            raise TypeError(f"{func} depends on values")
         if name in SELECTIONS:
             return self._selected(name, func(*args, **kwargs), *args, **kwargs)
         if func is TO_COPY and source is Source.FREE:
@@ -190,9 +220,7 @@ class Interpretation(OperationMode):
             a.item() if isinstance(a, Tensor) and a.ndim == 0 and not self._source(a) else a
             for a in args
         ]
-        # A factor of 0 may be another one later.
-        zero = INSTEAD if name == "mul" else 0.0
-        return [a if isinstance(a, Tensor) else (_moderate(a) or zero) for a in numbers]
+        return [a if isinstance(a, Tensor) else _harmless(name, a) for a in numbers]
 
     def _finite(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
@@ -215,6 +243,10 @@ def _entries(args: Any) -> Iterator[Any]:
         yield args
 
 
+def _place(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
 def _is_elementwise(operation: Any) -> bool:
     return operation is TO_COPY or torch.Tag.pointwise in operation.tags
 
@@ -234,9 +266,25 @@ def _moderate(number: float) -> float:
     >>> _moderate(0.1), round(_moderate(-1e30), 3)
     (0.1, -0.578)
     """
-    if number == 0 or SMALLEST <= abs(number) <= LARGEST:
+    if abs(number) <= LARGEST:
         return number
     return copysign(0.5 + log(abs(number)) % 1, number)
+
+
+def _harmless(name: str, number: float) -> float:
+    """Return a number for a sum, product or quotient in which it hides nothing.
+
+    >>> _harmless("mul", 0.0), _harmless("mul", 1e-4), _harmless("div", 5000.0)
+    (3.0, 0.0001, 5000.0)
+    >>> round(_harmless("add", -25.0), 3), round(_harmless("div", 0.01), 3)
+    (-0.719, 0.905)
+    """
+    if name == "mul" and abs(number) < NEGLIGIBLE:
+        # It may be another one later.
+        return INSTEAD
+    if name == "div" and number:
+        return 1 / _moderate(1 / number)
+    return _moderate(number)
 
 
 def _converted(value: Tensor, dtype: torch.dtype | None) -> Tensor:

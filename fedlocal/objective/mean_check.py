@@ -26,13 +26,14 @@ MOVE = 0.1
 
 
 @torch.no_grad()
-def is_mean_by_operations(objective: Objective, x: Tensor, own: Own) -> bool:
+def is_mean_by_operations(objective: Objective, x: Tensor, own: Own, targets: Tensor) -> bool:
     """Return whether a padded batch gives the gradient of its real examples, as a mean over them.
 
     Args:
         objective: Model, loss and examples.
         x: Shared parameters, [P], of which only the layout is taken.
         own: The other parts of the model.
+        targets: All targets of the run, or of every kind one.
     """
 
     def mean(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -44,7 +45,8 @@ def is_mean_by_operations(objective: Objective, x: Tensor, own: Own) -> bool:
         padded = replace(plain, loss=mean)
         parts = _parts(plain, x, own)
         same = same_operations(
-            partial(_gradient, plain, *parts, REAL), partial(_gradient, padded, *parts, PADDED)
+            partial(_gradient, plain, *parts, targets, REAL),
+            partial(_gradient, padded, *parts, targets, PADDED),
         )
         if same is not None:
             return same
@@ -62,7 +64,9 @@ def _parts(objective: Objective, x: Tensor, own: Own) -> tuple[Tensor, Own]:
     return layout.shared.flat(named, x), Own(personal, buffers)
 
 
-def _gradient(objective: Objective, x: Tensor, own: Own, width: int, factor: float) -> Values:
+def _gradient(
+    objective: Objective, x: Tensor, own: Own, all_targets: Tensor, width: int, factor: float
+) -> Values:
     """Compute the gradient on the first examples under the interpretation."""
     rows = torch.arange(width, device=x.device) % len(objective.x)
     key = torch.tensor(KEY, device=x.device) if any(objective.random) else ()
@@ -73,4 +77,5 @@ def _gradient(objective: Objective, x: Tensor, own: Own, width: int, factor: flo
         batch, parts = Batch(rows, key=key), Own(personal, own.buffers)
         return [*leaves(tuple(objective.gradient_on(x, parts, inputs, targets, batch)))]
 
-    return interpret(gradient, [inputs, x, *leaves(Own(personal, own.buffers))], targets)
+    free = [inputs, x, *leaves(Own(personal, own.buffers)), *leaves(key)]
+    return interpret(gradient, free, targets, all_targets)

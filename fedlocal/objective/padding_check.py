@@ -125,7 +125,7 @@ def _tried(
     return (
         tried > 0
         and _loss_is_a_mean(objective, x, own, rows[:MOST], targets, tolerance)
-        and is_mean_by_operations(objective, x, own)
+        and is_mean_by_operations(objective, x, own, targets)
     )
 
 

@@ -86,6 +86,13 @@ TERMS: dict[str, Loss] = {
     "a loss of a class": lambda o, y: relu(per_class(o, y)),
     "written in place": lambda o, y: o.mean(0).mul(1.0).sub_(FAR).relu_().sum(),
     "clamp": lambda o, y: o.mean(0).clamp(min=FAR).sum(),
+    "a softmax as a switch": lambda o, y: (
+        torch.stack([0 * o.mean(), 100 * (o.mean() - 25)]).softmax(0)[1] * o.mean()
+    ),
+    "a rare label": lambda o, y: ((y == 2) * F.relu(o.mean() - FAR)).mean(),
+    "a rare event": lambda o, y: F.cross_entropy(
+        torch.where(torch.rand(()) < 1e-6, o.roll(1, 0), o), y
+    ),
     "floor": lambda o, y: torch.floor(o.mean(0).square() / FAR).sum(),
     "div to whole numbers": lambda o, y: (
         o.mean(0).square().div(FAR, rounding_mode="floor") * o.mean(0)
@@ -100,6 +107,12 @@ FACTORS: dict[str, Loss] = {
     "product": lambda o, y: 1 + F.relu(each(o, y).prod() - 1e30),
     "an index": lambda o, y: torch.tensor([1.0, 0.5])[
         (F.cross_entropy(o, y).detach() / FAR).long().clamp(0, 1)
+    ],
+    "a bucket": lambda o, y: torch.tensor([1.0, 0.5])[
+        torch.bucketize(o.mean().detach(), torch.tensor([FAR]).double())
+    ],
+    "a choice": lambda o, y: torch.tensor([0.5, 1.0])[
+        torch.stack([o.mean().detach(), torch.tensor(FAR).double()]).argmax()
     ],
     "order": lambda o, y: 1 + (o.argsort(0)[0].max() > FAR),
     "masked_fill": lambda o, y: torch.ones(()).masked_fill(o.mean() > FAR, 0.0),
@@ -286,6 +299,23 @@ def test_a_tensor_of_the_user_is_not_written_to():
     assert not kept.any()
     inside = interpret(lambda: [torch.zeros(4).add_(x)], [x])
     assert inside is not None and torch.equal(inside[0], x)
+
+
+def test_images_as_targets_are_padded():
+    pairs = [(x, torch.rand(len(x), 3, 20, 20).double()) for x, _ in clients()]
+    model = plain.seeded(lambda: nn.Sequential(nn.Linear(5, 1200), nn.Unflatten(1, (3, 20, 20))))
+    found = simulate(
+        model, pairs, local_sgd(0.1, 1), 1, 16, loss=nn.MSELoss(),
+        runtime=Vmapped(program="direct"), device="cpu",
+    )  # fmt: skip
+    assert found.executor.startswith("vectorised: 7 clients at once")
+
+
+@pytest.mark.parametrize(("label", "kept"), [(7, True), (2, False)])
+def test_a_comparison_of_targets_is_kept_if_it_comes_out_alike_for_all(label, kept):
+    y, every, x = torch.tensor([0, 1]), torch.tensor([0, 1, 2, 2]), torch.rand(2)
+    found = interpret(lambda: [x * (y == label)], [x], y, every)
+    assert found is not None and bool((found[0] == 0).all()) is kept
 
 
 def test_targets_are_taken_as_they_are():
