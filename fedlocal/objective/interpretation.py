@@ -28,14 +28,23 @@ from fedlocal.utils.torch_private import TO_COPY, OperationMode, decompositions,
 KEPT = {"add", "sub", "rsub", "mul", "div", "neg", "clone", "alias"}
 # Reductions that return one of their entries, and hide the others.
 SELECTIONS = {"amax", "amin", "max", "min", "any", "all"}
-# Operations whose integers show only on which side of something a value lies.
-REFUSED = {"argmax", "argmin", "bincount", "bucketize", "histc", "nonzero", "searchsorted"}
+# Operations that show only on which side of others a value lies.
+REFUSED = {
+    "argmax", "argmin", "bincount", "bucketize", "cummax", "cummin", "histc", "kthvalue", "median",
+    "mode", "nanmedian", "nonzero", "searchsorted", "sort", "topk",
+}  # fmt: skip
+# Operations that a large entry saturates.
+SATURATED = {"_softmax", "_log_softmax"}
 # Larger numbers are replaced where they hide what they are added to, or saturate a softmax. Smaller
 # ones stay, since a mean divides by the number of its entries.
 LARGEST = 8.0
 # What an infinite entry becomes, such as those of masks, and a factor of 0.
 INSTEAD = 3.0
 NEGLIGIBLE = 1e-9
+
+
+class DependsOnValues(TypeError):
+    """Raised where a function takes a value out of a tensor, to branch on it for example."""
 
 
 class Source(IntEnum):
@@ -54,7 +63,7 @@ def interpret(
 ) -> Sequence[Tensor] | None:
     """Return what a function returns under this interpretation; None where it has none.
 
-    A function has none if its operations depend on values, or if values become indices.
+    A function has none if values become indices, or if it calls an operation of `REFUSED`.
 
     Args:
         function: () -> tensors.
@@ -62,10 +71,15 @@ def interpret(
         targets: A tensor of targets, which operations of single ones take as they are. Comparisons
             that do not come out alike for all targets are replaced.
         all_targets: All targets of the run; `targets` if None.
+
+    Raises:
+        DependsOnValues: The operations depend on values.
     """
     with _Rewritten(), Interpretation(free, targets, all_targets):
         try:
             return function()
+        except DependsOnValues:
+            raise
         except Exception:  # User code may raise anything where values are others.
             return None
 
@@ -80,7 +94,7 @@ class _Rewritten(TorchFunctionMode):
 
 def _one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes < 1:
-        raise ValueError("the number of classes depends on values")
+        raise DependsOnValues("the number of classes")
     return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).long()
 
 
@@ -146,7 +160,7 @@ class Interpretation(OperationMode):
                     if values is not None:
                         self._values[_place(each)] = values
             elif each is not None and source:
-                raise TypeError(f"{func} depends on values")
+                raise DependsOnValues(str(func))
         return result
 
     def _of_all_targets(self, func: Any, args: Any, kwargs: Any) -> Tensor | None:
@@ -173,7 +187,9 @@ class Interpretation(OperationMode):
         if not source:
             return func(*args, **kwargs)
         if name in REFUSED:
-            raise TypeError(f"{func} depends on values")
+            raise TypeError(f"{func} has no interpretation")
+        if name in SATURATED:
+            return func(INSTEAD * self._cosine(name, args[:1]), *args[1:], **kwargs)
         if name in SELECTIONS:
             return self._selected(name, func(*args, **kwargs), *args, **kwargs)
         if func is TO_COPY and source is Source.FREE:

@@ -14,19 +14,23 @@ import torch
 from torch import Tensor
 
 from fedlocal.objective.gradients import Batch, Own
-from fedlocal.objective.interpretation import interpret
+from fedlocal.objective.interpretation import DependsOnValues, interpret
 from fedlocal.objective.objective import Objective
-from fedlocal.objective.operations import GAINS, KEY, Values, randomise, same_operations
+from fedlocal.objective.operations import GAINS, KEY, Values, randomise, same_operations, varied
 from fedlocal.vectors.trees import leaves
 
-# Numbers of real examples and of those of a padded batch.
+# Numbers of real examples and of those of a padded batch; the run's largest widths come on top.
 REAL, PADDED = 3, 4
+# Largest number of real examples.
+MOST_REAL = 64
 # Standard deviation of the perturbation of buffers, which may be 0 at the start.
 MOVE = 0.1
 
 
 @torch.no_grad()
-def is_mean_by_operations(objective: Objective, x: Tensor, own: Own, targets: Tensor) -> bool:
+def is_mean_by_operations(
+    objective: Objective, x: Tensor, own: Own, targets: Tensor, widths: tuple[int, int] | None
+) -> bool:
     """Return whether a padded batch gives the gradient of its real examples, as a mean over them.
 
     Args:
@@ -34,19 +38,34 @@ def is_mean_by_operations(objective: Objective, x: Tensor, own: Own, targets: Te
         x: Shared parameters, [P], of which only the layout is taken.
         own: The other parts of the model.
         targets: All targets of the run, or of every kind one.
+        widths: Numbers of real examples and of those of a padded batch in the run, if there are
+            several.
     """
+    pairs = [(REAL, PADDED)]
+    if widths is not None:
+        real = min(widths[0], MOST_REAL)
+        pairs.append((real, min(widths[1], real + MOST_REAL)))
+    try:
+        return all(_is_mean(objective, x, own, targets, *pair) for pair in pairs)
+    except DependsOnValues:
+        return False
 
+
+def _is_mean(
+    objective: Objective, x: Tensor, own: Own, every: Tensor, real: int, width: int
+) -> bool:
     def mean(outputs: Tensor, targets: Tensor) -> Tensor:
-        each = [objective.loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(REAL)]
+        each = [objective.loss(outputs[i : i + 1], targets[i : i + 1]) for i in range(real)]
         return torch.stack(each).mean()
 
+    inputs = varied(objective.normalise(objective.x), width)
     for gain in GAINS:
         plain = replace(objective, model=randomise(deepcopy(objective.model), gain))
         padded = replace(plain, loss=mean)
         parts = _parts(plain, x, own)
         same = same_operations(
-            partial(_gradient, plain, *parts, targets, REAL),
-            partial(_gradient, padded, *parts, targets, PADDED),
+            partial(_gradient, plain, *parts, inputs[:real], every),
+            partial(_gradient, padded, *parts, inputs, every),
         )
         if same is not None:
             return same
@@ -65,12 +84,12 @@ def _parts(objective: Objective, x: Tensor, own: Own) -> tuple[Tensor, Own]:
 
 
 def _gradient(
-    objective: Objective, x: Tensor, own: Own, all_targets: Tensor, width: int, factor: float
+    objective: Objective, x: Tensor, own: Own, inputs: Tensor, all_targets: Tensor, factor: float
 ) -> Values:
-    """Compute the gradient on the first examples under the interpretation."""
-    rows = torch.arange(width, device=x.device) % len(objective.x)
+    """Compute the gradient on inputs with the first targets under the interpretation."""
+    rows = torch.arange(len(inputs), device=x.device) % len(objective.x)
     key = torch.tensor(KEY, device=x.device) if any(objective.random) else ()
-    inputs, targets = objective.normalise(objective.x[rows]), objective.y[rows]
+    inputs, targets = inputs.clone(), objective.y[rows]
     x, personal = x * factor, own.personal * factor if isinstance(own.personal, Tensor) else ()
 
     def gradient() -> list[Tensor]:

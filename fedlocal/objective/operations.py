@@ -28,6 +28,24 @@ def randomise(model: nn.Module, gain: float) -> nn.Module:
     return model
 
 
+def varied(inputs: Tensor, count: int) -> Tensor:
+    """Return inputs [count, ...] like the given ones, of which no two are equal.
+
+    Equal inputs would hide that an output depends on another example. Numbers are perturbed.
+    Integers are drawn at each position from those of all examples.
+    """
+    generator = torch.Generator().manual_seed(KEY)
+    rows = torch.arange(count, device=inputs.device) % len(inputs)
+    if inputs.is_floating_point():
+        scale = float(inputs.std()) if inputs.numel() > 1 else 0.0
+        noise = torch.randn(inputs[rows].shape, generator=generator).to(inputs)
+        return inputs[rows] + (scale or 1.0) * noise
+    if inputs.is_complex():
+        return inputs[rows]
+    drawn = torch.randint(len(inputs), inputs[rows].shape, generator=generator)
+    return inputs.gather(0, drawn.to(inputs.device))
+
+
 def same_operations(
     reference: Callable[[float], Values], *others: Callable[[float], Values]
 ) -> bool | None:

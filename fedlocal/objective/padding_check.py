@@ -122,10 +122,11 @@ def _tried(
         if equal is False:
             return False
         tried += equal is True
+    of_the_run = max((pair for pair, _ in shapes[len(SHAPES) :]), default=None)
     return (
         tried > 0
         and _loss_is_a_mean(objective, x, own, rows[:MOST], targets, tolerance)
-        and is_mean_by_operations(objective, x, own, targets)
+        and is_mean_by_operations(objective, x, own, targets, of_the_run)
     )
 
 

@@ -11,9 +11,9 @@ from math import isfinite
 import torch
 from torch import Tensor, nn
 
-from fedlocal.objective.interpretation import interpret
+from fedlocal.objective.interpretation import DependsOnValues, interpret
 from fedlocal.objective.model import cast
-from fedlocal.objective.operations import GAINS, KEY, Values, randomise, same_operations
+from fedlocal.objective.operations import GAINS, KEY, Values, randomise, same_operations, varied
 
 # Number of examples whose outputs are compared, and numbers of examples in their batches.
 FEW = 8
@@ -57,15 +57,21 @@ def is_rowwise(model: nn.Module, inputs: Tensor) -> bool:
 
 @torch.no_grad()
 def is_rowwise_by_operations(model: nn.Module, inputs: Tensor) -> bool:
-    """Return whether no output depends on the batch, as far as the operations can be compared."""
-    rows = inputs[torch.arange(BATCHES[-1].stop, device=inputs.device) % len(inputs)]
+    """Return whether no output depends on the batch, as far as the operations can be compared.
+
+    If they depend on values, an output may depend on others.
+    """
+    rows = varied(inputs, BATCHES[-1].stop)
     doubled = rows.double() if rows.is_floating_point() else rows
     for dtype, given in ((torch.float64, doubled), (None, rows)):
         for gain in GAINS:
             drawn = randomise(cast(deepcopy(model), dtype), gain)
-            same = same_operations(
-                *(partial(_outputs, drawn, given, batch) for batch in (COMPARED, *BATCHES))
-            )
+            try:
+                same = same_operations(
+                    *(partial(_outputs, drawn, given, batch) for batch in (COMPARED, *BATCHES))
+                )
+            except DependsOnValues:
+                return False
             if same is not None:
                 return same
     return True

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedlocal import Evaluate, simulate
-from fedlocal.objective.interpretation import interpret
+from fedlocal.objective.interpretation import DependsOnValues, interpret
 from fedlocal.objective.rowwise_check import is_rowwise
 from fedlocal.runtime import Vmapped
 from strategies import local_sgd
@@ -86,6 +86,14 @@ TERMS: dict[str, Loss] = {
     "a loss of a class": lambda o, y: relu(per_class(o, y)),
     "written in place": lambda o, y: o.mean(0).mul(1.0).sub_(FAR).relu_().sum(),
     "clamp": lambda o, y: o.mean(0).clamp(min=FAR).sum(),
+    "for eight examples or more": lambda o, y: relu(o @ o.t()) * (len(o) >= 8),
+    "the eight largest": lambda o, y: F.relu(o - FAR).flatten().topk(min(8, len(o)))[0].mean(),
+    "the largest against a constant": lambda o, y: (
+        torch.cat([o.mean(0), torch.tensor([FAR]).double()]).topk(1)[0] - FAR
+    ).sum(),
+    "a softmax with a constant": lambda o, y: (
+        torch.cat([o.mean(0), torch.tensor([60.0]).double()]).softmax(0)[0] * o.mean()
+    ),
     "a softmax as a switch": lambda o, y: (
         torch.stack([0 * o.mean(), 100 * (o.mean() - 25)]).softmax(0)[1] * o.mean()
     ),
@@ -248,6 +256,24 @@ def test_models_are_evaluated_at_once(name):
     assert not is_rowwise(model.eval(), clients()[-1][0])
 
 
+def test_equal_examples_hide_no_coupling():
+    pairs = [(torch.zeros_like(x), y) for x, y in clients()]
+    found = simulate(
+        linear(), pairs, local_sgd(0.1, 1), 1, 16, runtime=Vmapped(program="direct"), device="cpu",
+        loss=lambda o, y: F.cross_entropy(o, y) + relu(o @ o.t()),
+    )  # fmt: skip
+    assert "differ in size" in found.executor
+
+
+def test_a_model_that_branches_on_a_value_is_evaluated_at_once():
+    class Rescaled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            o = super().forward(x)
+            return o / o.abs().max() if o.abs().max() > FAR else o
+
+    assert not is_rowwise(plain.seeded(lambda: Rescaled(5, 3)).eval(), clients()[-1][0])
+
+
 def test_a_model_of_single_examples_is_evaluated_in_parts():
     model = plain.seeded(lambda: Between(lambda h: h + F.relu(h.abs().amax(1, True) - FAR)))
     assert is_rowwise(model.eval(), clients()[-1][0])
@@ -290,7 +316,8 @@ def test_evaluations_do_not_depend_on_the_batch_size():
 def test_values_that_become_indices_have_no_interpretation():
     x, table = torch.rand(4), torch.rand(3)
     assert interpret(lambda: [table[(x * 3).long()]], [x]) is None
-    assert interpret(lambda: [x if x.sum() > 0 else -x], [x]) is None
+    with pytest.raises(DependsOnValues):
+        interpret(lambda: [x if x.sum() > 0 else -x], [x])
 
 
 def test_a_tensor_of_the_user_is_not_written_to():
