@@ -30,8 +30,9 @@ KEPT = {"add", "sub", "rsub", "mul", "div", "neg", "clone", "alias"}
 SELECTIONS = {"amax", "amin", "max", "min", "any", "all"}
 # Operations that show only on which side of others a value lies.
 REFUSED = {
-    "argmax", "argmin", "bincount", "bucketize", "cummax", "cummin", "histc", "kthvalue", "median",
-    "mode", "nanmedian", "nonzero", "searchsorted", "sort", "topk",
+    "_cdist_forward", "_pdist_forward", "argmax", "argmin", "bincount", "bucketize", "cummax",
+    "cummin", "histc", "kthvalue", "median", "mode", "nanmedian", "nonzero", "searchsorted", "sort",
+    "topk",
 }  # fmt: skip
 # Operations that a large entry saturates.
 SATURATED = {"_softmax", "_log_softmax"}
@@ -44,7 +45,7 @@ NEGLIGIBLE = 1e-9
 
 
 class DependsOnValues(TypeError):
-    """Raised where a function takes a value out of a tensor, to branch on it for example."""
+    """Raised where operations depend on values: a branch, or an operation of `REFUSED`."""
 
 
 class Source(IntEnum):
@@ -63,7 +64,7 @@ def interpret(
 ) -> Sequence[Tensor] | None:
     """Return what a function returns under this interpretation; None where it has none.
 
-    A function has none if values become indices, or if it calls an operation of `REFUSED`.
+    A function has none if values become indices, or if it computes with complex numbers.
 
     Args:
         function: () -> tensors.
@@ -187,7 +188,7 @@ class Interpretation(OperationMode):
         if not source:
             return func(*args, **kwargs)
         if name in REFUSED:
-            raise TypeError(f"{func} has no interpretation")
+            raise DependsOnValues(str(func))
         if name in SATURATED:
             return func(INSTEAD * self._cosine(name, args[:1]), *args[1:], **kwargs)
         if name in SELECTIONS:

@@ -37,7 +37,7 @@ def is_mean_by_operations(
         objective: Model, loss and examples.
         x: Shared parameters, [P], of which only the layout is taken.
         own: The other parts of the model.
-        targets: All targets of the run, or of every kind one.
+        targets: All targets of the run.
         widths: Numbers of real examples and of those of a padded batch in the run, if there are
             several.
     """
@@ -87,7 +87,8 @@ def _gradient(
     objective: Objective, x: Tensor, own: Own, inputs: Tensor, all_targets: Tensor, factor: float
 ) -> Values:
     """Compute the gradient on inputs with the first targets under the interpretation."""
-    rows = torch.arange(len(inputs), device=x.device) % len(objective.x)
+    # Pairs of equal targets: some losses couple the examples of one class.
+    rows = torch.arange(len(inputs), device=x.device) // 2 % len(objective.y)
     key = torch.tensor(KEY, device=x.device) if any(objective.random) else ()
     inputs, targets = inputs.clone(), objective.y[rows]
     x, personal = x * factor, own.personal * factor if isinstance(own.personal, Tensor) else ()

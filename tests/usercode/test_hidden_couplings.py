@@ -265,6 +265,31 @@ def test_equal_examples_hide_no_coupling():
     assert "differ in size" in found.executor
 
 
+def test_a_value_that_marks_missing_targets_is_not_missed():
+    """One target of twenty is 0, among more different ones than are tried."""
+    drawn = torch.Generator().manual_seed(3)
+    pairs = []
+    for n in (5, 47, 60, 6000):
+        y = torch.randn(n, 1, generator=drawn).double()
+        y[torch.rand(n, 1, generator=drawn) < 0.05] = 0.0
+        pairs.append((torch.randn(n, 5, generator=drawn).double(), y))
+
+    def present(o: Tensor, y: Tensor) -> Tensor:
+        m = (y != 0).to(o)
+        return (m * (o - y).square()).sum() / (m.sum() + 1e-12)
+
+    model = plain.seeded(lambda: nn.Linear(5, 1))
+    runtime = Vmapped(program="direct")
+    found = simulate(model, pairs, local_sgd(0.1, 1), 1, 64, loss=present, runtime=runtime)
+    assert "differ in size" in found.executor
+
+
+@pytest.mark.parametrize("of", [lambda o: o.median(0)[0], lambda o: o.topk(3, 0)[0][2]])
+def test_selections_over_the_batch_are_evaluated_at_once(of):
+    model = plain.seeded(lambda: Between(lambda h: h - F.relu(of(h) - 0.99)))
+    assert not is_rowwise(model.eval(), clients()[-1][0])
+
+
 def test_a_model_that_branches_on_a_value_is_evaluated_at_once():
     class Rescaled(nn.Linear):
         def forward(self, x: Tensor) -> Tensor:
