@@ -39,7 +39,7 @@ SATURATED = {"_softmax", "_log_softmax"}
 # Larger numbers are replaced where they hide what they are added to, or saturate a softmax. Smaller
 # ones stay, since a mean divides by the number of its entries.
 LARGEST = 8.0
-# What an infinite entry becomes, such as those of masks, and a factor of 0.
+# Replacement of infinite entries, such as those of masks, and of factors near 0.
 INSTEAD = 3.0
 NEGLIGIBLE = 1e-9
 
@@ -49,7 +49,7 @@ class DependsOnValues(TypeError):
 
 
 class Source(IntEnum):
-    """What a value depends on: constants, each entry on one target, or more."""
+    """Origin of a tensor: constants only, one target for each entry, or anything else."""
 
     CONSTANT = 0
     TARGETS = 1

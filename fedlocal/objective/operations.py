@@ -1,6 +1,7 @@
 """Compare functions by their operations, at random parameters."""
 
 from collections.abc import Callable, Sequence
+from math import inf, isnan
 
 import torch
 from torch import Tensor, nn
@@ -59,9 +60,10 @@ def same_operations(
     if values is None:
         return None
     eps = torch.finfo(values[0].dtype).eps
-    changed, found = reference(1.0 + STEP * eps), [other(1.0) for other in others]
+    changed = reference(1.0 + STEP * eps)
     if changed is None or deviation(changed, values) > eps**0.5:
         return None
+    found = [other(1.0) for other in others]
     deviations = [deviation(each, values) for each in found if each is not None]
     return max(deviations) <= eps**0.5 if len(deviations) == len(others) else None
 
@@ -71,12 +73,13 @@ def deviation(values: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
 
     >>> deviation([torch.ones(2), torch.zeros(0)], [torch.tensor([1.0, 2.0]), torch.zeros(0)])
     0.5
+    >>> deviation([torch.ones(2), torch.tensor([torch.nan])], [torch.ones(2), torch.ones(1)])
+    inf
     """
-    return max(
-        (
-            float((a - b).abs().max()) / max(float(b.abs().max()), 1e-12)
-            for a, b in zip(values, reference, strict=True)
-            if a.numel()
-        ),
-        default=0.0,
-    )
+    found = [
+        float((a - b).abs().max()) / max(float(b.abs().max()), 1e-12)
+        for a, b in zip(values, reference, strict=True)
+        if a.numel()
+    ]
+    # `max` would drop a NaN behind another number.
+    return max((inf if isnan(each) else each for each in found), default=0.0)
